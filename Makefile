@@ -1,0 +1,74 @@
+# make demo    segment the bundled clip by words
+# make test    run all tests
+# make check   format, lint and types
+#
+# Each makes the virtual environment it needs and keeps it for as long as pyproject.toml stays the
+# same. Variables: PYTHON (3.11 or newer), VENV, PYTEST_ARGS, and pip's own, such as PIP_INDEX_URL.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+DEMO_CLIP ?= pipeline/assets/demo.mp4
+DEMO_OUT ?= demo-output
+
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean venv venv-dev
+
+help:
+	@sed -n 's/^# //p' Makefile | sed -n '1,/^Each/p' | sed '$$d'
+
+# $(1): name of the stamp, $(2): extras to install. The stamp is a copy of pyproject.toml, so that
+# its content decides and not its age. torch is named beside the package to keep pip on the pinned
+# build while it resolves the rest.
+define ensure_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is too old: Python 3.11 or newer is needed (set PYTHON=...)"; exit 1; }
+	@cmp -s pyproject.toml $(VENV)/.$(1).stamp || { \
+		set -e; \
+		test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+		torch=$$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml); \
+		echo "installing into $(VENV) (once)"; \
+		$(BIN)/python -m pip install --quiet "$$torch" --editable ".$(2)"; \
+		cp pyproject.toml $(VENV)/.$(1).stamp; \
+	}
+endef
+
+venv:
+	@cmp -s pyproject.toml $(VENV)/.dev.stamp || $(MAKE) --no-print-directory venv-run
+
+.PHONY: venv-run
+venv-run:
+	$(call ensure_venv,run,)
+
+venv-dev:
+	$(call ensure_venv,dev,[dev])
+
+demo: venv
+	$(BIN)/maskstream segment $(DEMO_CLIP) --checkpoint tiny --out $(DEMO_OUT) \
+		--text "red circle" --text "blue square" --text "star"
+	@echo
+	@echo "overlay video and results are in $(DEMO_OUT):"
+	@ls -1 $(DEMO_OUT) | sed 's|^|  $(DEMO_OUT)/|'
+
+test: venv-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: venv-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: venv-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: venv-dev
+	$(BIN)/python -m benchmarks.model
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUT) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

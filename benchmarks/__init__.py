@@ -1,0 +1,1 @@
+"""What measures: speed and memory, against the reference and over long streams."""

@@ -1,0 +1,1 @@
+"""Model and run presets in YAML, and the embedded checkpoint. Data only."""

@@ -1,0 +1,77 @@
+"""The one tree of exceptions.
+
+MaskstreamError
+├── InputError            the caller gave something that cannot be used (also a ValueError)
+│   ├── ImageError        a picture of wrong shape, dtype or size, or with NaN
+│   ├── PromptError       a text, point, box or mask that cannot be used as a prompt
+│   ├── RequestError      a malformed session request; ``faults`` names every fault
+│   └── ConfigError       configuration values that do not fit together
+├── CheckpointError       an unreadable checkpoint; a missing, extra or misshapen tensor
+├── SourceError           a source that cannot be opened or decoded
+├── SessionError          a session that cannot do what was asked
+│   ├── SessionNotFoundError
+│   └── SessionLimitError
+└── OutputError           results that cannot be written
+
+Every message says what was wrong, where, and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MaskstreamError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class InputError(MaskstreamError, ValueError):
+    """The caller gave something that cannot be used; nothing was changed."""
+
+
+class ImageError(InputError):
+    """A picture of wrong shape, dtype or size, or one that holds NaN."""
+
+
+class PromptError(InputError):
+    """A text, point, box or mask that cannot be used as a prompt."""
+
+
+class RequestError(InputError):
+    """A session request that was rejected whole.
+
+    Attributes:
+        faults: one sentence for every fault that was found.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("request rejected: " + "; ".join(self.faults))
+
+
+class ConfigError(InputError):
+    """Configuration values that do not fit together."""
+
+
+class CheckpointError(MaskstreamError):
+    """A checkpoint that cannot be read, or whose tensors do not fit the model."""
+
+
+class SourceError(MaskstreamError):
+    """A video, picture or stream that cannot be opened or decoded."""
+
+
+class SessionError(MaskstreamError):
+    """A session that cannot do what was asked of it."""
+
+
+class SessionNotFoundError(SessionError):
+    """No session goes by this id: it was never started, was closed or has expired."""
+
+
+class SessionLimitError(SessionError):
+    """A limit of the session or of the service would be exceeded."""
+
+
+class OutputError(MaskstreamError):
+    """Results that cannot be written."""

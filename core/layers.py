@@ -1,0 +1,102 @@
+"""Layers that several parts of the model share."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.errors import ConfigError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+def activation(name: str) -> nn.Module:
+    """The activation of this name.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"activation {name!r} is unknown; known are {sorted(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate projections of queries, keys and values.
+
+    Args:
+        hidden_size: channels of queries and of the output.
+        internal_size: channels inside, all heads together; ``hidden_size`` when None.
+        kv_size: channels of keys and values as they come in; ``hidden_size`` when None.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        internal_size: int | None = None,
+        kv_size: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        internal = internal_size or hidden_size
+        if internal % num_heads:
+            raise ConfigError(f"{internal} channels do not divide into {num_heads} heads")
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.q_proj = nn.Linear(hidden_size, internal)
+        self.k_proj = nn.Linear(kv_size or hidden_size, internal)
+        self.v_proj = nn.Linear(kv_size or hidden_size, internal)
+        self.o_proj = nn.Linear(internal, hidden_size)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, L, C) to (B, heads, L, C / heads)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            query: (B, L, hidden_size).
+            key: (B, S, kv_size).
+            value: (B, S, kv_size).
+            mask: broadcastable to (B, heads, L, S); bool with True = may look, or a float bias.
+
+        Returns:
+            (B, L, hidden_size).
+        """
+        attended = functional.scaled_dot_product_attention(
+            self.split(self.q_proj(query)),
+            self.split(self.k_proj(key)),
+            self.split(self.v_proj(value)),
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        out: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
+        return out
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int, act: str) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, intermediate_size)
+        self.act = activation(act)
+        self.fc2 = nn.Linear(intermediate_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(self.act(self.fc1(x)))
+        return out
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of a (B, C, H, W) map."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__(channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -1,0 +1,120 @@
+"""Reading the official ``sam3.pt``, strictly, as tensors of the folder layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+
+# Only the class: it is what torch.load raises for a file that holds more than tensors.
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from core.errors import CheckpointError
+from core.official_table import How, OfficialTensor, official_tensors
+from core.tensor_faults import check_tensors
+
+
+def is_official_file(path: Path) -> bool:
+    """Whether ``path`` is a file that should be read as the official ``sam3.pt``."""
+    return path.is_file() and path.suffix in {".pt", ".pth"}
+
+
+def official_config() -> dict[str, Any]:
+    """The configuration of the released model, in the JSON structure of the folder layout."""
+    text = files("configs").joinpath("model", "sam3.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    if not isinstance(config, dict):
+        raise CheckpointError("configs/model/sam3.yaml must hold a mapping; reinstall maskstream")
+    return config
+
+
+def open_official(path: Path) -> dict[str, Tensor]:
+    """The tensors of ``sam3.pt`` by their official names, mapped into memory, all checked.
+
+    Nothing is read from disk yet except the names, shapes and types.
+
+    Raises:
+        CheckpointError: the file is unreadable, or a tensor is missing, unknown or misshapen
+            (each named as it is called in the file).
+    """
+    tensors = _load(path)
+    expected = {entry.name: entry.shape for entry in official_tensors()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    check_tensors(expected, found, context=f"{path} (official SAM 3 layout)")
+    for entry in official_tensors():
+        if entry.how is not How.DROP and not tensors[entry.name].is_floating_point():
+            dtype = tensors[entry.name].dtype
+            raise CheckpointError(f"{path}: tensor {entry.name} must hold floats, not {dtype}")
+    return tensors
+
+
+def convert_official(
+    tensors: Mapping[str, Tensor], prefixes: Iterable[str] = ("",)
+) -> dict[str, Tensor]:
+    """Rename and reshape official tensors into those of the folder layout.
+
+    Args:
+        tensors: by official name, complete (see :func:`open_official`).
+        prefixes: only targets whose names start with one of these are made.
+
+    Returns:
+        By name in the folder layout. Views of the given tensors wherever that is possible.
+    """
+    starts = tuple(prefixes)
+    result: dict[str, Tensor] = {}
+    stacks: dict[str, list[Tensor]] = {}
+    for entry in official_tensors():
+        tensor = tensors[entry.name]
+        for target, part in zip(entry.targets, _parts(entry, tensor), strict=True):
+            if not target.startswith(starts):
+                continue
+            if entry.how is How.STACK:
+                stacks.setdefault(target, []).append(part)
+            else:
+                result[target] = part
+    result.update({target: torch.cat(rows) for target, rows in stacks.items()})
+    return result
+
+
+def _parts(entry: OfficialTensor, tensor: Tensor) -> tuple[Tensor, ...]:
+    """What each target of ``entry`` gets."""
+    match entry.how:
+        case How.SPLIT:
+            return tensor.chunk(len(entry.targets))
+        case How.TRANSPOSE:
+            return (tensor.t(),)
+        case How.SKIP_FIRST_TOKEN:
+            return (tensor[:, 1:],)
+        case How.DROP:
+            return ()
+        case How.COPY | How.STACK:
+            return (tensor,) * len(entry.targets)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no file {path}") from error
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a torch file of tensors ({_first_line(error)}); "
+            "is the download complete?"
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{path} must hold a dict of tensors, not {type(content).__name__}")
+    odd = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if odd:
+        raise CheckpointError(f"{path} holds entries that are not tensors: {', '.join(odd[:10])}")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__

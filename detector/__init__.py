@@ -1,0 +1,1 @@
+"""Images and prompts to detections."""

@@ -1,0 +1,99 @@
+"""Detectors out of checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
+from core.errors import ConfigError
+from detector.checkpoint import PREFIXES, to_module
+from detector.config import DetectorConfig
+from detector.model import Detector
+from detector.tokenizer import Tokenizer, load_tokenizer
+
+DEFAULT_CHECKPOINT_VARIABLE = "MASKSTREAM_CHECKPOINT"
+"""Environment variable that names the checkpoint to use where none is given."""
+
+
+def default_checkpoint() -> str:
+    """The checkpoint used where none is given: the embedded one unless the environment names one."""
+    return os.environ.get(DEFAULT_CHECKPOINT_VARIABLE, "tiny")
+
+
+def best_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Sam3ImageModel(Detector):
+    """A detector with the tokenizer that belongs to its weights."""
+
+    def __init__(self, config: DetectorConfig, tokenizer: Tokenizer) -> None:
+        super().__init__(config)
+        self.tokenizer = tokenizer
+
+
+def load_detector(
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Sam3ImageModel:
+    """Read the detector's part of a checkpoint.
+
+    Args:
+        path: as :func:`core.checkpoint.resolve_checkpoint` gives it.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or its tensors do not fit.
+        ConfigError: its configuration contradicts itself.
+    """
+    tensors = to_module(read_tensors(path, PREFIXES, dtype=dtype, device=device))
+    config = DetectorConfig.from_dict(read_config(path)["detector_config"])
+    geometry = dataclasses.replace(
+        config.geometry_encoder_config,
+        # Files made by transformers lack these parts whatever their configuration says.
+        encode_points="geometry_encoder.points_direct_project.weight" in tensors,
+        encode_masks="geometry_encoder.masks_pool_project.weight" in tensors,
+    )
+    config = dataclasses.replace(config, geometry_encoder_config=geometry)
+    tokenizer = load_tokenizer(path, config.text_config.vocab_size)
+    with torch.device("meta"):
+        model = Sam3ImageModel(config, tokenizer)
+    load_strict(model, tensors, context=f"detector of {path}")
+    return model.eval()
+
+
+def build_sam3_image_model(
+    checkpoint_path: str | Path | None = None,
+    device: torch.device | str | None = None,
+    eval_mode: bool = True,
+    *,
+    dtype: torch.dtype = torch.float32,
+    **unsupported: Any,
+) -> Sam3ImageModel:
+    """The image model that :class:`detector.processor.Sam3Processor` takes.
+
+    Args:
+        checkpoint_path: "tiny", a folder, an official ``.pt`` file or a hub name such as
+            ``facebook/sam3``; None takes :func:`default_checkpoint`.
+        device: None takes CUDA where there is one.
+        eval_mode: False leaves the model in training mode.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ConfigError: an argument that is not known here.
+    """
+    if unsupported:
+        raise ConfigError(
+            f"build_sam3_image_model does not take {sorted(unsupported)}; it takes "
+            "checkpoint_path, device, eval_mode and dtype"
+        )
+    path = resolve_checkpoint(checkpoint_path or default_checkpoint())
+    model = load_detector(path, device=device or best_device(), dtype=dtype)
+    return model if eval_mode else model.train()

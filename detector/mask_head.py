@@ -1,0 +1,147 @@
+"""The segmentation head: pixel decoder, instance masks and the semantic map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.layers import Attention
+from detector.config import MaskHeadConfig
+
+
+def upsampling_kernel(weight: Tensor) -> Tensor:
+    """The transposed convolution that does "repeat every cell 2×2, then convolve 3×3".
+
+    Seen from the coarse grid, a 3×3 window on the repeated map covers only 2×2 different cells, so
+    the taps that fall on the same cell add up: 16 products a cell instead of 36.
+
+    Args:
+        weight: (C_out, C_in, 3, 3) of the convolution, padding 1.
+
+    Returns:
+        (C_in, C_out, 4, 4) for ``conv_transpose2d`` with stride 2 and padding 1.
+    """
+
+    def merge(taps: Tensor) -> Tensor:
+        first, second, third = taps.unbind(-1)
+        return torch.stack((third, second + third, first + second, first), dim=-1)
+
+    merged = merge(merge(weight).transpose(-1, -2)).transpose(-1, -2)
+    return merged.transpose(0, 1)
+
+
+class PixelDecoder(nn.Module):
+    """From the fused map up to the finest level, adding the neck's maps on the way."""
+
+    def __init__(self, config: MaskHeadConfig) -> None:
+        super().__init__()
+        size, stages = config.hidden_size, config.num_upsampling_stages
+        self.conv_layers = nn.ModuleList(
+            nn.Conv2d(size, size, kernel_size=3, padding=1) for _ in range(stages)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(8, size) for _ in range(stages))
+
+    def forward(self, fused: Tensor, levels: tuple[Tensor, ...], image_index: Tensor) -> Tensor:
+        """Decode.
+
+        The convolution of (upsampled + neck map) is the sum of two: one per concept that never
+        leaves the coarse grid, and one per image that all its concepts share.
+
+        Args:
+            fused: (K, C, h, w).
+            levels: (B, C, 4h, 4w), (B, C, 2h, 2w) of the images.
+            image_index: (K,) int64 into the images.
+
+        Returns:
+            (K, C, 4h, 4w).
+        """
+        x = fused
+        for conv, norm, level in zip(self.conv_layers, self.norms, reversed(levels), strict=False):
+            shared = conv(level)
+            shared = shared if shared.shape[0] == 1 else shared[image_index]
+            own = functional.conv_transpose2d(
+                x, upsampling_kernel(conv.weight), stride=2, padding=1
+            )
+            x = functional.relu(norm(own + shared))
+        return x
+
+
+class MaskEmbedder(nn.Module):
+    """Three linear layers from a query to its mask embedding."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(size, size) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C)."""
+        first, second, third = self.layers
+        out: Tensor = third(functional.relu(second(functional.relu(first(x)))))
+        return out
+
+
+class MaskHead(nn.Module):
+    """Masks of queries, and a map of the concept as a whole."""
+
+    def __init__(self, config: MaskHeadConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.pixel_decoder = PixelDecoder(config)
+        self.mask_embedder = MaskEmbedder(size)
+        self.instance_projection = nn.Conv2d(size, size, kernel_size=1)
+        self.semantic_projection = nn.Conv2d(size, 1, kernel_size=1)
+        self.prompt_cross_attn = Attention(size, config.num_attention_heads)
+        self.prompt_cross_attn_norm = nn.LayerNorm(size)
+        self.prompt_cross_attn_dropout = nn.Dropout(config.dropout)
+
+    def embed_pixels(
+        self,
+        fused: Tensor,
+        levels: tuple[Tensor, ...],
+        image_index: Tensor,
+        prompt: Tensor,
+        valid: Tensor,
+    ) -> Tensor:
+        """Pixel embeddings of K concepts.
+
+        Args:
+            fused: (K, h·w, C).
+            levels: the neck's maps of the images, fine to coarse.
+            prompt: (K, T, C) with ``valid`` (K, T) bool.
+
+        Returns:
+            (K, C, 4h, 4w).
+        """
+        normed = self.prompt_cross_attn_norm(fused)
+        seen = self.prompt_cross_attn(normed, prompt, prompt, valid[:, None, None, :])
+        fused = fused + self.prompt_cross_attn_dropout(seen)
+        height, width = levels[-1].shape[-2:]
+        grid = fused.transpose(1, 2).unflatten(-1, (height, width))
+        out: Tensor = self.pixel_decoder(grid, levels[:-1], image_index)
+        return out
+
+    def instance_masks(self, queries: Tensor, pixels: Tensor) -> Tensor:
+        """Mask logits of queries.
+
+        The 1×1 projection of the pixels is moved to the queries' side, where it is cheap:
+        e · (W p + b) = (Wᵀ e) · p + e · b.
+
+        Args:
+            queries: (K, N, C).
+            pixels: (K, C, H, W).
+
+        Returns:
+            (K, N, H, W).
+        """
+        embedding = self.mask_embedder(queries)
+        projection = self.instance_projection
+        weight = projection.weight.flatten(1)
+        bias = embedding @ projection.bias if projection.bias is not None else 0.0
+        masks = (embedding @ weight) @ pixels.flatten(2) + bias[..., None]
+        return masks.unflatten(-1, pixels.shape[-2:])
+
+    def semantic_map(self, pixels: Tensor) -> Tensor:
+        """Logits (K, 1, H, W) of the concept as a whole."""
+        out: Tensor = self.semantic_projection(pixels)
+        return out

@@ -1,0 +1,66 @@
+"""The neck: four maps of different scale out of the ViT's one."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from detector.config import VisionConfig
+from detector.vit import ViT
+
+
+class NeckLevel(nn.Module):
+    """Scale the ViT's map by 4, 2, 1 or 0.5 and project it."""
+
+    def __init__(self, in_channels: int, out_channels: int, scale: float) -> None:
+        super().__init__()
+        half, quarter = in_channels // 2, in_channels // 4
+        if scale == 4.0:
+            layers: list[nn.Module] = [
+                nn.ConvTranspose2d(in_channels, half, kernel_size=2, stride=2),
+                nn.GELU(),
+                nn.ConvTranspose2d(half, quarter, kernel_size=2, stride=2),
+            ]
+            channels = quarter
+        elif scale == 2.0:
+            layers = [nn.ConvTranspose2d(in_channels, half, kernel_size=2, stride=2)]
+            channels = half
+        else:
+            layers = [] if scale == 1.0 else [nn.MaxPool2d(kernel_size=2, stride=2)]
+            channels = in_channels
+        self.scale_layers = nn.ModuleList(layers)
+        self.proj1 = nn.Conv2d(channels, out_channels, kernel_size=1)
+        self.proj2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, out_channels, scale · h, scale · w)."""
+        for layer in self.scale_layers:
+            x = layer(x)
+        out: Tensor = self.proj2(self.proj1(x))
+        return out
+
+
+class Neck(nn.Module):
+    """One branch: the levels 4×, 2×, 1× and 0.5× of the patch grid, fine to coarse."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.fpn_layers = nn.ModuleList(
+            NeckLevel(config.backbone_config.hidden_size, config.fpn_hidden_size, scale)
+            for scale in config.scale_factors
+        )
+
+    def forward(self, x: Tensor, num_levels: int = 3) -> tuple[Tensor, ...]:
+        """Compute the finest ``num_levels`` levels of (B, C, h, w).
+
+        The released model computes the 0.5× level and drops it (``scalp=1``), hence three.
+        """
+        return tuple(level(x) for level in self.fpn_layers[:num_levels])
+
+
+class VisionEncoder(nn.Module):
+    """ViT and the detector's branch of the neck."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.backbone = ViT(config.backbone_config)
+        self.neck = Neck(config)

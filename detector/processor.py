@@ -1,0 +1,249 @@
+"""The image interface that SAM 3 clients know: set an image, prompt it, read the state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from core.errors import ImageError, PromptError
+from core.types import Detections
+from detector.build import Sam3ImageModel
+from detector.concepts import ConceptEncoder
+from detector.model import ImageFeatures
+from detector.preprocess import Picture, picture_size, to_pixels
+from detector.prompts import Exemplar
+
+State = dict[str, Any]
+
+
+class Sam3Processor:
+    """Prompts images by words, boxes, points and masks.
+
+    Everything that belongs to one image lives in the ``state`` dictionary that :meth:`set_image`
+    returns, so one processor serves many images. After a prompt the state holds
+
+    - ``masks``: (N, 1, H, W) bool at the image's own size,
+    - ``masks_logits``: (N, 1, H, W) float, the probabilities the masks were cut from at 0.5,
+    - ``boxes``: (N, 4) float, x0 y0 x1 y1 in pixels of the image,
+    - ``scores``: (N,) float, class probability × presence probability,
+    - ``original_height`` and ``original_width``.
+
+    A state of :meth:`set_image_batch` holds lists of these, one entry an image.
+
+    Args:
+        model: from :func:`detector.build.build_sam3_image_model`.
+        confidence_threshold: detections above this score are kept.
+        nms_iou: of two masks of one prompt that overlap more than this, the lower-scored one is
+            dropped; None, as in the original image interface, keeps both.
+    """
+
+    def __init__(
+        self,
+        model: Sam3ImageModel,
+        confidence_threshold: float = 0.5,
+        nms_iou: float | None = None,
+    ) -> None:
+        self.model = model
+        self.nms_iou = nms_iou
+        self.confidence_threshold = _checked_threshold(confidence_threshold)
+        self._concepts = ConceptEncoder(model, model.tokenizer)
+
+    @torch.inference_mode()
+    def set_image(self, image: Picture, state: State | None = None) -> State:
+        """Encode an image; earlier prompts of ``state`` are dropped.
+
+        Raises:
+            ImageError: the image cannot be used; ``state`` is as it was.
+        """
+        return self._set([image], state, batched=False)
+
+    @torch.inference_mode()
+    def set_image_batch(self, images: Sequence[Picture], state: State | None = None) -> State:
+        """Encode several images of any sizes in one pass.
+
+        Raises:
+            ImageError: one of them cannot be used; ``state`` is as it was.
+        """
+        if not isinstance(images, Sequence) or isinstance(images, str | bytes):
+            raise ImageError(f"images must be a list, not a {type(images).__name__}")
+        return self._set(list(images), state, batched=True)
+
+    def _set(self, images: list[Picture], state: State | None, *, batched: bool) -> State:
+        weight = self.model.text_projection.weight
+        pixels = to_pixels(images, self.model.config.image_size, weight.device, weight.dtype)
+        features = self.model.encode_image(pixels)
+        sizes = [picture_size(image) for image in images]
+        state = {} if state is None else state
+        self.reset_all_prompts(state)
+        for key in ("original_height", "original_width", "original_heights", "original_widths"):
+            state.pop(key, None)
+        if batched:
+            state["original_heights"] = [height for height, _ in sizes]
+            state["original_widths"] = [width for _, width in sizes]
+        else:
+            state["original_height"], state["original_width"] = sizes[0]
+        state["features"], state["sizes"], state["batched"] = features, sizes, batched
+        return state
+
+    @torch.inference_mode()
+    def set_text_prompt(self, prompt: str, state: State) -> State:
+        """Find what ``prompt`` names; boxes given before stay in force.
+
+        Raises:
+            PromptError: no image is set, or the text is empty or too long.
+        """
+        self._features(state)
+        self._concepts.encode_texts([prompt])
+        state["text"] = prompt
+        return self._detect(state)
+
+    @torch.inference_mode()
+    def add_geometric_prompt(
+        self,
+        box: Sequence[float] | None = None,
+        label: bool = True,
+        state: State | None = None,
+        *,
+        point: Sequence[float] | None = None,
+        mask: Tensor | None = None,
+    ) -> State:
+        """Show one exemplar: give exactly one of ``box``, ``point`` and ``mask``.
+
+        Args:
+            box: cx, cy, w, h normalised to the image.
+            label: True for "like this", False for "not like this".
+            point: x, y normalised to the image.
+            mask: (H, W), nonzero inside, covering the whole image.
+
+        Raises:
+            PromptError: no image is set, or the exemplar cannot be used.
+        """
+        if state is None:
+            raise PromptError("add_geometric_prompt needs the state that set_image returned")
+        self._features(state)
+        exemplar = state.get("exemplar") or Exemplar()
+        state["exemplar"] = _extended(exemplar, box, point, mask, int(bool(label)))
+        return self._detect(state)
+
+    def reset_all_prompts(self, state: State) -> None:
+        """Forget prompts and results; the encoded image stays."""
+        for key in ("text", "exemplar", "boxes", "masks", "masks_logits", "scores"):
+            state.pop(key, None)
+
+    @torch.inference_mode()
+    def set_confidence_threshold(self, threshold: float, state: State | None = None) -> State:
+        """Change the threshold and, where ``state`` holds results, make them anew.
+
+        Raises:
+            PromptError: the threshold is outside [0, 1].
+        """
+        self.confidence_threshold = _checked_threshold(threshold)
+        if state is not None and "boxes" in state:
+            return self._detect(state)
+        return {} if state is None else state
+
+    def _features(self, state: State) -> ImageFeatures:
+        features = state.get("features")
+        if not isinstance(features, ImageFeatures):
+            raise PromptError("call set_image before prompting")
+        return features
+
+    def _detect(self, state: State) -> State:
+        features = self._features(state)
+        count = len(state["sizes"])
+        exemplar = state.get("exemplar")
+        concepts = self._concepts.batch(
+            [state.get("text")] * count,
+            None if exemplar is None else [exemplar] * count,
+            list(range(count)),
+        )
+        found = self.model.detect(
+            features,
+            concepts,
+            concepts.image_index,
+            score_threshold=self.confidence_threshold,
+            nms_iou=self.nms_iou,
+        )
+        results = [_at_size(one, size) for one, size in zip(found, state["sizes"], strict=True)]
+        for key in ("masks_logits", "masks", "boxes", "scores"):
+            values = [result[key] for result in results]
+            state[key] = values if state["batched"] else values[0]
+        return state
+
+
+def _at_size(found: Detections, size: tuple[int, int]) -> dict[str, Tensor]:
+    """Detections of one image at its own (height, width)."""
+    height, width = size
+    masks = found.masks.unsqueeze(1)
+    if len(found):
+        masks = functional.interpolate(masks, (height, width), mode="bilinear")
+    else:
+        masks = masks.new_zeros(0, 1, height, width)
+    probabilities = masks.sigmoid()
+    return {
+        "masks_logits": probabilities,
+        "masks": probabilities > 0.5,
+        "boxes": found.boxes * found.boxes.new_tensor([width, height, width, height]),
+        "scores": found.scores,
+    }
+
+
+def _checked_threshold(threshold: float) -> float:
+    if not 0.0 <= threshold <= 1.0:
+        raise PromptError(f"confidence threshold is {threshold}; it must lie in [0, 1]")
+    return float(threshold)
+
+
+def _checked(values: Sequence[float], names: str) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != len(names.split()):
+        raise PromptError(f"expected {names}, got {len(numbers)} numbers")
+    if not all(0.0 <= number <= 1.0 for number in numbers):
+        raise PromptError(f"{names} must be normalised to [0, 1], got {numbers}")
+    return numbers
+
+
+def _extended(
+    exemplar: Exemplar,
+    box: Sequence[float] | None,
+    point: Sequence[float] | None,
+    mask: Tensor | None,
+    label: int,
+) -> Exemplar:
+    """A copy of ``exemplar`` with one more."""
+    if sum(item is not None for item in (box, point, mask)) != 1:
+        raise PromptError("give exactly one of box, point and mask")
+    more = Exemplar(
+        points=list(exemplar.points),
+        point_labels=list(exemplar.point_labels),
+        boxes=list(exemplar.boxes),
+        box_labels=list(exemplar.box_labels),
+        masks=list(exemplar.masks),
+        mask_labels=list(exemplar.mask_labels),
+    )
+    if box is not None:
+        cx, cy, width, height = _checked(box, "cx cy w h")
+        if width == 0 or height == 0:
+            raise PromptError("a box must have a width and a height above 0")
+        more.boxes.append((cx, cy, width, height))
+        more.box_labels.append(label)
+    if point is not None:
+        x, y = _checked(point, "x y")
+        more.points.append((x, y))
+        more.point_labels.append(label)
+    if mask is not None:
+        mask = torch.as_tensor(mask)
+        if mask.ndim != 2 or not bool((mask != 0).any()):
+            raise PromptError("a mask must be (height, width) with something inside")
+        more.masks.append(_to_grid(mask))
+        more.mask_labels.append(label)
+    return more
+
+
+def _to_grid(mask: Tensor, side: int = 288) -> Tensor:
+    """A mask of any size on one common grid, so that masks can stand in one batch."""
+    return functional.interpolate((mask != 0).float()[None, None], (side, side), mode="area")[0, 0]

@@ -1,0 +1,1 @@
+"""Everything put together: sources, the segmenter, the session API, results, command line."""

@@ -1,0 +1,153 @@
+"""Where results go: JSON lines, COCO and YouTube-VIS files, overlay videos."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, get_args
+
+from core.errors import InputError, MaskstreamError, OutputError
+from pipeline.results import FrameResult
+from pipeline.sinks.base import Sink, cannot_write
+from pipeline.sinks.coco import write_coco, write_youtube_vis
+from pipeline.sinks.jsonl import JsonlSink
+from pipeline.sinks.overlay_video import OverlaySink, VideoWriter, write_overlay
+from pipeline.sinks.spool import Export, ResultSpool, SpoolSink
+from pipeline.sources import FrameSource
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "JsonlSink",
+    "OverlaySink",
+    "ResultSpool",
+    "Sink",
+    "SinkGroup",
+    "SpoolSink",
+    "VideoWriter",
+    "open_sinks",
+    "write_coco",
+    "write_overlay",
+    "write_youtube_vis",
+]
+
+Format = Literal["jsonl", "coco", "ytvis", "overlay"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_FILE_NAMES: dict[Format, str] = {
+    "jsonl": "results.jsonl",
+    "coco": "coco.json",
+    "ytvis": "youtube_vis.json",
+    "overlay": "overlay.mp4",
+}
+
+
+class SinkGroup:
+    """Several sinks as one. One that fails does not keep the others from being finished."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = list(sinks)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of all sinks."""
+        return [path for sink in self._sinks for path in sink.paths]
+
+    def write(self, result: FrameResult) -> None:
+        """See ``Sink.write``."""
+        for sink in self._sinks:
+            sink.write(result)
+
+    def close(self) -> None:
+        """See ``Sink.close``: all are closed, then the first error is raised."""
+        first_error: MaskstreamError | None = None
+        for sink in self._sinks:
+            try:
+                sink.close()
+            except MaskstreamError as error:
+                first_error = first_error or error
+        if first_error is not None:
+            raise first_error
+
+    def discard(self) -> None:
+        """See ``Sink.discard``."""
+        for sink in self._sinks:
+            sink.discard()
+
+    def __enter__(self) -> Self:
+        """The group itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish all files, whatever happened."""
+        self.close()
+
+
+def open_sinks(
+    folder: Path,
+    formats: Collection[str],
+    source: FrameSource,
+    *,
+    in_order: bool = True,
+    font_path: str | None = None,
+) -> SinkGroup:
+    """Create the sinks for a run.
+
+    Args:
+        folder: made if it does not exist; finished files replace those of an earlier run.
+        formats: some of ``FORMATS``.
+        source: what is segmented; the overlay reads its pictures.
+        in_order: results come once for each frame, in ascending order. Otherwise the overlay is
+            painted at the end.
+        font_path: a TrueType font for labels that Pillow's own font cannot write.
+
+    Raises:
+        InputError: an unknown format.
+        OutputError: the folder cannot be made or written.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown or not formats:
+        raise InputError(f"unknown format {unknown or 'none'}; choose from {', '.join(FORMATS)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    sinks: list[Sink] = []
+    try:
+        _create(sinks, folder, formats, source, in_order, font_path)
+    except OutputError:
+        SinkGroup(sinks).discard()
+        raise
+    return SinkGroup(sinks)
+
+
+def _create(
+    sinks: list[Sink],
+    folder: Path,
+    formats: Collection[str],
+    source: FrameSource,
+    in_order: bool,
+    font_path: str | None,
+) -> None:
+    """Append the sinks one by one, so that those before a failure can be discarded."""
+    paths = {name: folder / _FILE_NAMES[name] for name in FORMATS}
+    exports: list[Export] = []
+    if "jsonl" in formats:
+        sinks.append(JsonlSink(paths["jsonl"]))
+    if "overlay" in formats and in_order:
+        sinks.append(OverlaySink(paths["overlay"], source, font_path=font_path))
+    if "coco" in formats:
+        exports.append(Export(paths["coco"], partial(write_coco, source=source)))
+    if "ytvis" in formats:
+        exports.append(Export(paths["ytvis"], partial(write_youtube_vis, source=source)))
+    if "overlay" in formats and not in_order:
+        write = partial(write_overlay, source=source, font_path=font_path)
+        exports.append(Export(paths["overlay"], write))
+    if exports:
+        sinks.append(SpoolSink(folder, exports))

@@ -1,0 +1,89 @@
+"""One line of JSON a frame, in the order in which results come."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from core.errors import OutputError
+from pipeline.results import FrameResult
+from pipeline.sinks.base import cannot_write, part_path, remove, to_json
+
+
+class JsonlSink:
+    """Writes ``FrameResult.to_record()`` lines; read them back with ``FrameResult.from_record``.
+
+    Every line is handed to the operating system whole, so that the ``.part`` file can be followed
+    while it grows and is valid whenever the process ends. When the disk is full the lines written
+    so far stay there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the file.
+
+        Raises:
+            OutputError: it cannot be created.
+        """
+        self._path = path
+        self._size = 0
+        self._failed = False
+        self._file: BinaryIO | None = None
+        try:
+            self._file = part_path(path).open("wb", buffering=0)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file, unless writing it failed."""
+        return [] if self._failed else [self._path]
+
+    def write(self, result: FrameResult) -> None:
+        """See ``Sink.write``."""
+        if self._file is None:
+            raise OutputError(f"{self._path} is closed")
+        line = (to_json(result.to_record()) + "\n").encode()
+        try:
+            _write_all(self._file, line)
+        except OSError as error:
+            self._give_up()
+            raise OutputError(
+                f"{cannot_write(self._path, error)}; the lines before it are in "
+                f"{part_path(self._path)}"
+            ) from error
+        self._size += len(line)
+
+    def close(self) -> None:
+        """See ``Sink.close``."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
+            file.close()
+            part_path(self._path).replace(self._path)
+        except OSError as error:
+            self._failed = True
+            raise cannot_write(self._path, error) from error
+
+    def discard(self) -> None:
+        """See ``Sink.discard``."""
+        self._failed = True
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            remove(part_path(self._path))
+
+    def _give_up(self) -> None:
+        """Cut off what there is of the last line."""
+        self._failed = True
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.truncate(self._size)
+            self._file.close()
+            self._file = None
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    while data:
+        data = data[file.write(data) :]

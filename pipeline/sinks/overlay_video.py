@@ -1,0 +1,206 @@
+"""Overlay videos: H.264 in MP4, with the timing of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from numpy.typing import NDArray
+
+from core.errors import OutputError
+from pipeline.overlay import draw_overlay
+from pipeline.results import FrameResult
+from pipeline.sinks.base import cannot_write, part_path, remove
+from pipeline.sinks.spool import ResultSpool
+from pipeline.sources import Frame, FrameSource
+
+_TICKS_PER_S = 90_000
+_DEFAULT_FPS = Fraction(25)
+_BT709 = 1
+_ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}
+
+
+class VideoWriter:
+    """Encodes pictures of one size; the file gets its name when it is finished."""
+
+    def __init__(self, path: Path, width: int, height: int, fps: Fraction | None) -> None:
+        """Create the file.
+
+        Args:
+            path: where the finished video goes.
+            width: of the pictures; an odd one is made even by repeating the last column.
+            height: likewise.
+            fps: nominal rate, and the timing of pictures that have no time.
+
+        Raises:
+            OutputError: it cannot be created.
+        """
+        self._path = path
+        self._fps = fps or _DEFAULT_FPS
+        self._padding = ((0, height % 2), (0, width % 2), (0, 0))
+        self._start_s: float | None = None
+        self._last_tick = -1
+        self._num_frames = 0
+        self._reformatter = VideoReformatter()
+        try:
+            self._container: Any = av.open(str(part_path(path)), "w", format="mp4")
+        except (av.FFmpegError, OSError) as error:
+            raise cannot_write(path, error) from error
+        rate = self._fps.limit_denominator(1001)
+        self._stream = self._container.add_stream("libx264", rate=rate, options=_ENCODER_OPTIONS)
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        context = self._stream.codec_context
+        context.time_base = Fraction(1, _TICKS_PER_S)
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = ColorRange.MPEG
+
+    def write(self, image: NDArray[np.uint8], pts_s: float | None) -> None:
+        """Add a (H, W, 3) uint8 RGB picture.
+
+        Args:
+            image: the picture.
+            pts_s: its time; the first picture's becomes 0. Times that do not advance are moved
+                on by the least possible step.
+
+        Raises:
+            OutputError: it cannot be written; what was written is removed.
+        """
+        if self._container is None:
+            raise OutputError(f"{self._path} is closed")
+        if self._padding != ((0, 0), (0, 0), (0, 0)):
+            image = np.pad(image, self._padding, mode="edge")
+        frame = self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+        frame.pts = self._tick(pts_s)
+        frame.time_base = Fraction(1, _TICKS_PER_S)
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except (av.FFmpegError, OSError) as error:
+            self.discard()
+            raise cannot_write(self._path, error) from error
+        self._num_frames += 1
+
+    def finish(self) -> bool:
+        """Complete the file and give it its name; False when there was no picture.
+
+        Raises:
+            OutputError: it cannot be completed; what was written is removed.
+        """
+        if self._container is None:
+            return False
+        if self._num_frames == 0:
+            self.discard()
+            return False
+        try:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._container = None
+            part_path(self._path).replace(self._path)
+        except (av.FFmpegError, OSError) as error:
+            self.discard()
+            raise cannot_write(self._path, error) from error
+        return True
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        if self._container is not None:
+            with suppress(av.FFmpegError, OSError):
+                self._container.close()
+            self._container = None
+        remove(part_path(self._path))
+
+    def _tick(self, pts_s: float | None) -> int:
+        if pts_s is None:
+            tick = round(self._num_frames / self._fps * _TICKS_PER_S)
+        else:
+            self._start_s = pts_s if self._start_s is None else self._start_s
+            tick = round((pts_s - self._start_s) * _TICKS_PER_S)
+        self._last_tick = max(tick, self._last_tick + 1)
+        return self._last_tick
+
+
+class OverlaySink:
+    """Paints results as they come. They must come in ascending frame order.
+
+    The pictures are read from the source once more, beside the reader that feeds the segmenter:
+    results come frames later than their picture was read, and nothing is held back for them.
+    """
+
+    def __init__(self, path: Path, source: FrameSource, *, font_path: str | None = None) -> None:
+        """Create the file.
+
+        Raises:
+            OutputError: it cannot be created.
+        """
+        self._path = path
+        self._source = source
+        self._font_path = font_path
+        self._frames: Iterator[Frame] | None = None
+        self._last_index = -1
+        self._finished: bool | None = None
+        info = source.info
+        self._writer = VideoWriter(path, info.width, info.height, info.fps)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The video; nothing when no frame was written."""
+        return [] if self._finished is False else [self._path]
+
+    def write(self, result: FrameResult) -> None:
+        """See ``Sink.write``."""
+        if result.frame_index <= self._last_index:
+            raise OutputError(
+                f"{self._path}: frame {result.frame_index} comes after frame {self._last_index}; "
+                "an overlay that is written at once needs ascending frames"
+            )
+        frame = self._frame(result.frame_index)
+        self._last_index = result.frame_index
+        self._writer.write(
+            draw_overlay(frame.image, result, font_path=self._font_path), frame.pts_s
+        )
+
+    def close(self) -> None:
+        """See ``Sink.close``."""
+        self._frames = None
+        if self._finished is None:
+            self._finished = False
+            self._finished = self._writer.finish()
+
+    def discard(self) -> None:
+        """See ``Sink.discard``."""
+        self._finished = False
+        self._writer.discard()
+
+    def _frame(self, index: int) -> Frame:
+        if self._frames is None or index != self._last_index + 1:
+            self._frames = self._source.iterate(index)
+        return next(self._frames)
+
+
+def write_overlay(
+    spool: ResultSpool, path: Path, source: FrameSource, *, font_path: str | None = None
+) -> None:
+    """Paint spooled results, which may have come in any order, from the first frame to the last.
+
+    Raises:
+        OutputError: the video cannot be written.
+        SourceError: the source can no longer be read.
+    """
+    sink = OverlaySink(path, source, font_path=font_path)
+    try:
+        for result in spool.results():
+            sink.write(result)
+    finally:
+        sink.close()

@@ -1,0 +1,86 @@
+"""Where frames come from: video files, folders of pictures, pictures, arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.errors import SourceError
+from core.pictures import Picture, picture_to_rgb
+from pipeline.sources.base import Frame, FrameSource, SourceInfo, SourceKind
+from pipeline.sources.images import ArraySource, FolderSource, ImageSource
+from pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
+from pipeline.sources.video import VideoSource
+
+__all__ = [
+    "ArraySource",
+    "FolderSource",
+    "Frame",
+    "FrameSource",
+    "ImageSource",
+    "SourceInfo",
+    "SourceKind",
+    "VideoSource",
+    "load_picture",
+    "open_source",
+    "picture_to_rgb",
+]
+
+
+def open_source(
+    source: str | Path | Picture | Sequence[Picture] | NDArray[Any],
+    *,
+    start_frame: int = 0,
+    fps: Fraction | float | None = None,
+) -> FrameSource:
+    """Open whatever holds frames.
+
+    Args:
+        source: a video file, a folder of JPEG or PNG frames, a picture file; or in memory a PIL
+            image, one (H, W, 3) array, a (T, H, W, 3) array, or a sequence of pictures.
+        start_frame: the first frame of plain iteration, 0-based.
+        fps: frames per second of a folder or of pictures in memory, which have no time of their
+            own; a video file keeps its own timing and ignores it.
+
+    Raises:
+        SourceError: not found, empty, or not something that can be read; the message says which.
+        ImageError: pictures in memory have a wrong shape or dtype.
+        InputError: ``start_frame`` is negative, or beyond the end where the length is known.
+    """
+    if isinstance(source, str | Path):
+        return _open_path(source, start_frame, fps)
+    if isinstance(source, Image.Image):
+        return ArraySource([source], start_frame=start_frame, fps=fps)
+    if isinstance(source, np.ndarray):
+        pictures: NDArray[Any] | list[NDArray[Any]] = source if source.ndim == 4 else [source]
+        return ArraySource(pictures, start_frame=start_frame, fps=fps)
+    if isinstance(source, list | tuple):
+        return ArraySource(source, start_frame=start_frame, fps=fps)
+    raise SourceError(
+        f"a source is a path, a picture or a sequence of pictures, not {type(source).__name__}"
+    )
+
+
+def _open_path(source: str | Path, start_frame: int, fps: Fraction | float | None) -> FrameSource:
+    if "://" in str(source):
+        raise SourceError("a source is a file or a folder here, not a URL")
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return FolderSource(path, start_frame=start_frame, fps=fps)
+        if not path.is_file():
+            what = "is not a file or folder" if path.exists() else "does not exist"
+            raise SourceError(f"{path} {what}")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty (0 bytes)")
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            return ImageSource(path, start_frame=start_frame)
+        return VideoSource(path, start_frame=start_frame)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be opened: {error.strerror or error}") from error

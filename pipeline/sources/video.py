@@ -1,0 +1,235 @@
+"""Video files, decoded by PyAV as their frames are asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from core.errors import InputError, SourceError
+from pipeline.sources.anchors import KeyframeAnchors
+from pipeline.sources.base import Frame, SourceInfo, check_index
+from pipeline.sources.decoder import FrameDecoder
+from pipeline.sources.orientation import Orientation, orientation_of
+from pipeline.sources.truncation import num_missing_bytes
+
+_REVERSE_BUFFER_BYTES = 256 * 2**20
+_MAX_REVERSE_FRAMES = 512
+
+
+class VideoSource:
+    """A video file: forward, backward and by index, holding a bounded number of frames.
+
+    - Colour: the file's matrix and range are honoured; untagged files count as BT.601 limited
+      range, as FFmpeg takes them. High dynamic range is not tone-mapped.
+    - Size: that of the first frame, rotated as the container asks; frames of another size later
+      in the file are scaled to it. Pixels are taken as square.
+    - The first read of a far frame decodes everything before it once, to count. Key frames met on
+      the way are remembered, so that later reads start from the nearest one.
+    - Backward, one key-frame interval is decoded at a time, and of a very long interval the last
+      ``reverse_buffer_bytes`` of unconverted frames are kept and the rest decoded again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        start_frame: int = 0,
+        reverse_buffer_bytes: int = _REVERSE_BUFFER_BYTES,
+    ) -> None:
+        """Open the file and decode its first frame.
+
+        Raises:
+            SourceError: not a video, no video stream, no frame that can be decoded.
+            InputError: ``start_frame`` is negative.
+        """
+        check_index(start_frame, path.name)
+        self._path = path
+        self.start_frame = start_frame
+        self._reverse_buffer_bytes = reverse_buffer_bytes
+        self._num_missing_bytes = num_missing_bytes(path)
+        self._anchors = KeyframeAnchors()
+        self._num_frames: int | None = None
+        self._reformatter = VideoReformatter()
+        self._reader: FrameDecoder | None = self._new_decoder()
+        first = self._reader.next_frame()
+        if first is None:
+            self._reader.close()
+            reason = self._reader.fault or "the stream is empty"
+            raise SourceError(f"{path}: no frame can be decoded: {reason}")
+        self._coded_size = (first.width, first.height)
+        self._frame_bytes = sum(plane.buffer_size for plane in first.planes)
+        self._info = self._describe(orientation_of(first), self._reader)
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the container declares, with the size of the first frame."""
+        return self._info
+
+    def __iter__(self) -> Iterator[Frame]:
+        """From ``start_frame`` to the end."""
+        return self.iterate()
+
+    def iterate(
+        self, start: int | None = None, stop: int | None = None, *, reverse: bool = False
+    ) -> Iterator[Frame]:
+        """See ``FrameSource.iterate``."""
+        if reverse:
+            start = self.count_frames() - 1 if start is None else start
+            check_index(start, self._path.name, self._num_frames)
+            return self._backward(start, -1 if stop is None else max(stop, -1))
+        start = self.start_frame if start is None else start
+        check_index(start, self._path.name, self._num_frames)
+        return self._forward(start, stop)
+
+    def read(self, index: int) -> Frame:
+        """See ``FrameSource.read``."""
+        check_index(index, self._path.name, self._num_frames)
+        if self._reader is None:
+            self._reader = self._new_decoder()
+        frame = self._reader.frame_at(index)
+        if frame is None:
+            raise self._no_frame(self._reader, index)
+        return self._convert(index, frame)
+
+    def frame_name(self, index: int) -> str:
+        """The video's name with the frame's number."""
+        return f"{self._path.stem}/{index:06d}.jpg"
+
+    def count_frames(self) -> int:
+        """See ``FrameSource.count_frames``."""
+        if self._num_frames is None:
+            decoder = self._new_decoder()
+            try:
+                while decoder.next_frame() is not None:
+                    pass
+                self._check_end(decoder)
+            finally:
+                decoder.close()
+        if self._num_frames is None:
+            raise SourceError(f"{self._path}: its frames could not be counted")
+        return self._num_frames
+
+    def close(self) -> None:
+        """Release the file. Iterations that are still open close by themselves."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def __enter__(self) -> Self:
+        """The source itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _forward(self, start: int, stop: int | None) -> Iterator[Frame]:
+        if stop is not None and stop <= start:
+            return
+        decoder = self._new_decoder()
+        try:
+            frame = decoder.frame_at(start)
+            if frame is None:
+                raise self._no_frame(decoder, start)
+            index = start
+            while frame is not None:
+                yield self._convert(index, frame)
+                index += 1
+                if stop is not None and index >= stop:
+                    return
+                frame = decoder.next_frame()
+            self._check_end(decoder)
+        finally:
+            decoder.close()
+
+    def _backward(self, start: int, stop: int) -> Iterator[Frame]:
+        max_held = min(_MAX_REVERSE_FRAMES, max(8, self._reverse_buffer_bytes // self._frame_bytes))
+        decoder = self._new_decoder()
+        try:
+            high = start
+            while high > stop:
+                low = self._chunk_start(high, max(stop + 1, high - max_held + 1))
+                held: deque[VideoFrame] = deque(maxlen=max_held)
+                for index in range(low, high + 1):
+                    frame = decoder.frame_at(index)
+                    if frame is None:
+                        raise self._no_frame(decoder, high)
+                    held.append(frame)
+                while held and high > stop:
+                    yield self._convert(high, held.pop())
+                    high -= 1
+        finally:
+            decoder.close()
+
+    def _chunk_start(self, high: int, wanted: int) -> int:
+        """Where to start decoding for a backward chunk that ends at ``high``."""
+        inside = self._anchors.ceiling(wanted)
+        if inside is not None and inside.index <= high:
+            return inside.index
+        return wanted
+
+    def _new_decoder(self) -> FrameDecoder:
+        return FrameDecoder(self._path, self._anchors, cut=self._num_missing_bytes > 0)
+
+    def _convert(self, index: int, frame: VideoFrame) -> Frame:
+        width, height = self._coded_size
+        rgb = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", threads=1
+        )
+        image = self._orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))
+        return Frame(index, frame.time, image)
+
+    def _describe(self, orientation: Orientation, decoder: FrameDecoder) -> SourceInfo:
+        self._orientation = orientation
+        width, height = orientation.shown_size(*self._coded_size)
+        stream = decoder.stream
+        fps = stream.average_rate or stream.guessed_rate
+        duration_s = decoder.declared_duration_s
+        num_frames: int | None = stream.frames or None
+        if num_frames is None and fps and duration_s:
+            num_frames = max(1, round(duration_s * fps))
+        return SourceInfo(
+            width=width,
+            height=height,
+            fps=Fraction(fps) if fps else None,
+            num_frames=num_frames,
+            duration_s=duration_s,
+            kind="video",
+            name=self._path.name,
+        )
+
+    def _check_end(self, decoder: FrameDecoder) -> None:
+        """Keep the exact count, or say why decoding stopped early."""
+        if decoder.fault is None:
+            self._num_frames = decoder.next_index
+            return
+        raise self._broken(decoder)
+
+    def _no_frame(self, decoder: FrameDecoder, index: int) -> SourceError | InputError:
+        if decoder.fault is not None:
+            return self._broken(decoder)
+        self._num_frames = decoder.next_index
+        return InputError(
+            f"{self._path.name}: there is no frame {index}; frames are numbered 0 to "
+            f"{self._num_frames - 1}"
+        )
+
+    def _broken(self, decoder: FrameDecoder) -> SourceError:
+        what = f"{self._path}: "
+        if self._num_missing_bytes:
+            what += f"truncated, at least {self._num_missing_bytes:,} bytes are missing; "
+        last = decoder.next_index - 1
+        return SourceError(f"{what}decoding stopped after frame {last}: {decoder.fault}")

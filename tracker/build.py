@@ -1,0 +1,37 @@
+"""Trackers out of checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from core.checkpoint import load_strict, read_config, read_tensors, under
+from tracker.config import TrackerConfig
+from tracker.model import TrackerModel
+
+PREFIX = "tracker_model."
+"""Where a folder keeps the tensors of a tracker; below it, the names are the module's own."""
+
+
+def load_tracker(
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> TrackerModel:
+    """Read the tracker's part of a checkpoint.
+
+    Args:
+        path: as :func:`core.checkpoint.resolve_checkpoint` gives it.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or its tensors do not fit.
+        ConfigError: its configuration contradicts itself.
+    """
+    tensors = under(read_tensors(path, (PREFIX,), dtype=dtype, device=device), PREFIX)
+    config = TrackerConfig.from_dict(read_config(path)["tracker_config"])
+    with torch.device("meta"):
+        model = TrackerModel(config)
+    load_strict(model, tensors, context=f"tracker of {path}")
+    return model.eval()

@@ -1,0 +1,236 @@
+"""The life of a masklet: hot start, keep-alive, states. Pure functions over small records.
+
+A masklet that the detector found is *provisional* while it is in hot start, its first
+``hotstart_delay`` frames. In that time it is dropped if the detector sees it too seldom, or if it
+keeps sharing detections with an older masklet. After that it is *confirmed*, for good. What a user
+made is confirmed from the start. A record holds counters only, never a list of frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from core.errors import CheckpointError
+from tracker.association import Association
+from tracker.video_config import VideoConfig
+
+
+class MaskletState(StrEnum):
+    """What a masklet is in one frame."""
+
+    PROVISIONAL = "provisional"
+    """In hot start: may still be withdrawn."""
+    CONFIRMED = "confirmed"
+    SUPPRESSED = "suppressed"
+    """Tracked, but not to be shown in this frame."""
+    REMOVED = "removed"
+    """Withdrawn; tracked no longer."""
+
+
+class Origin(StrEnum):
+    """Who started a masklet or last drew on it."""
+
+    DETECTOR = "detector"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masklet:
+    """The record of one masklet.
+
+    Attributes:
+        obj_id: lasting identity.
+        prompt_id: the concept it answers; negative for none.
+        first_frame: where it was started.
+        origin: detector or user.
+        confirmed: out of hot start.
+        num_unmatched: frames on which it had a mask that no detection overlapped closely.
+        keep_alive: up by one when seen, down by one when not, within limits.
+        last_occluded: last frame on which it had no mask or was suppressed; None: never.
+        last_detection_score: the detection's score when last seen; NaN: never.
+        duplicates: while provisional, by identity of an older masklet, how many detections both
+            have shared.
+    """
+
+    obj_id: int
+    prompt_id: int
+    first_frame: int
+    origin: Origin
+    confirmed: bool
+    keep_alive: int
+    num_unmatched: int = 0
+    last_occluded: int | None = None
+    last_detection_score: float = float("nan")
+    duplicates: Mapping[int, int] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that :meth:`from_dict` reads back."""
+        return {**asdict(self), "origin": str(self.origin), "duplicates": dict(self.duplicates)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Masklet:
+        """Undo :meth:`to_dict`.
+
+        Raises:
+            CheckpointError: a field is missing, unknown or malformed.
+        """
+        wanted = {spec.name for spec in fields(cls)}
+        if set(values) != wanted:
+            raise CheckpointError(f"masklet with {sorted(values)}; it must have {sorted(wanted)}")
+        try:
+            # JSON, if the record went through it, made texts of the keys.
+            duplicates = {int(key): int(count) for key, count in values["duplicates"].items()}
+            origin = Origin(values["origin"])
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"masklet {values['obj_id']!r} is malformed: {error}") from error
+        return cls(**{**values, "origin": origin, "duplicates": duplicates})
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleUpdate:
+    """What one frame did to N masklets.
+
+    Attributes:
+        masklets: N records, in the same order, brought up to date.
+        removed: (N,) bool, withdrawn by hot start on this frame.
+        newly_confirmed: (N,) bool, left hot start on this frame.
+        hidden: (N,) bool, keep-alive has run out, where the configuration hides such masklets.
+    """
+
+    masklets: tuple[Masklet, ...]
+    removed: np.ndarray
+    newly_confirmed: np.ndarray
+    hidden: np.ndarray
+
+
+def age_of(first_frame: int, frame_index: int, reverse: bool) -> int:
+    """Frames since the first one, in the direction of play; 0 on the first."""
+    return first_frame - frame_index if reverse else frame_index - first_frame
+
+
+def is_settled(first_frame: int, frame_index: int, reverse: bool, config: VideoConfig) -> bool:
+    """After ``frame_index`` has been worked on, hot start can no longer withdraw the masklet."""
+    return age_of(first_frame, frame_index, reverse) >= config.hotstart_delay - 1
+
+
+def start_masklet(
+    *, obj_id: int, prompt_id: int, frame_index: int, score: float, config: VideoConfig
+) -> Masklet:
+    """The record of a masklet that a detection starts."""
+    return Masklet(
+        obj_id=obj_id,
+        prompt_id=prompt_id,
+        first_frame=frame_index,
+        origin=Origin.DETECTOR,
+        confirmed=config.hotstart_delay <= 1,
+        keep_alive=config.init_trk_keep_alive,
+        last_detection_score=score,
+    )
+
+
+def advance(
+    masklets: Sequence[Masklet],
+    association: Association,
+    frame_index: int,
+    reverse: bool,
+    config: VideoConfig,
+) -> LifecycleUpdate:
+    """Count this frame in, withdraw what hot start rejects, confirm what outlives it."""
+    counted = _count_sightings(masklets, association, config)
+    counted = _count_duplicates(counted, association, reverse)
+    removed = np.array([_is_rejected(m, frame_index, reverse, config) for m in counted], dtype=bool)
+    hidden = np.array([_is_hidden(m, config) for m in counted], dtype=bool) & ~removed
+    settled = np.array(
+        [
+            not m.confirmed and is_settled(m.first_frame, frame_index, reverse, config)
+            for m in counted
+        ],
+        dtype=bool,
+    )
+    newly_confirmed = settled & ~removed
+    gone = {m.obj_id for m, is_gone in zip(counted, removed, strict=True) if is_gone}
+    updated = tuple(
+        replace(m, confirmed=True, duplicates={}) if is_confirmed else forget_objects(m, gone)
+        for m, is_confirmed in zip(counted, newly_confirmed, strict=True)
+    )
+    return LifecycleUpdate(updated, removed, newly_confirmed, hidden)
+
+
+def forget_objects(masklet: Masklet, obj_ids: set[int]) -> Masklet:
+    """The record without shared detections with masklets that are no more."""
+    if obj_ids.isdisjoint(masklet.duplicates):
+        return masklet
+    kept = {other: n for other, n in masklet.duplicates.items() if other not in obj_ids}
+    return replace(masklet, duplicates=kept)
+
+
+def _count_sightings(
+    masklets: Sequence[Masklet], association: Association, config: VideoConfig
+) -> list[Masklet]:
+    """Unmatched frames, keep-alive, last score.
+
+    A loose overlap counts up and the lack of a close one down, so both may happen in one frame.
+    """
+    seen = association.matches.any(axis=0)
+    unmatched, empty = association.is_unmatched, association.is_empty
+    counted = []
+    for row, masklet in enumerate(masklets):
+        keep_alive = masklet.keep_alive
+        if seen[row]:
+            keep_alive = min(config.max_trk_keep_alive, keep_alive + 1)
+        if unmatched[row] or (empty[row] and config.decrease_trk_keep_alive_for_empty_masklets):
+            keep_alive = max(config.min_trk_keep_alive, keep_alive - 1)
+        score = float(association.scores[row])
+        counted.append(
+            replace(
+                masklet,
+                keep_alive=keep_alive,
+                num_unmatched=masklet.num_unmatched + int(unmatched[row]),
+                last_detection_score=masklet.last_detection_score if np.isnan(score) else score,
+            )
+        )
+    return counted
+
+
+def _count_duplicates(
+    masklets: list[Masklet], association: Association, reverse: bool
+) -> list[Masklet]:
+    """For each detection that several masklets share: one more for all but the oldest of them."""
+    counted = list(masklets)
+    shared = np.flatnonzero(association.matches.sum(axis=1) >= 2)
+    for detection in shared:
+        rows = np.flatnonzero(association.matches[detection]).tolist()
+        sign = -1 if reverse else 1
+        oldest = min(rows, key=lambda row: sign * masklets[row].first_frame)
+        for row in rows:
+            if row == oldest or counted[row].confirmed:
+                continue
+            other = masklets[oldest].obj_id
+            duplicates = dict(counted[row].duplicates)
+            duplicates[other] = duplicates.get(other, 0) + 1
+            counted[row] = replace(counted[row], duplicates=duplicates)
+    return counted
+
+
+def _is_rejected(masklet: Masklet, frame_index: int, reverse: bool, config: VideoConfig) -> bool:
+    in_hot_start = age_of(masklet.first_frame, frame_index, reverse) < config.hotstart_delay
+    if masklet.confirmed or not in_hot_start:
+        return False
+    return masklet.num_unmatched >= config.hotstart_unmatch_thresh or any(
+        count >= config.hotstart_dup_thresh for count in masklet.duplicates.values()
+    )
+
+
+def _is_hidden(masklet: Masklet, config: VideoConfig) -> bool:
+    """Only a masklet that has gone unseen can be hidden, and never one that a user made."""
+    return (
+        not config.suppress_unmatched_only_within_hotstart
+        and masklet.origin is Origin.DETECTOR
+        and masklet.num_unmatched > 0
+        and masklet.keep_alive <= 0
+    )

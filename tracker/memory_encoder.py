@@ -1,0 +1,121 @@
+"""The memory encoder: a frame's features and a masklet's mask, fused into a memory map."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn.parameter import Parameter
+
+import torch
+from core.layers import LayerNorm2d, activation
+from core.linear import Linear
+from tracker.config import TrackerConfig
+
+
+class MaskDownSamplerLayer(nn.Module):
+    """A strided convolution, norm over channels, activation."""
+
+    def __init__(self, config: TrackerConfig, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels_in,
+            channels_out,
+            kernel_size=config.mask_downsampler_kernel_size,
+            stride=config.mask_downsampler_stride,
+            padding=config.mask_downsampler_padding,
+        )
+        self.layer_norm = LayerNorm2d(channels_out)
+        self.activation = activation(config.mask_downsampler_hidden_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.activation(self.layer_norm(self.conv(x)))
+        return out
+
+
+class MaskDownSampler(nn.Module):
+    """Masks of 16 pixels a cell, shrunk to one embedding a cell."""
+
+    def __init__(self, config: TrackerConfig) -> None:
+        super().__init__()
+        stride = config.mask_downsampler_stride
+        num_layers = round(math.log(config.mask_downsampler_total_stride, stride))
+        channels = [stride ** (2 * i) for i in range(num_layers + 1)]
+        self.layers = nn.ModuleList(
+            MaskDownSamplerLayer(config, channels[i], channels[i + 1]) for i in range(num_layers)
+        )
+        self.final_conv = nn.Conv2d(channels[-1], config.mask_downsampler_embed_dim, kernel_size=1)
+
+    def forward(self, masks: Tensor) -> Tensor:
+        """(N, 1, 16h, 16w) to (N, embed_dim, h, w)."""
+        for layer in self.layers:
+            masks = layer(masks)
+        out: Tensor = self.final_conv(masks)
+        return out
+
+
+class MemoryFuserBlock(nn.Module):
+    """A ConvNeXt block (Liu et al., 2022): depthwise convolution, norm, two pointwise layers."""
+
+    def __init__(self, config: TrackerConfig) -> None:
+        super().__init__()
+        dim = config.memory_fuser_embed_dim
+        self.depthwise_conv = nn.Conv2d(
+            dim,
+            dim,
+            kernel_size=config.memory_fuser_kernel_size,
+            padding=config.memory_fuser_padding,
+            groups=dim,
+        )
+        self.layer_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.activation = activation(config.memory_fuser_hidden_act)
+        self.pointwise_conv1 = Linear(dim, config.memory_fuser_intermediate_dim)
+        self.pointwise_conv2 = Linear(config.memory_fuser_intermediate_dim, dim)
+        self.scale = Parameter(torch.full((dim,), config.memory_fuser_layer_scale_init_value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) to the same."""
+        fused = self.layer_norm(self.depthwise_conv(x).permute(0, 2, 3, 1))
+        fused = self.pointwise_conv2(self.activation(self.pointwise_conv1(fused)))
+        return x + (self.scale * fused).permute(0, 3, 1, 2)
+
+
+class MemoryFuser(nn.Module):
+    """Blocks one after another."""
+
+    def __init__(self, config: TrackerConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            MemoryFuserBlock(config) for _ in range(config.memory_fuser_num_layers)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class MemoryEncoder(nn.Module):
+    """Memory maps of N masklets from one frame's features and their masks."""
+
+    def __init__(self, config: TrackerConfig) -> None:
+        super().__init__()
+        hidden = config.memory_encoder_hidden_size
+        self.mask_downsampler = MaskDownSampler(config)
+        self.feature_projection = nn.Conv2d(hidden, hidden, kernel_size=1)
+        self.memory_fuser = MemoryFuser(config)
+        self.projection = nn.Conv2d(hidden, config.memory_encoder_output_channels, kernel_size=1)
+
+    def forward(self, image: Tensor, masks: Tensor) -> Tensor:
+        """Encode.
+
+        Args:
+            image: (1, C, h, w), the frame's coarsest features.
+            masks: (N, 1, 16h, 16w), scaled as the encoder wants them.
+
+        Returns:
+            (N, M, h, w).
+        """
+        fused = self.feature_projection(image) + self.mask_downsampler(masks)
+        out: Tensor = self.projection(self.memory_fuser(fused))
+        return out

@@ -1,0 +1,431 @@
+"""The tracker's network: one frame's features and memories in, masks, pointers and memories out.
+
+Stateless; the memories live in :class:`tracker.memory_bank.MemoryBank`. Every method takes all
+masklets at once. Module and parameter names are those of ``tracker_model`` in a transformers
+checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.parameter import Parameter
+
+from core.errors import InputError, PromptError
+from core.linear import Linear
+from core.position import sine_position_2d
+from core.types import TrackerFeatures
+from tracker.config import TrackerConfig
+from tracker.mask_decoder import DecodedTokens, MaskDecoder, Perceptron
+from tracker.memory_attention import MemoryAttention, MemoryTokens
+from tracker.memory_bank import MemoryBatch
+from tracker.memory_encoder import MemoryEncoder
+from tracker.prompt_encoder import (
+    BOTTOM_RIGHT,
+    TOP_LEFT,
+    FourierPosition,
+    PromptEncoder,
+)
+
+__all__ = ["FrameEmbedding", "MaskletPrediction", "MemoryBatch", "TrackerConfig", "TrackerModel"]
+
+# Mask logits of a masklet that isn't in the frame.
+NO_OBJECT_LOGIT = -1024.0
+# Logits of a mask that was given: ±10.
+GIVEN_MASK_SCALE = 20.0
+GIVEN_MASK_BIAS = -10.0
+TEMPERATURE = 10000.0
+
+
+@dataclass(frozen=True, slots=True)
+class FrameEmbedding:
+    """One frame, ready for any number of masklets.
+
+    Attributes:
+        high_res: (1, C/8, 4h, 4w) and (1, C/4, 2h, 2w), projected for the mask decoder.
+        image: (1, C, h, w), the coarsest features.
+        position: (1, C, h, w), their sine encoding.
+    """
+
+    high_res: tuple[Tensor, Tensor]
+    image: Tensor
+    position: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MaskletPrediction:
+    """What the network says about N masklets in one frame.
+
+    Attributes:
+        low_res_masks: (N, 4h, 4w) logits, > 0 is inside; -1024 everywhere where the object isn't
+            in the frame.
+        iou_scores: (N,) in [0, 1], predicted quality of the mask.
+        object_score_logits: (N,), > 0: the object is in the frame.
+        object_pointers: (N, C), for the memory bank.
+    """
+
+    low_res_masks: Tensor
+    iou_scores: Tensor
+    object_score_logits: Tensor
+    object_pointers: Tensor
+
+    def __len__(self) -> int:
+        return self.low_res_masks.shape[0]
+
+
+class TrackerModel(nn.Module):
+    """Memory attention, prompt encoder, mask decoder and memory encoder.
+
+    Coordinates are pixels of the model's input, ``image_size`` a side. (h, w) is ``grid``.
+    """
+
+    def __init__(self, config: TrackerConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, memory_dim = config.fpn_hidden_size, config.memory_encoder_output_channels
+        self.shared_image_embedding = FourierPosition(config.prompt_encoder_config)
+        self.prompt_encoder = PromptEncoder(config.prompt_encoder_config)
+        self.mask_decoder = MaskDecoder(config.mask_decoder_config)
+        self.memory_attention = MemoryAttention(config)
+        self.memory_encoder = MemoryEncoder(config)
+        self.no_memory_embedding = Parameter(torch.zeros(1, 1, hidden))
+        # Part of the checkpoint; nothing reads it.
+        self.no_memory_positional_encoding = Parameter(torch.zeros(1, 1, hidden))
+        self.memory_temporal_positional_encoding = Parameter(
+            torch.zeros(config.num_maskmem, 1, 1, memory_dim)
+        )
+        self.no_object_pointer = Parameter(torch.zeros(1, hidden))
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.object_pointer_proj = Perceptron(hidden, hidden, hidden, 3)
+        self.temporal_positional_encoding_projection_layer: nn.Module = (
+            Linear(hidden, memory_dim)
+            if config.enable_temporal_pos_encoding_for_object_pointers
+            else nn.Identity()
+        )
+        self.occlusion_spatial_embedding_parameter: Parameter | None = (
+            Parameter(torch.zeros(1, memory_dim))
+            if config.enable_occlusion_spatial_embedding
+            else None
+        )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the coarsest features and of memory maps, cells."""
+        return self.config.grid
+
+    @property
+    def mask_size(self) -> tuple[int, int]:
+        """(4h, 4w), the size of ``low_res_masks``."""
+        return self.config.mask_size
+
+    @property
+    def hidden(self) -> int:
+        """C: channels of features and object pointers."""
+        return self.config.fpn_hidden_size
+
+    @property
+    def memory_dim(self) -> int:
+        """M: channels of memory maps."""
+        return self.config.memory_encoder_output_channels
+
+    # ------------------------------------------------------------- one frame
+
+    def embed(self, features: TrackerFeatures) -> FrameEmbedding:
+        """Do what is the same for all masklets of a frame.
+
+        Raises:
+            InputError: feature maps of other shapes than this model's.
+        """
+        height, width = self.grid
+        for level, scale in zip(features.levels, (4, 2, 1), strict=True):
+            wanted = (1, self.hidden, scale * height, scale * width)
+            if tuple(level.shape) != wanted:
+                raise InputError(
+                    f"tracker features of shape {tuple(level.shape)}; this model takes {wanted}"
+                )
+        fine, middle, coarse = features.levels
+        return FrameEmbedding(
+            high_res=(self.mask_decoder.conv_s0(fine), self.mask_decoder.conv_s1(middle)),
+            image=coarse,
+            position=sine_position_2d(height, width, self.hidden, coarse.device, coarse.dtype),
+        )
+
+    def propagate(self, frame: FrameEmbedding, memory: MemoryBatch) -> MaskletPrediction:
+        """Segment N masklets in a frame from what they remember."""
+        config = self.config
+        if len(memory) == 0:
+            return self._nothing(frame)
+        image = self._remember(frame, memory) + self.prompt_encoder.no_mask()
+        points = self.prompt_encoder.no_points().expand(len(memory), -1, -1)
+        many = config.multimask_output_for_tracking and self._wants_many(0)
+        return self._predict(frame, image, points, many)
+
+    def prompt(
+        self,
+        frame: FrameEmbedding,
+        *,
+        points: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        mask_logits: Tensor | None = None,
+        memory: MemoryBatch | None,
+    ) -> MaskletPrediction:
+        """Segment N masklets in a frame from what was drawn, one prompt each.
+
+        Several masks are proposed, and the best one taken, where the number of points (a box
+        counts as two, padding counts too) lies within the configuration's range.
+
+        Args:
+            frame: the frame.
+            points: (N, P, 2) x y, pixels of the model's input.
+            point_labels: (N, P) int: 1 inside, 0 outside, -1 no point, -10 padding.
+            boxes: (N, 4) x0 y0 x1 y1, pixels of the model's input.
+            mask_logits: (N, 4h, 4w), the masks of an earlier answer that is to be corrected.
+            memory: what the N masklets remember; None on a masklet's first frame.
+
+        Raises:
+            PromptError: no prompt at all, points without labels, or shapes that don't fit.
+        """
+        n = self._check_prompt(points, point_labels, boxes, mask_logits)
+        if memory is not None and len(memory) != n:
+            raise PromptError(f"{n} prompts with the memory of {len(memory)} masklets")
+        if n == 0:
+            return self._nothing(frame)
+        if points is None or point_labels is None:
+            points = torch.zeros(n, 0, 2, device=frame.image.device)
+            point_labels = torch.zeros(n, 0, dtype=torch.int64, device=frame.image.device)
+        if boxes is not None:
+            corners = boxes.new_tensor([TOP_LEFT, BOTTOM_RIGHT]).expand(n, -1)
+            points = torch.cat((boxes.unflatten(1, (2, 2)), points), dim=1)
+            point_labels = torch.cat((corners.to(point_labels.dtype), point_labels), dim=1)
+        num_points = points.shape[1]
+        tokens = (
+            self.prompt_encoder.points(points, point_labels)
+            if num_points
+            else self.prompt_encoder.no_points().expand(n, -1, -1)
+        )
+        image = _tokens(frame.image) + self.no_memory_embedding
+        if memory is not None:
+            image = self._remember(frame, memory)
+        dense = self.prompt_encoder.no_mask()
+        if mask_logits is not None:
+            dense = self.prompt_encoder.masks(mask_logits.to(image.dtype))
+        allowed = memory is None or self.config.multimask_output_for_tracking
+        many = allowed and self._wants_many(num_points)
+        return self._predict(frame, image + dense, tokens.to(image.dtype), many)
+
+    def from_masks(self, frame: FrameEmbedding, masks: Tensor) -> MaskletPrediction:
+        """Take given masks as the answer; the network adds the object pointers.
+
+        Args:
+            frame: the frame.
+            masks: (N, H, W) 0 or 1, of any size, covering the whole frame. They are resized, not
+                cut to 0 and 1 again: edges come out as logits between -10 and 10.
+
+        Raises:
+            PromptError: not three-dimensional.
+        """
+        if masks.dim() != 3:
+            raise PromptError(f"masks of shape {tuple(masks.shape)}; they must be (N, H, W)")
+        if len(masks) == 0:
+            return self._nothing(frame)
+        dtype = frame.image.dtype
+        large = self.mask_at_image_size(masks)
+        logits = large * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
+        low_res = resize(logits, self.mask_size, antialias=True).to(dtype)
+        there = masks.flatten(1).gt(0).any(dim=1)
+
+        # The pointer is made from the features as they are: no memory, no "no memory" either.
+        drawn = self.mask_downsample(large[:, None].to(dtype))[:, 0]
+        drawn = resize(drawn, self.mask_size, antialias=True).to(dtype)
+        image = _tokens(frame.image) + self.prompt_encoder.masks(drawn)
+        points = self.prompt_encoder.no_points().expand(len(masks), -1, -1)
+        decoded = self.mask_decoder.decode(image, self._cell_positions(), points)
+        rows = torch.arange(len(masks), device=masks.device)
+        token = decoded.mask_tokens[rows, self.mask_decoder.best(decoded)]
+        pointers = self._pointers(token, there & (decoded.object_score_logits > 0))
+        return MaskletPrediction(
+            low_res_masks=low_res,
+            iou_scores=torch.ones_like(decoded.object_score_logits),
+            object_score_logits=there.to(dtype) * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS,
+            object_pointers=pointers,
+        )
+
+    def encode_memory(
+        self,
+        frame: FrameEmbedding,
+        mask_logits: Tensor,
+        object_score_logits: Tensor,
+        *,
+        binarize: bool,
+    ) -> Tensor:
+        """Memory maps of N masklets.
+
+        transformers' tracker encodes masks of the model's input size: give it
+        :meth:`logits_at_image_size` or, after :meth:`from_masks`, :meth:`mask_at_image_size` - 0.5
+        to get its maps to the last bit; its video model encodes ``low_res_masks`` as they are.
+
+        Args:
+            frame: the frame.
+            mask_logits: (N, H, W), of any size, covering the whole frame.
+            object_score_logits: (N,), ≤ 0: the object isn't in the frame.
+            binarize: cut the masks at 0 first; for masks that were drawn or clicked.
+
+        Returns:
+            (N, h*w, M) bfloat16.
+        """
+        config, dtype = self.config, frame.image.dtype
+        if len(mask_logits) == 0:
+            cells = self.grid[0] * self.grid[1]
+            return frame.image.new_zeros(0, cells, self.memory_dim, dtype=torch.bfloat16)
+        size = (4 * self.mask_size[0], 4 * self.mask_size[1])
+        masks = resize(mask_logits, size, antialias=True).to(dtype)
+        masks = (masks > 0).to(dtype) if binarize and not self.training else masks.sigmoid()
+        masks = masks * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
+        maps = self.memory_encoder(frame.image, masks[:, None]).flatten(2).transpose(1, 2)
+        if self.occlusion_spatial_embedding_parameter is not None:
+            absent = (object_score_logits <= 0).to(dtype)[:, None, None]
+            maps = maps + absent * self.occlusion_spatial_embedding_parameter
+        out: Tensor = maps.to(torch.bfloat16)
+        return out
+
+    def logits_at_image_size(self, low_res_masks: Tensor) -> Tensor:
+        """(N, 4h, 4w) to (N, image_size, image_size), bilinear."""
+        side = self.config.image_size
+        return resize(low_res_masks, (side, side), antialias=False)
+
+    def mask_at_image_size(self, masks: Tensor) -> Tensor:
+        """(N, H, W) masks of 0 and 1 to (N, image_size, image_size) float32, bilinear."""
+        side = self.config.image_size
+        return resize(masks, (side, side), antialias=True)
+
+    # ----------------------------------------------------------------- steps
+
+    def _remember(self, frame: FrameEmbedding, memory: MemoryBatch) -> Tensor:
+        """The frame's features conditioned on every masklet's memory, (N, L, C)."""
+        height, width = self.grid
+        dtype = frame.image.dtype
+        in_frame = _tokens(
+            sine_position_2d(height, width, self.memory_dim, frame.image.device, dtype)
+        )
+        position = in_frame + self.memory_temporal_positional_encoding[:, 0]
+        num_splits = self.hidden // self.memory_dim
+        pointers = memory.pointers.to(dtype).unflatten(-1, (num_splits, -1)).flatten(1, 2)
+        pointer_position = self._pointer_position(memory.pointer_offsets, dtype)
+        tokens = MemoryTokens(
+            maps=memory.maps,
+            # The last temporal position is that of conditioning frames.
+            temporal=(memory.map_offsets - 1) % self.config.num_maskmem,
+            pointers=pointers,
+            pointer_position=pointer_position.repeat_interleave(num_splits, dim=1),
+            map_valid=None if memory.full else memory.map_valid,
+            pointer_valid=(
+                None if memory.full else memory.pointer_valid.repeat_interleave(num_splits, dim=1)
+            ),
+        )
+        conditioned: Tensor = self.memory_attention(
+            _tokens(frame.image), _tokens(frame.position), tokens, position
+        )
+        return conditioned
+
+    def _pointer_position(self, offsets: Tensor, dtype: torch.dtype) -> Tensor:
+        """(N, P) offsets in units of the reach of memory to (N, P, M) encodings."""
+        if not self.config.enable_temporal_pos_encoding_for_object_pointers:
+            return offsets.new_zeros(*offsets.shape, self.memory_dim, dtype=dtype)
+        half = self.hidden // 2
+        steps = torch.arange(half, device=offsets.device, dtype=torch.float32)
+        divisors = TEMPERATURE ** (2 * torch.div(steps, 2, rounding_mode="floor") / half)
+        angles = offsets.float()[..., None] / divisors
+        encoded = torch.cat((angles.sin(), angles.cos()), dim=-1).to(dtype)
+        out: Tensor = self.temporal_positional_encoding_projection_layer(encoded)
+        return out
+
+    def _predict(
+        self, frame: FrameEmbedding, image: Tensor, points: Tensor, many: bool
+    ) -> MaskletPrediction:
+        """Decode (N or 1, L, C) features with (N, P, C) prompt tokens."""
+        decoder = self.mask_decoder
+        decoded: DecodedTokens = decoder.decode(image, self._cell_positions(), points)
+        pick = decoder.one_of_many if many else decoder.single
+        masks, iou_scores, token = pick(decoded, frame.high_res)
+        there = decoded.object_score_logits > 0
+        return MaskletPrediction(
+            low_res_masks=masks.masked_fill(~there[:, None, None], NO_OBJECT_LOGIT),
+            iou_scores=iou_scores,
+            object_score_logits=decoded.object_score_logits,
+            object_pointers=self._pointers(token, there),
+        )
+
+    def _pointers(self, tokens: Tensor, there: Tensor) -> Tensor:
+        projected = self.object_pointer_proj(tokens)
+        return torch.where(there[:, None], projected, self.no_object_pointer)
+
+    def _cell_positions(self) -> Tensor:
+        """Encoding of the cells of the grid for the mask decoder, (L, C)."""
+        return self.shared_image_embedding.of_grid(*self.grid)
+
+    def _wants_many(self, num_points: int) -> bool:
+        config = self.config
+        within = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
+        return config.multimask_output_in_sam and within
+
+    def _nothing(self, frame: FrameEmbedding) -> MaskletPrediction:
+        empty = frame.image.new_zeros(0)
+        return MaskletPrediction(
+            low_res_masks=empty.new_zeros(0, *self.mask_size),
+            iou_scores=empty,
+            object_score_logits=empty,
+            object_pointers=empty.new_zeros(0, self.hidden),
+        )
+
+    def _check_prompt(
+        self,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        mask_logits: Tensor | None,
+    ) -> int:
+        """The number of masklets that the prompts are for."""
+        if (points is None) != (labels is None):
+            raise PromptError("points and point_labels must be given together")
+        counts = set()
+        for what, value, shape in (
+            ("points", points, (None, None, 2)),
+            ("point_labels", labels, (None, None)),
+            ("boxes", boxes, (None, 4)),
+            ("mask_logits", mask_logits, (None, *self.mask_size)),
+        ):
+            if value is None:
+                continue
+            sizes = tuple(value.shape)
+            fits = len(sizes) == len(shape) and all(
+                wanted in (None, size) for wanted, size in zip(shape, sizes, strict=True)
+            )
+            if not fits:
+                wanted_text = ", ".join("any" if size is None else str(size) for size in shape)
+                raise PromptError(f"{what} of shape {sizes}; they must be ({wanted_text})")
+            counts.add(sizes[0])
+        if not counts:
+            raise PromptError("no prompt: give points, boxes or mask_logits")
+        if len(counts) > 1 or (
+            points is not None and labels is not None and points.shape[:2] != labels.shape
+        ):
+            raise PromptError("points, point_labels, boxes and mask_logits differ in number")
+        return int(counts.pop())
+
+
+def _tokens(image: Tensor) -> Tensor:
+    """(N, C, h, w) to (N, h*w, C)."""
+    return image.flatten(2).transpose(1, 2)
+
+
+def resize(masks: Tensor, size: tuple[int, int], *, antialias: bool) -> Tensor:
+    """Resize (N, H, W) bilinearly to ``size`` in float32; as they are where they have that size."""
+    if tuple(masks.shape[-2:]) == size:
+        return masks.float()
+    return functional.interpolate(
+        masks[:, None].float(), size=size, mode="bilinear", align_corners=False, antialias=antialias
+    )[:, 0]

@@ -1,0 +1,182 @@
+"""What happens where masklets of one prompt overlap.
+
+Masklets that belong to no concept (negative prompt id) are on their own: what a user draws never
+takes anything from another masklet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.errors import InputError
+from core.masks import non_overlapping
+
+NO_OBJECT_LOGIT = -10.0
+"""What suppressed pixels are set to, at most."""
+
+SHRINK_THRESHOLD = 0.3
+"""A masklet that keeps less than this part of its area against the others is a wrong one."""
+
+PIXELS_AT_A_TIME = 1 << 25
+"""Pixels resized in one go: 128 MB of float32."""
+
+
+def overlap_groups(prompt_ids: Sequence[int]) -> tuple[NDArray[np.int64], int]:
+    """Numbers the groups within which masklets compete.
+
+    Args:
+        prompt_ids: N prompt ids; equal ones compete, negative ones with nobody.
+
+    Returns:
+        (N,) int64 in [0, G), and G.
+    """
+    ids = np.asarray(prompt_ids, dtype=np.int64)
+    alone = ids < 0
+    keys = np.stack([ids, np.where(alone, np.arange(ids.size), -1)])
+    groups, index = np.unique(keys, axis=1, return_inverse=True)
+    return index.reshape(-1), groups.shape[1]
+
+
+def suppress_by_recent_occlusion(
+    iou_NN: NDArray[np.float32],
+    prompt_ids: Sequence[int],
+    last_occluded: Sequence[int | None],
+    removed: NDArray[np.bool_],
+    reverse: bool,
+    threshold: float,
+) -> NDArray[np.bool_]:
+    """Of two masklets that have come to cover the same thing, finds the one that drifted there.
+
+    A masklet gives way to another of its prompt that it overlaps by at least ``threshold`` if it
+    was occluded more recently and the other one has been occluded too. Played backwards, one
+    that never was counts as the most recent; this is how SAM 3 does it.
+
+    Args:
+        iou_NN: (N, N) float32, overlaps of the masks.
+        prompt_ids: N prompt ids.
+        last_occluded: N frame indices, None for never.
+        removed: (N,) bool, withdrawn on this frame; such a masklet that has never been occluded
+            counts as occluded all the time.
+        reverse: the video is played backwards.
+        threshold: an IoU; 0 or less suppresses nothing.
+
+    Returns:
+        (N,) bool, True for the masklets to suppress.
+    """
+    num_masklets = iou_NN.shape[0]
+    if num_masklets <= 1 or threshold <= 0:
+        return np.zeros(num_masklets, dtype=np.bool_)
+    groups, _ = overlap_groups(prompt_ids)
+    pairs = (groups[:, None] == groups[None, :]) & (iou_NN >= threshold)
+    np.fill_diagonal(pairs, False)
+    never = np.array([frame is None for frame in last_occluded], dtype=np.bool_)
+    frames = np.array([frame or 0 for frame in last_occluded], dtype=np.float64)
+    recency = -frames if reverse else frames
+    recency[never] = np.inf if reverse else -np.inf
+    recency[never & removed] = np.inf
+    occluded = ~never | removed
+    gives_way = pairs & (recency[:, None] > recency[None, :]) & occluded[None, :]
+    return gives_way.any(axis=1)
+
+
+def suppress_shrunk(mask_logits: Tensor, prompt_ids: Sequence[int]) -> Tensor:
+    """Empties masks that lose most of their pixels to other masks of their prompt.
+
+    Where masks of a prompt overlap, the highest logit has the pixel. A mask left with less than
+    ``SHRINK_THRESHOLD`` of its area is lowered to ``NO_OBJECT_LOGIT`` everywhere, as is an empty
+    one; all others stay whole. A mask alone in its prompt is not touched.
+
+    Args:
+        mask_logits: (N, H, W) floats, > 0 is inside.
+        prompt_ids: N prompt ids.
+
+    Returns:
+        (N, H, W); the input itself where no masklets compete.
+    """
+    groups, num_groups = overlap_groups(prompt_ids)
+    if num_groups >= mask_logits.shape[0]:
+        return mask_logits
+    device = mask_logits.device
+    won = non_overlapping(mask_logits, torch.from_numpy(groups).to(device), num_groups)
+    area_before = (mask_logits > 0).flatten(1).sum(1).clamp(min=1).to(torch.float32)
+    shrunk = won.flatten(1).sum(1) / area_before < SHRINK_THRESHOLD
+    competes = torch.from_numpy((np.bincount(groups) > 1)[groups]).to(device)
+    emptied = (shrunk & competes).view(-1, 1, 1)
+    return torch.where(emptied, mask_logits.clamp(max=NO_OBJECT_LOGIT), mask_logits)
+
+
+def resize_and_separate(
+    low_res_masks: Tensor,
+    tracker_scores: Tensor,
+    prompt_ids: Sequence[int],
+    size: tuple[int, int],
+) -> Tensor:
+    """Masks at the video's own size, no two of one prompt overlapping.
+
+    Masks are resized bilinearly and cut at 0. A pixel that several masks of a prompt claim goes to
+    the one with the highest tracker score, the first among equals; one whose score is not above
+    0 gets nothing. Give it only masklets that are to be shown: a hidden one would still take
+    its pixels.
+
+    Args:
+        low_res_masks: (N, h, w) logits, > 0 is inside.
+        tracker_scores: (N,) floats in [0, 1], on any device.
+        prompt_ids: N prompt ids.
+        size: (height, width) of the video, pixels.
+
+    Returns:
+        (N, height, width) bool on the masks' device.
+
+    Raises:
+        InputError: scores or prompt ids that are not one for each mask.
+    """
+    num_masks = low_res_masks.shape[0]
+    if tracker_scores.shape != (num_masks,) or len(prompt_ids) != num_masks:
+        raise InputError(
+            f"{num_masks} masks with scores of shape {tuple(tracker_scores.shape)} and "
+            f"{len(prompt_ids)} prompt ids; there must be one of each for each mask"
+        )
+    masks = _resize(low_res_masks, size)
+    groups, num_groups = overlap_groups(prompt_ids)
+    if num_groups < num_masks:
+        _separate(masks, tracker_scores, groups, num_groups)
+    return masks
+
+
+def _resize(low_res_masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, h, w) logits to (N, *size) bool, a bounded number of pixels in float at a time."""
+    num_masks = low_res_masks.shape[0]
+    masks = torch.empty(num_masks, *size, dtype=torch.bool, device=low_res_masks.device)
+    step = max(1, PIXELS_AT_A_TIME // max(1, size[0] * size[1]))
+    for first in range(0, num_masks, step):
+        part = low_res_masks[first : first + step].unsqueeze(1).float()
+        resized = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
+        torch.gt(resized.squeeze(1), 0, out=masks[first : first + step])
+    return masks
+
+
+def _separate(
+    masks: Tensor, scores: Tensor, groups: NDArray[np.int64], num_groups: int
+) -> None:
+    """Takes pixels away, in place, from all but the best mask of each group."""
+    ranks = torch.empty(masks.shape[0], dtype=torch.int32, device=masks.device)
+    order = torch.sort(scores.to(masks.device), descending=True, stable=True).indices
+    ranks[order] = torch.arange(masks.shape[0], dtype=torch.int32, device=masks.device)
+    masks &= (scores.to(masks.device) > 0).view(-1, 1, 1)
+    flat = masks.flatten(1)
+    index = torch.from_numpy(groups).to(masks.device)
+    best = ranks.new_full((num_groups, flat.shape[1]), masks.shape[0])
+    step = max(1, PIXELS_AT_A_TIME // max(1, flat.shape[1]))
+    for first in range(0, masks.shape[0], step):
+        part = slice(first, first + step)
+        claims = torch.where(flat[part], ranks[part, None], masks.shape[0])
+        best.scatter_reduce_(0, index[part, None].expand_as(claims), claims, "amin")
+    for first in range(0, masks.shape[0], step):
+        part = slice(first, first + step)
+        flat[part] &= best[index[part]] == ranks[part, None]

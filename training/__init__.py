@@ -1,0 +1,1 @@
+"""Training of small checkpoints on generated clips; not imported by anything that runs inference."""

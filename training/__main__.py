@@ -1,0 +1,42 @@
+"""Command line of the training: ``python -m training detector|tracker|tokenizer|export``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from training.config import load_run
+from training.parallel import run_team
+from training.tokenizer import fit_tokenizer, save_tokenizer
+from training.train_detector import DetectorWork
+from training.vocabulary import corpus
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = root.add_subparsers(dest="command", required=True)
+    for name in ("detector",):
+        command = commands.add_parser(name, help=f"train a {name}")
+        command.add_argument("--config", type=Path, required=True, help="YAML of the run")
+        command.add_argument("--out", type=Path, required=True, help="folder of the run")
+        command.add_argument("--resume", action="store_true", help="go on where it stopped")
+    command = commands.add_parser("tokenizer", help="fit the tokenizer and write it")
+    command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    return root
+
+
+def main() -> None:
+    """Run the command."""
+    arguments = parser().parse_args()
+    if arguments.command == "tokenizer":
+        save_tokenizer(fit_tokenizer(corpus()), arguments.out)
+    else:
+        config = load_run(arguments.config)
+        run_team(
+            config.num_processes, DetectorWork(config, arguments.out, arguments.resume)
+        )
+
+
+if __name__ == "__main__":
+    main()

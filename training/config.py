@@ -1,0 +1,105 @@
+"""Settings of the training runs, read from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.config import from_mapping
+from core.errors import ConfigError
+from training.losses import LossWeights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A part of a run at one image size."""
+
+    side: int
+    """Image side in pixels, a multiple of four patches."""
+    images: int
+    """Frames (detector) or clips (tracker) in the batch of one process."""
+    steps: int
+    concepts: int = 4
+    """Concepts asked of each frame."""
+    dense_only: bool = False
+    """Train the image encoder alone, by its dense read-outs; the detector's only."""
+    frames: int = 8
+    """Frames of a clip; the tracker's only."""
+    peak_lr: float = 8e-4
+    final_lr: float = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """A training run: stages one after another, each with its own cosine."""
+
+    model: str
+    """Path of the model's YAML."""
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    num_processes: int = 2
+    """Processes that share each batch, one thread each: threads of one process would wait for
+    each other at every layer, processes wait once a step."""
+    mixed_precision: bool = True
+    """Run the model in bfloat16 where that is safe."""
+    warmup_steps: int = 150
+    weight_decay: float = 0.05
+    encoder_lr_factor: float = 0.5
+    """Learning rate of the vision encoder relative to the rest."""
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.998
+    exemplar_rate: float = 0.2
+    """Share of concepts given by exemplars alone."""
+    dense_weight: float = 0.5
+    """Weight of the dense supervision of the image encoder."""
+    log_every: int = 25
+    save_every: int = 250
+    validate_every: int = 500
+    validation_batches: int = 12
+    loss: LossWeights = field(default_factory=LossWeights)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[int, int]:
+        """Number of the stage that ``step`` falls in, and the step's number within it."""
+        for index, stage in enumerate(self.stages):
+            if step < stage.steps:
+                return index, step
+            step -= stage.steps
+        raise ConfigError(f"the run has {self.total_steps} steps only")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping out of a YAML file.
+
+    Raises:
+        ConfigError: no such file, or it holds no mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; give the path of a YAML file")
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping")
+    return data
+
+
+def load_run(path: Path) -> RunConfig:
+    """Read a run's settings.
+
+    Raises:
+        ConfigError: the file is missing, or a value does not suit its field.
+    """
+    data = read_yaml(path)
+    unknown = set(data) - set(RunConfig.__dataclass_fields__)
+    if unknown:
+        raise ConfigError(f"{path}: unknown settings {sorted(unknown)}")
+    where = str(path)
+    stages = tuple(from_mapping(Stage, item, f"{where}: stages") for item in data.pop("stages", []))
+    loss = from_mapping(LossWeights, data.pop("loss", {}), f"{where}: loss")
+    return from_mapping(RunConfig, {**data, "stages": stages, "loss": loss}, where)

@@ -1,0 +1,64 @@
+"""Dense supervision of the image encoder: what colour, shape and object each cell shows.
+
+Words and queries give the encoder a thin signal at first. Linear read-outs of its three levels,
+used in training only, teach it within minutes what there is to see.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.data import DetectorBatch
+from training.vocabulary import COLORS, SHAPES
+
+
+class DenseHead(nn.Module):
+    """A linear read-out for each of the neck's three levels."""
+
+    color_weight: Tensor
+    shape_weight: Tensor
+
+    def __init__(self, channels: int, num_levels: int = 3) -> None:
+        super().__init__()
+        self.sizes = (len(COLORS) + 1, len(SHAPES) + 1, 4)
+        self.readouts = nn.ModuleList(
+            nn.Conv2d(channels, sum(self.sizes), kernel_size=1) for _ in range(num_levels)
+        )
+        # Most cells are background.
+        for name, size in (("color_weight", self.sizes[0]), ("shape_weight", self.sizes[1])):
+            weight = torch.ones(size)
+            weight[0] = 0.25
+            self.register_buffer(name, weight, persistent=False)
+
+    def forward(self, levels: tuple[Tensor, ...], batch: DetectorBatch) -> Tensor:
+        """Loss over all levels.
+
+        Args:
+            levels: fine to coarse, the first on the grid of the batch's truth, each next one
+                half as large.
+            batch: the truth.
+        """
+        total = levels[0].new_zeros(())
+        for index, (level, readout) in enumerate(zip(levels, self.readouts, strict=True)):
+            step = 2**index
+            # The cell at a coarse cell's centre stands for it.
+            pick = slice(step // 2, None, step)
+            colors, shapes = batch.colors[:, pick, pick], batch.shapes[:, pick, pick]
+            color_logits, shape_logits, edges = readout(level).split(self.sizes, 1)
+            total = total + functional.cross_entropy(color_logits, colors, self.color_weight)
+            total = total + functional.cross_entropy(shape_logits, shapes, self.shape_weight)
+            inside = (colors > 0)[:, None]
+            error = (edges - batch.edges[:, :, pick, pick]).abs() * inside
+            total = total + 5.0 * error.sum() / inside.sum().clamp(min=1)
+        return total
+
+    @torch.no_grad()
+    def accuracy(self, levels: tuple[Tensor, ...], batch: DetectorBatch) -> tuple[float, float]:
+        """Share of foreground cells of the finest level with the right colour and shape."""
+        color_logits, shape_logits, _ = self.readouts[0](levels[0]).split(self.sizes, 1)
+        inside = batch.colors > 0
+        right_color = (color_logits.argmax(1) == batch.colors)[inside].float().mean()
+        right_shape = (shape_logits.argmax(1) == batch.shapes)[inside].float().mean()
+        return float(right_color), float(right_shape)

@@ -1,0 +1,125 @@
+"""State of a run on disk, so that it can go on where it stopped.
+
+Tensors go into one safetensors file, numbers into JSON beside it; both are written under another
+name and then renamed, so that an interruption leaves the former state whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from core.errors import CheckpointError
+
+
+@dataclass(slots=True)
+class Averaged:
+    """Exponential moving average of a model's parameters, by name."""
+
+    decay: float
+    values: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, model: nn.Module, decay: float) -> Averaged:
+        """Start from the parameters as they are."""
+        return cls(decay, {name: p.detach().clone() for name, p in model.named_parameters()})
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the parameters after ``step`` steps; early on the average is short."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        names = [name for name, p in model.named_parameters() if p.requires_grad]
+        current = dict(model.named_parameters())
+        torch._foreach_lerp_(
+            [self.values[name] for name in names],
+            [current[name].detach() for name in names],
+            1.0 - decay,
+        )
+
+
+def save_state(
+    folder: Path,
+    step: int,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    average: Averaged,
+) -> None:
+    """Write everything a run needs to go on after ``step`` steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in modules.items():
+        for name, parameter in module.named_parameters():
+            tensors[f"{prefix}:{name}"] = parameter.detach()
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}:{prefix}:{name}"] = value
+    tensors |= {f"average:{name}": value for name, value in average.values.items()}
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    draft = folder / "state.safetensors.part"
+    save_file(contiguous, draft, metadata={"step": str(step)})
+    os.replace(draft, folder / "state.safetensors")
+    write_json(folder / "state.json", {"step": step})
+
+
+def load_state(
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    average: Averaged,
+) -> int:
+    """Restore what :func:`save_state` wrote; returns the number of steps done.
+
+    Raises:
+        CheckpointError: there is no state, or it is of another model.
+    """
+    path = folder / "state.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist: there is no run to resume")
+    tensors = load_file(path)
+    for prefix, module in modules.items():
+        for name, parameter in module.named_parameters():
+            stored = tensors.get(f"{prefix}:{name}")
+            if stored is None or stored.shape != parameter.shape:
+                raise CheckpointError(f"{path}: {prefix}:{name} is missing or misshapen")
+            parameter.data.copy_(stored)
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            stems = {key: f"optimizer.{key}:{prefix}:{name}" for key in keys}
+            if all(stem in tensors for stem in stems.values()):
+                optimizer.state[parameter] = {key: tensors[stem] for key, stem in stems.items()}
+    average.values = {
+        name.removeprefix("average:"): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("average:")
+    }
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return int(state["step"])
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON whole or not at all."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+class RunLog:
+    """One JSON object a line, in a file and on the terminal."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a record; numbers are rounded to five digits."""
+        rounded = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in record.items()}
+        line = json.dumps(rounded)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        print(line, flush=True)

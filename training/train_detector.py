@@ -1,0 +1,223 @@
+"""Training of a detector on generated frames."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from detector.config import DetectorConfig
+from detector.model import Detector, DetectorOutput
+from training.config import RunConfig, Stage, read_yaml
+from training.data import BatchPlan, DetectorBatch, batches
+from training.dense import DenseHead
+from training.evaluate_detector import concepts_of, evaluate
+from training.initialise import initialise_detector
+from training.losses import detector_losses
+from training.parallel import Team
+from training.state import Averaged, RunLog, load_state, save_state
+from training.tokenizer import fit_tokenizer
+from training.vocabulary import corpus
+
+VALIDATION_IMAGES = 8
+
+
+def learning_rate(stage: Stage, step: int, warmup_steps: int) -> float:
+    """Cosine from the stage's peak to its end, after a linear warm-up."""
+    warm = min(1.0, (step + 1) / warmup_steps)
+    progress = step / stage.steps
+    span = stage.peak_lr - stage.final_lr
+    return warm * (stage.final_lr + span * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def parameter_groups(
+    model: Detector, dense: DenseHead, config: RunConfig
+) -> list[dict[str, object]]:
+    """Groups with and without weight decay, encoder and rest; ``factor`` scales the rate."""
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    named = [*model.named_parameters(), *dense.named_parameters()]
+    for name, parameter in named:
+        if parameter.requires_grad:
+            key = (name.startswith("vision_encoder"), parameter.ndim > 1 and "embed" not in name)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            "factor": config.encoder_lr_factor if encoder else 1.0,
+        }
+        for (encoder, decayed), parameters in groups.items()
+    ]
+
+
+def in_float(output: DetectorOutput) -> DetectorOutput:
+    """The output in float32, as losses want it."""
+    return DetectorOutput(
+        output.logits.float(),
+        output.boxes.float(),
+        output.presence_logits.float(),
+        output.queries.float(),
+        output.pixels.float(),
+        None if output.many is None else in_float(output.many),
+    )
+
+
+@dataclass(slots=True)
+class DetectorTrainer:
+    """A run in progress."""
+
+    config: RunConfig
+    out: Path
+    model: Detector
+    dense: DenseHead
+    optimizer: torch.optim.Optimizer
+    average: Averaged
+    tokenizer: Tokenizer
+    log: RunLog
+    team: Team
+    step: int = 0
+
+    @classmethod
+    def start(cls, config: RunConfig, out: Path, team: Team, *, resume: bool) -> DetectorTrainer:
+        """A fresh run in the folder ``out``, or the one that stopped there."""
+        torch.manual_seed(config.seed)
+        settings = read_yaml(Path(config.model))["detector_config"]
+        model = Detector(DetectorConfig.from_dict(settings))
+        initialise_detector(model)
+        model.tracker_neck.requires_grad_(False)
+        dense = DenseHead(model.config.hidden_size)
+        optimizer = torch.optim.AdamW(parameter_groups(model, dense, config), betas=(0.9, 0.98))
+        average = Averaged.of(model, config.ema_decay)
+        tokenizer = fit_tokenizer(corpus())
+        log = RunLog(out / "log.jsonl")
+        trainer = cls(config, out, model, dense, optimizer, average, tokenizer, log, team)
+        if resume:
+            trainer.step = load_state(out, trainer._modules(), optimizer, average)
+        return trainer
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "dense": self.dense}
+
+    def run(self) -> None:
+        """Train to the end of the last stage."""
+        self.model.train()
+        while self.step < self.config.total_steps:
+            index, done = self.config.stage_at(self.step)
+            self._run_stage(index, done)
+        if self.team.rank == 0:
+            self._save()
+
+    def _plan(self, index: int, done: int) -> BatchPlan:
+        stage = self.config.stages[index]
+        return BatchPlan(
+            side=stage.side,
+            images=stage.images,
+            concepts=stage.concepts,
+            exemplar_rate=self.config.exemplar_rate,
+            split="train",
+            # Stages draw from ranges of clips far apart.
+            first=index * 1_000_000 + done * self.team.size + self.team.rank,
+            count=stage.steps - done,
+            stride=self.team.size,
+        )
+
+    def _run_stage(self, index: int, done: int) -> None:
+        stage = self.config.stages[index]
+        began, last = time.perf_counter(), self.step
+        for batch in batches(self._plan(index, done), self.tokenizer):
+            rate = learning_rate(stage, done, self.config.warmup_steps)
+            losses = self.train_step(batch, rate, dense_only=stage.dense_only)
+            done += 1
+            if self.team.rank:
+                continue
+            if self.step % self.config.log_every == 0:
+                seconds = (time.perf_counter() - began) / (self.step - last)
+                began, last = time.perf_counter(), self.step
+                self.log.write({"step": self.step, "lr": rate, "step_s": seconds, **losses})
+            if self.step % self.config.save_every == 0:
+                self._save()
+            if self.step % self.config.validate_every == 0 and not stage.dense_only:
+                self.validate(stage.side)
+                began, last = time.perf_counter(), self.step
+
+    def losses(self, batch: DetectorBatch, *, dense_only: bool) -> dict[str, Tensor]:
+        """Weighted loss terms by name."""
+        # Without the fused kernel: its bfloat16 backward pass is slow for narrow heads on CPUs.
+        with (
+            torch.autocast("cpu", torch.bfloat16, enabled=self.config.mixed_precision),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            features = self.model.encode_image(batch.to_float())
+            output = None if dense_only else self.model(features, concepts_of(self.model, batch))
+        levels = tuple(level.float() for level in features.levels)
+        losses = {"dense": self.dense(levels, batch)}
+        if output is not None:
+            losses["dense"] = losses["dense"] * self.config.dense_weight
+            losses |= detector_losses(self.model, in_float(output), batch, self.config.loss)
+        return losses
+
+    def train_step(
+        self, batch: DetectorBatch, rate: float, *, dense_only: bool = False
+    ) -> dict[str, float]:
+        """One optimiser step; returns the loss and its terms."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        losses = self.losses(batch, dense_only=dense_only)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.team.average_gradients(trained)
+        norm = nn.utils.clip_grad_norm_(trained, self.config.max_grad_norm)
+        self.optimizer.step()
+        self.step += 1
+        self.average.update(self.model, self.step)
+        terms = {name: float(term.detach()) for name, term in losses.items()}
+        return {"loss": float(total.detach()), "grad_norm": float(norm), **terms}
+
+    def averaged_model(self) -> Detector:
+        """A copy that holds the averaged parameters, in evaluation mode."""
+        model = copy.deepcopy(self.model).eval()
+        model.load_state_dict(self.average.values, strict=False)
+        return model
+
+    def validate(self, side: int) -> dict[str, float]:
+        """Metrics of the averaged model on validation clips, logged."""
+        metrics = evaluate(self.averaged_model(), self._validation(side))
+        self.log.write({"step": self.step, "validation": side, **metrics})
+        return metrics
+
+    def _validation(self, side: int) -> Iterator[DetectorBatch]:
+        plan = BatchPlan(
+            side=side,
+            images=VALIDATION_IMAGES,
+            concepts=4,
+            exemplar_rate=self.config.exemplar_rate,
+            split="validation",
+            first=0,
+            count=self.config.validation_batches,
+        )
+        return batches(plan, self.tokenizer)
+
+    def _save(self) -> None:
+        save_state(self.out, self.step, self._modules(), self.optimizer, self.average)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorWork:
+    """One process's part of a detector run."""
+
+    config: RunConfig
+    out: Path
+    resume: bool
+
+    def __call__(self, team: Team) -> None:
+        DetectorTrainer.start(self.config, self.out, team, resume=self.resume).run()

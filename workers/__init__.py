@@ -1,0 +1,1 @@
+"""The Ray actors that decode, detect and track."""
