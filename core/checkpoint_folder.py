@@ -26,6 +26,8 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 MODEL_TYPE = "sam3_video"
+PARTS = ("detector_model.", "tracker_neck.", "tracker_model.")
+"""What the names of all tensors start with."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -74,7 +76,8 @@ def folder_header(folder: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]
     """Shape and dtype of every float tensor, by name, without reading their values.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or a name occurs twice.
+        CheckpointError: a file is missing or damaged, a name occurs twice, or belongs to no part
+            of the model.
     """
     header: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
     paths, listed = _weight_files(folder)
@@ -93,6 +96,12 @@ def folder_header(folder: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]
     if absent:
         names_shown = ", ".join(absent[:20])
         raise CheckpointError(f"{folder}: {INDEX_FILE} lists tensors no file has: {names_shown}")
+    unknown = sorted(name for name in header if not name.startswith(PARTS))
+    if unknown:
+        raise CheckpointError(
+            f"{folder} holds tensors of no part of the model ({', '.join(PARTS)}): "
+            + ", ".join(unknown[:20])
+        )
     return header
 
 

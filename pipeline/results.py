@@ -22,9 +22,9 @@ class FrameResult:
         frame_index: 0-based, as the source counts.
         pts_s: time of the frame in seconds, None where the source has none.
         obj_ids: (N,) int64, lasting identities.
-        prompt_ids: (N,) int64, the concept each object answers; -1 for an object prompted by
-            points, a box or a mask.
-        labels: N texts, what the concept is called.
+        prompt_ids: (N,) int64, the concept that each object answers, or the prompt that pointed
+            at it.
+        labels: N texts, what that concept is called.
         scores: (N,) float32 in [0, 1], the detection's.
         tracker_scores: (N,) float32 in [0, 1], the tracker's for this frame.
         boxes_xywh: (N, 4) float32, left, top, width, height, normalised to the frame.

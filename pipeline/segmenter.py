@@ -35,8 +35,10 @@ from tracker.video_tracker import TrackedFrame, VideoTracker
 Direction = Literal["forward", "backward", "both"]
 Latency = Literal["delayed", "live"]
 
+NO_CONCEPT = -1
+"""``prompt_id`` of an object that was pointed at rather than named,"""
 OBJECT_LABEL = "object"
-"""Label of what was pointed at rather than named."""
+"""and its label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class VideoSegmenter:
         self._tracker = VideoTracker(self.model.tracker, self.model.config)
         self._delay = Delay(self.model.config.hotstart_delay if self.latency == "delayed" else 0)
         self._concepts: dict[int, Concept] = {}
-        self._labels: dict[int, str] = {}
+        self._labels = {NO_CONCEPT: OBJECT_LABEL}
         self._next_prompt_id = 0
         self._batch: ConceptBatch | None = None
         self._encoded: _Encoded | None = None
@@ -171,7 +173,8 @@ class VideoSegmenter:
                 if concept.text == text and concept.exemplars is None:
                     return concept.prompt_id
         exemplars = self._encode_exemplars(frame, shown) if shown else None
-        concept = Concept(self._new_prompt_id(), text, exemplars)
+        concept = Concept(self._next_prompt_id, text, exemplars)
+        self._next_prompt_id += 1
         self._concepts[concept.prompt_id] = concept
         self._labels[concept.prompt_id] = concept.label
         self._batch = None
@@ -235,25 +238,17 @@ class VideoSegmenter:
             SessionLimitError: there are too many objects.
         """
         encoded = self._encode(frame)
-        before = self._next_prompt_id
-        prompt_id = self._new_prompt_id()
-        self._labels[prompt_id] = OBJECT_LABEL
-        try:
-            masklet = self._tracker.add_object(
-                frame.index,
-                encoded.tracker,
-                obj_id=obj_id,
-                prompt_id=prompt_id,
-                points=points,
-                point_labels=point_labels,
-                box=None if box is None else _corners(box),
-                mask=None if mask is None else torch.as_tensor(mask),
-                clear_old_points=clear_old_points,
-            )
-        finally:
-            if prompt_id not in self._tracker.prompt_ids:
-                self._next_prompt_id = before
-                del self._labels[prompt_id]
+        masklet = self._tracker.add_object(
+            frame.index,
+            encoded.tracker,
+            obj_id=obj_id,
+            prompt_id=NO_CONCEPT,
+            points=points,
+            point_labels=point_labels,
+            box=None if box is None else _corners(box),
+            mask=None if mask is None else torch.as_tensor(mask),
+            clear_old_points=clear_old_points,
+        )
         return masklet.obj_id
 
     def remove_concept(self, prompt_id: int) -> list[int]:
@@ -272,11 +267,6 @@ class VideoSegmenter:
         if removed:
             self._delay.hide(obj_id)
         return removed
-
-    def _new_prompt_id(self) -> int:
-        prompt_id = self._next_prompt_id
-        self._next_prompt_id += 1
-        return prompt_id
 
     # Frames
 

@@ -52,7 +52,7 @@ class Masklet:
         num_unmatched: frames on which it had a mask that no detection overlapped closely.
         keep_alive: up by one when seen, down by one when not, within limits.
         last_occluded: last frame on which it had no mask or was suppressed; None: never.
-        last_detection_score: the detection's score when last seen; NaN: never.
+        last_detection_score: the detection's score when last seen; None: never.
         duplicates: while provisional, by identity of an older masklet, how many detections both
             have shared.
     """
@@ -65,7 +65,7 @@ class Masklet:
     keep_alive: int
     num_unmatched: int = 0
     last_occluded: int | None = None
-    last_detection_score: float = float("nan")
+    last_detection_score: float | None = None
     duplicates: Mapping[int, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

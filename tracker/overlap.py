@@ -120,9 +120,8 @@ def resize_and_separate(
     """Masks at the video's own size, no two of one prompt overlapping.
 
     Masks are resized bilinearly and cut at 0. A pixel that several masks of a prompt claim goes to
-    the one with the highest tracker score, the first among equals; one whose score is not above
-    0 gets nothing. Give it only masklets that are to be shown: a hidden one would still take
-    its pixels.
+    the one with the highest tracker score, the first among equals. Give it only masklets that are
+    to be shown: a hidden one would still take its pixels.
 
     Args:
         low_res_masks: (N, h, w) logits, > 0 is inside.
@@ -143,9 +142,10 @@ def resize_and_separate(
             f"{len(prompt_ids)} prompt ids; there must be one of each for each mask"
         )
     masks = _resize(low_res_masks, size)
-    groups, num_groups = overlap_groups(prompt_ids)
-    if num_groups < num_masks:
-        _separate(masks, tracker_scores, groups, num_groups)
+    groups, _ = overlap_groups(prompt_ids)
+    competing = np.flatnonzero((np.bincount(groups) > 1)[groups])
+    if competing.size:
+        _separate(masks, competing, groups[competing], tracker_scores)
     return masks
 
 
@@ -153,7 +153,7 @@ def _resize(low_res_masks: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, h, w) logits to (N, *size) bool, a bounded number of pixels in float at a time."""
     num_masks = low_res_masks.shape[0]
     masks = torch.empty(num_masks, *size, dtype=torch.bool, device=low_res_masks.device)
-    step = max(1, PIXELS_AT_A_TIME // max(1, size[0] * size[1]))
+    step = max(1, PIXELS_AT_A_TIME // (size[0] * size[1]))
     for first in range(0, num_masks, step):
         part = low_res_masks[first : first + step].unsqueeze(1).float()
         resized = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
@@ -162,21 +162,23 @@ def _resize(low_res_masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _separate(
-    masks: Tensor, scores: Tensor, groups: NDArray[np.int64], num_groups: int
+    masks: Tensor, rows: NDArray[np.int64], groups: NDArray[np.int64], scores: Tensor
 ) -> None:
-    """Takes pixels away, in place, from all but the best mask of each group."""
-    ranks = torch.empty(masks.shape[0], dtype=torch.int32, device=masks.device)
-    order = torch.sort(scores.to(masks.device), descending=True, stable=True).indices
-    ranks[order] = torch.arange(masks.shape[0], dtype=torch.int32, device=masks.device)
-    masks &= (scores.to(masks.device) > 0).view(-1, 1, 1)
+    """Takes pixels away, in place, from all but the best of the given rows in each group."""
+    device = masks.device
     flat = masks.flatten(1)
-    index = torch.from_numpy(groups).to(masks.device)
-    best = ranks.new_full((num_groups, flat.shape[1]), masks.shape[0])
-    step = max(1, PIXELS_AT_A_TIME // max(1, flat.shape[1]))
-    for first in range(0, masks.shape[0], step):
-        part = slice(first, first + step)
-        claims = torch.where(flat[part], ranks[part, None], masks.shape[0])
-        best.scatter_reduce_(0, index[part, None].expand_as(claims), claims, "amin")
-    for first in range(0, masks.shape[0], step):
-        part = slice(first, first + step)
-        flat[part] &= best[index[part]] == ranks[part, None]
+    row_index = torch.from_numpy(rows).to(device)
+    _, numbered = np.unique(groups, return_inverse=True)
+    group_index = torch.from_numpy(numbered).to(device)
+    order = torch.sort(scores.to(device)[row_index], descending=True, stable=True).indices
+    ranks = torch.empty(rows.size, dtype=torch.int32, device=device)
+    ranks[order] = torch.arange(rows.size, dtype=torch.int32, device=device)
+    best = ranks.new_full((int(numbered.max()) + 1, flat.shape[1]), rows.size)
+    step = max(1, PIXELS_AT_A_TIME // flat.shape[1])
+    parts = [slice(first, first + step) for first in range(0, rows.size, step)]
+    for part in parts:
+        claims = torch.where(flat[row_index[part]], ranks[part, None], rows.size)
+        best.scatter_reduce_(0, group_index[part, None].expand_as(claims), claims, "amin")
+    for part in parts:
+        won = best[group_index[part]] == ranks[part, None]
+        flat[row_index[part]] &= won

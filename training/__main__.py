@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 
 from training.config import load_run
+from training.export import export
 from training.parallel import run_team
 from training.tokenizer import fit_tokenizer, save_tokenizer
 from training.train_detector import DetectorWork
+from training.train_tracker import TrackerWork
 from training.vocabulary import corpus
 
 
@@ -16,13 +18,22 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     root = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = root.add_subparsers(dest="command", required=True)
-    for name in ("detector",):
+    for name in ("detector", "tracker"):
         command = commands.add_parser(name, help=f"train a {name}")
         command.add_argument("--config", type=Path, required=True, help="YAML of the run")
         command.add_argument("--out", type=Path, required=True, help="folder of the run")
+        if name == "tracker":
+            command.add_argument(
+                "--detector", type=Path, required=True, help="folder of the detector's run"
+            )
         command.add_argument("--resume", action="store_true", help="go on where it stopped")
     command = commands.add_parser("tokenizer", help="fit the tokenizer and write it")
     command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    command = commands.add_parser("export", help="write a checkpoint folder")
+    command.add_argument("--model", type=Path, required=True, help="YAML of the model")
+    command.add_argument("--detector", type=Path, help="folder of the detector's run")
+    command.add_argument("--tracker", type=Path, help="folder of the tracker's run")
+    command.add_argument("--out", type=Path, required=True, help="folder to write or replace")
     return root
 
 
@@ -31,10 +42,17 @@ def main() -> None:
     arguments = parser().parse_args()
     if arguments.command == "tokenizer":
         save_tokenizer(fit_tokenizer(corpus()), arguments.out)
+    elif arguments.command == "export":
+        export(arguments.model, arguments.detector, arguments.tracker, arguments.out)
+    elif arguments.command == "detector":
+        config = load_run(arguments.config)
+        work = DetectorWork(config, arguments.out, arguments.resume)
+        run_team(config.num_processes, work)
     else:
         config = load_run(arguments.config)
         run_team(
-            config.num_processes, DetectorWork(config, arguments.out, arguments.resume)
+            config.num_processes,
+            TrackerWork(config, arguments.detector, arguments.out, arguments.resume),
         )
 
 

@@ -11,6 +11,7 @@ import yaml
 from core.config import from_mapping
 from core.errors import ConfigError
 from training.losses import LossWeights
+from training.tracker_losses import TrackerLossWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class RunConfig:
     validate_every: int = 500
     validation_batches: int = 12
     loss: LossWeights = field(default_factory=LossWeights)
+    """The detector's."""
+    tracker_loss: TrackerLossWeights = field(default_factory=TrackerLossWeights)
 
     @property
     def total_steps(self) -> int:
@@ -102,4 +105,7 @@ def load_run(path: Path) -> RunConfig:
     where = str(path)
     stages = tuple(from_mapping(Stage, item, f"{where}: stages") for item in data.pop("stages", []))
     loss = from_mapping(LossWeights, data.pop("loss", {}), f"{where}: loss")
-    return from_mapping(RunConfig, {**data, "stages": stages, "loss": loss}, where)
+    tracked = data.pop("tracker_loss", {})
+    tracker_loss = from_mapping(TrackerLossWeights, tracked, f"{where}: tracker_loss")
+    parts = {"stages": stages, "loss": loss, "tracker_loss": tracker_loss}
+    return from_mapping(RunConfig, {**data, **parts}, where)

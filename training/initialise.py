@@ -1,4 +1,4 @@
-"""Starting values for a detector trained from nothing."""
+"""Starting values for models trained from nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from detector.model import Detector
+from tracker.model import TrackerModel
 
 
 @torch.no_grad()
@@ -38,3 +39,23 @@ def initialise_detector(model: Detector) -> None:
     embeddings = model.text_encoder.text_model.embeddings
     nn.init.normal_(embeddings.token_embedding.weight, std=0.3)
     nn.init.normal_(embeddings.position_embedding.weight, std=0.1)
+
+
+@torch.no_grad()
+def initialise_tracker(model: TrackerModel) -> None:
+    """Small random embeddings; both uses of the position frequencies hold the same values."""
+    initialise_linears(model)
+    shared = model.shared_image_embedding.positional_embedding
+    model.prompt_encoder.shared_embedding.positional_embedding.copy_(shared)
+    for parameter in (
+        model.no_memory_embedding,
+        model.no_memory_positional_encoding,
+        model.memory_temporal_positional_encoding,
+        model.no_object_pointer,
+        model.occlusion_spatial_embedding_parameter,
+    ):
+        if parameter is not None:
+            nn.init.trunc_normal_(parameter, std=0.02)
+    for block in model.memory_encoder.memory_fuser.layers:
+        # From 1e-6 the fuser would not wake up within a short run.
+        nn.init.constant_(block.scale, 0.1)

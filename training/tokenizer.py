@@ -72,10 +72,8 @@ def _assemble(model: models.Model) -> Tokenizer:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write ``tokenizer.json`` and ``tokenizer_config.json`` as transformers reads them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
+def tokenizer_files(tokenizer: Tokenizer) -> dict[str, bytes]:
+    """Contents of ``tokenizer.json`` and ``tokenizer_config.json`` as transformers reads them."""
     settings: dict[str, Any] = {
         "tokenizer_class": "CLIPTokenizer",
         "bos_token": START,
@@ -85,8 +83,17 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         "model_max_length": CONTEXT_LENGTH,
         "padding_side": "right",
     }
-    text = json.dumps(settings, indent=2) + "\n"
-    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    return {
+        "tokenizer.json": tokenizer.to_str(pretty=True).encode(),
+        "tokenizer_config.json": (json.dumps(settings, indent=2) + "\n").encode(),
+    }
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer's files into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in tokenizer_files(tokenizer).items():
+        (folder / name).write_bytes(content)
 
 
 def encode(tokenizer: Tokenizer, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:

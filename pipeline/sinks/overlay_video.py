@@ -49,9 +49,11 @@ class VideoWriter:
         self._num_frames = 0
         self._reformatter = VideoReformatter()
         try:
-            self._container: Any = av.open(str(part_path(path)), "w", format="mp4")
-        except (av.FFmpegError, OSError) as error:
+            self._file = part_path(path).open("wb")
+        except OSError as error:
             raise cannot_write(path, error) from error
+        # Written through a Python file: FFmpeg itself would only notice at the first packet.
+        self._container: Any = av.open(self._file, "w", format="mp4")
         rate = self._fps.limit_denominator(1001)
         self._stream = self._container.add_stream("libx264", rate=rate, options=_ENCODER_OPTIONS)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
@@ -107,6 +109,7 @@ class VideoWriter:
             self._container.mux(self._stream.encode(None))
             self._container.close()
             self._container = None
+            self._file.close()
             part_path(self._path).replace(self._path)
         except (av.FFmpegError, OSError) as error:
             self.discard()
@@ -119,6 +122,8 @@ class VideoWriter:
             with suppress(av.FFmpegError, OSError):
                 self._container.close()
             self._container = None
+        with suppress(OSError):
+            self._file.close()
         remove(part_path(self._path))
 
     def _tick(self, pts_s: float | None) -> int:

@@ -137,7 +137,10 @@ class ResultSpool:
 
     def _select(self, query: str, *values: int) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from self._db.execute(query, values)
+            # Not "yield from", which closes the cursor of an abandoned iteration, when the
+            # database may be closed already.
+            for row in self._db.execute(query, values):  # noqa: UP028
+                yield row
         except sqlite3.Error as error:
             raise cannot_write(self._folder, error) from error
 

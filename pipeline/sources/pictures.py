@@ -20,7 +20,7 @@ def load_picture(path: Path) -> NDArray[np.uint8]:
     """Read a picture file.
 
     Returns:
-        (H, W, 3) uint8 RGB, EXIF rotation applied; see ``picture_to_rgb`` for other modes.
+        (H, W, 3) uint8 RGB, EXIF rotation applied; other modes as in ``picture_to_rgb``.
 
     Raises:
         SourceError: missing, cut short, or not a picture.

@@ -35,6 +35,7 @@ CONFIG: dict[str, Any] = {
     "tracker_config": {"num_maskmem": 7},
     "new_det_thresh": 0.7,
 }
+ONE = {"detector_model.a": torch.zeros(1)}
 TOKENIZER = {"tokenizer.json": b"{}", "tokenizer_config.json": b'{"pad_token": "x"}'}
 
 
@@ -112,7 +113,7 @@ def test_values_do_not_depend_on_the_file_afterwards(
 
 
 def test_names_as_transformers_saves_them(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "model", CONFIG, {"a": torch.zeros(1)})
+    folder = write_folder(tmp_path / "model", CONFIG, ONE)
     values = {
         "tracker_model.tracker_model.no_object_pointer": torch.ones(2),
         "detector_model.position_ids": torch.arange(3),
@@ -162,10 +163,10 @@ def test_inspection(folder: Path) -> None:
 
 def test_existing_folders_are_safe(folder: Path, tensors: dict[str, Tensor]) -> None:
     with pytest.raises(OutputError, match="exists already"):
-        write_folder(folder, CONFIG, {"a": torch.zeros(1)})
+        write_folder(folder, CONFIG, ONE)
     assert_same(read_tensors(folder), tensors)
-    write_folder(folder, CONFIG, {"a": torch.zeros(1)}, overwrite=True)
-    assert_same(read_tensors(folder), {"a": torch.zeros(1)})
+    write_folder(folder, CONFIG, ONE, overwrite=True)
+    assert_same(read_tensors(folder), ONE)
     assert not (folder / "tokenizer.json").exists()
 
 
@@ -177,7 +178,7 @@ def test_failure_leaves_nothing_behind(
 
     monkeypatch.setattr(checkpoint_folder, "save_file", fail)
     with pytest.raises(OutputError, match="disk full"):
-        write_folder(folder, CONFIG, {"a": torch.zeros(1)}, overwrite=True)
+        write_folder(folder, CONFIG, ONE, overwrite=True)
     assert_same(read_tensors(folder), tensors)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
@@ -194,7 +195,7 @@ def test_failed_rename_puts_the_old_folder_back(
 
     monkeypatch.setattr(Path, "rename", fail_once)
     with pytest.raises(OutputError, match="no"):
-        write_folder(folder, CONFIG, {"a": torch.zeros(1)}, overwrite=True)
+        write_folder(folder, CONFIG, ONE, overwrite=True)
     assert_same(read_tensors(folder), tensors)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
@@ -202,25 +203,25 @@ def test_failed_rename_puts_the_old_folder_back(
 def test_a_file_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError):
-        write_folder(tmp_path / "file" / "model", CONFIG, {"a": torch.zeros(1)})
+        write_folder(tmp_path / "file" / "model", CONFIG, ONE)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_must_be_finite(value: float, tmp_path: Path, folder: Path) -> None:
     spoilt = torch.zeros(4, 4)
     spoilt[1, 2] = value
-    with pytest.raises(CheckpointError, match="tensor a holds NaN"):
-        write_folder(tmp_path / "other", CONFIG, {"a": spoilt})
-    save_file({"b": spoilt}, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match="tensor b holds NaN"):
+    with pytest.raises(CheckpointError, match=r"tensor detector_model\.a holds NaN"):
+        write_folder(tmp_path / "other", CONFIG, {"detector_model.a": spoilt})
+    save_file({"detector_model.b": spoilt}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"tensor detector_model\.b holds NaN"):
         read_tensors(folder)
 
 
 def test_large_sums_are_not_infinite_values(tmp_path: Path) -> None:
     large = torch.full((4,), 3e38)
-    folder = write_folder(tmp_path / "model", CONFIG, {"a": large})
-    assert torch.equal(read_tensors(folder)["a"], large)
-    with pytest.raises(CheckpointError, match="tensor a holds"):
+    folder = write_folder(tmp_path / "model", CONFIG, {"detector_model.a": large})
+    assert torch.equal(read_tensors(folder)["detector_model.a"], large)
+    with pytest.raises(CheckpointError, match=r"tensor detector_model\.a holds"):
         read_tensors(folder, dtype=torch.float16)
 
 
@@ -286,6 +287,12 @@ def test_bad_indexes(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     expect({**weight_map, "lost": "../model/" + first}, "lacks files")
     save_file(load_file(folder / first), folder / "twice.safetensors")
     expect({**weight_map, "x": "twice.safetensors"}, "is stored twice")
+
+
+def test_tensors_of_no_part_are_named(folder: Path) -> None:
+    save_file({**ONE, "head.weight": torch.zeros(1)}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds tensors of no part .*: head\.weight"):
+        read_tensors(folder, ["detector_model."])
 
 
 def test_no_tensor_of_that_prefix(folder: Path) -> None:

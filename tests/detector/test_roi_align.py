@@ -37,7 +37,9 @@ def test_outside_counts_as_zero_but_for_the_last_cell() -> None:
     # Samples at x = -2.5, -1.5 (zero), -0.5 (taken at 0) and 0.5.
     columns = torch.arange(4.0).expand(1, 1, 4, 4)
     torch.testing.assert_close(pool(columns, [-3, 0, 1, 4], 1), torch.tensor([[0.125]]))
-    torch.testing.assert_close(pool(torch.ones(1, 1, 4, 4), [-3, 0, 1, 4], 1), torch.tensor([[0.5]]))
+    torch.testing.assert_close(
+        pool(torch.ones(1, 1, 4, 4), [-3, 0, 1, 4], 1), torch.tensor([[0.5]])
+    )
     assert pool(torch.ones(1, 1, 4, 4), [6, 0, 9, 4], 2).abs().max() == 0
 
 

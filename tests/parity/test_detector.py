@@ -90,7 +90,9 @@ def prompts(request: pytest.FixtureRequest, pair: Pair) -> Prompts:
     return given if request.param == "words" else with_boxes(given)
 
 
-def run_both(pair: Pair, pixels: Tensor, prompts: Prompts) -> tuple[Any, DetectorOutput, dict, dict]:
+def run_both(
+    pair: Pair, pixels: Tensor, prompts: Prompts
+) -> tuple[Any, DetectorOutput, dict, dict]:
     """Both models' outputs, and those of their parts."""
     theirs: dict[str, Any] = {}
     ours: dict[str, Any] = {}

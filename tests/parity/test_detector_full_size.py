@@ -44,7 +44,10 @@ def test_full_size() -> None:
     ids = torch.randint(1, 49406, (1, 32))
     ids[:, 6:] = 49407
     mask = (torch.arange(32) < 7).long()[None]
-    boxes, labels = torch.tensor([[[0.4, 0.5, 0.3, 0.4], [0.8, 0.2, 0.3, 0.2]]]), torch.tensor([[1, 0]])
+    boxes, labels = (
+        torch.tensor([[[0.4, 0.5, 0.3, 0.4], [0.8, 0.2, 0.3, 0.2]]]),
+        torch.tensor([[1, 0]]),
+    )
     expected = reference(
         vision_embeds=vision,
         input_ids=ids,

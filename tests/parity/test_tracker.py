@@ -426,9 +426,7 @@ def test_short_videos_reach_back_less() -> None:
     for frame_index in range(3):
         drawn = {0: random_masks(config, 1, 2)[0]} if frame_index == 0 else {}
         pair.step(frame_index, drawn, reverse=False)
-    wanted = reference_answer(
-        pair.reference, pair.session, 3, None, None, is_init_cond_frame=False
-    )
+    wanted = reference_answer(pair.reference, pair.session, 3, None, None, is_init_cond_frame=False)
     frame = pair.ours.embed(pair.video[3])
     with torch.inference_mode():
         short = pair.bank.gather(3, reverse=False, num_frames=5)

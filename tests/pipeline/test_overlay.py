@@ -7,8 +7,8 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from PIL import features
 import pytest
+from PIL import features
 
 from pipeline.overlay import draw_overlay, object_colour, outline
 from pipeline.results import FrameResult

@@ -1,0 +1,153 @@
+"""What a user asks for, checked: a concept to find, or one object to follow.
+
+All coordinates are normalised to the frame's width and height: points x, y and boxes x, y, w, h
+with the top left corner first, the frame spanning 0 to 1 on both axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+MAX_TEXT_LENGTH = 1000
+MAX_POINTS = 100
+MAX_BOXES = 100
+
+# Rounding in a client's arithmetic may push an edge this far out of the frame.
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptPrompt:
+    """Find everything like this: by words, by exemplar boxes, or both.
+
+    Attributes:
+        text: the words; None when it is only shown.
+        boxes: exemplars.
+        box_labels: 1 for "like this", 0 for "not like this", one for each box.
+    """
+
+    text: str | None = None
+    boxes: tuple[Box, ...] = ()
+    box_labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectPrompt:
+    """Follow this one: shown by points, a box (with or without points) or a mask.
+
+    Attributes:
+        obj_id: the object to refine, or the id that a new one is to have; None picks one.
+        points: on the object or beside it.
+        point_labels: 1 on the object, 0 beside it, one for each point.
+        box: around the object.
+        mask: (H, W) bool, covering the whole frame.
+    """
+
+    obj_id: int | None = None
+    points: tuple[Point, ...] = ()
+    point_labels: tuple[int, ...] = ()
+    box: Box | None = None
+    mask: NDArray[np.bool_] | None = None
+
+
+def text_faults(text: str) -> list[str]:
+    """What is wrong with the words of a concept."""
+    if not text.strip():
+        return ["text is empty; give a short noun phrase such as 'red circle'"]
+    if len(text) > MAX_TEXT_LENGTH:
+        return [f"text has {len(text)} characters; at most {MAX_TEXT_LENGTH} are allowed"]
+    return []
+
+
+def point_faults(
+    points: Sequence[Point], width: float = 1.0, height: float = 1.0, name: str = "points"
+) -> list[str]:
+    """What is wrong with points in a frame of ``width`` × ``height``: 1 × 1 when normalised."""
+    faults = _count_faults(len(points), MAX_POINTS, name)
+    for number, (x, y) in enumerate(points):
+        if not (isfinite(x) and isfinite(y)):
+            faults.append(f"{name}[{number}] is ({x}, {y}); coordinates must be finite")
+        elif not (_inside(x, width) and _inside(y, height)):
+            faults.append(
+                f"{name}[{number}] is ({x:g}, {y:g}), outside the frame; {_range(width, height)}"
+            )
+    return faults
+
+
+def box_faults(
+    boxes: Sequence[Box], width: float = 1.0, height: float = 1.0, name: str = "bounding_boxes"
+) -> list[str]:
+    """What is wrong with x, y, w, h boxes in a frame of ``width`` × ``height``."""
+    faults = _count_faults(len(boxes), MAX_BOXES, name)
+    for number, (x, y, w, h) in enumerate(boxes):
+        where = f"{name}[{number}]"
+        shown = f"({x:g}, {y:g}, {w:g}, {h:g})"
+        if not all(isfinite(value) for value in (x, y, w, h)):
+            faults.append(f"{where} is {shown}; coordinates must be finite")
+        elif w <= 0 or h <= 0:
+            faults.append(f"{where} is {shown}, without area; expected x, y, width, height")
+        elif not (
+            _inside(x, width)
+            and _inside(y, height)
+            and _inside(x + w, width)
+            and _inside(y + h, height)
+        ):
+            faults.append(
+                f"{where} is {shown}, which reaches outside the frame; expected x, y, width, "
+                f"height: {_range(width, height)}"
+            )
+    return faults
+
+
+def label_faults(labels: Sequence[int], num_prompts: int, name: str, prompts: str) -> list[str]:
+    """What is wrong with the labels of ``num_prompts`` points or boxes."""
+    faults = []
+    if len(labels) != num_prompts:
+        faults.append(f"{name} has {len(labels)} entries for {num_prompts} {prompts}")
+    odd = sorted({label for label in labels if label not in (0, 1)})
+    if odd:
+        faults.append(f"{name} holds {odd}; each must be 1 (this) or 0 (not this)")
+    return faults
+
+
+def normalised_points(points: Sequence[Point], width: float, height: float) -> tuple[Point, ...]:
+    """Points of a ``width`` × ``height`` frame in [0, 1]."""
+    return tuple((_unit(x / width), _unit(y / height)) for x, y in points)
+
+
+def normalised_boxes(boxes: Sequence[Box], width: float, height: float) -> tuple[Box, ...]:
+    """x, y, w, h boxes of a ``width`` × ``height`` frame in [0, 1], cut at its edges."""
+    result = []
+    for x, y, w, h in boxes:
+        left, top = _unit(x / width), _unit(y / height)
+        right, bottom = _unit((x + w) / width), _unit((y + h) / height)
+        result.append((left, top, right - left, bottom - top))
+    return tuple(result)
+
+
+def _count_faults(count: int, limit: int, name: str) -> list[str]:
+    if count == 0:
+        return [f"{name} is empty; leave it out or give at least one"]
+    return [f"{name} has {count} entries; at most {limit} are allowed"] if count > limit else []
+
+
+def _inside(value: float, size: float) -> bool:
+    return -_TOLERANCE * size <= value <= (1 + _TOLERANCE) * size
+
+
+def _range(width: float, height: float) -> str:
+    if width == height == 1.0:
+        return "normalised coordinates lie in [0, 1]"
+    return f"x lies in [0, {width:g}] and y in [0, {height:g}] pixels"
+
+
+def _unit(value: float) -> float:
+    return min(max(value, 0.0), 1.0)

@@ -1,0 +1,98 @@
+"""What the tracker says about one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from tracker.lifecycle import MaskletState
+
+
+@dataclass(frozen=True, slots=True)
+class FrameStats:
+    """What happened in one frame, in numbers.
+
+    Attributes:
+        num_detections: detections given.
+        num_masklets: masklets tracked at the end of the frame.
+        num_new: started by detections.
+        num_confirmed: left hot start.
+        num_removed: withdrawn by hot start.
+        num_suppressed: tracked but not to be shown.
+        num_reconditioned: that had a detection confirm them and remember this frame for it.
+        num_dropped: detections that found no place under ``max_num_objects``.
+    """
+
+    num_detections: int
+    num_masklets: int
+    num_new: int
+    num_confirmed: int
+    num_removed: int
+    num_suppressed: int
+    num_reconditioned: int
+    num_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedFrame:
+    """The masklets of one frame, one row each, in the order in which they were started.
+
+    Attributes:
+        frame_index: 0-based.
+        obj_ids: N lasting identities.
+        prompt_ids: N concepts; negative for none.
+        low_res_masks: (N, 4h, 4w) float32 logits, > 0 is inside; the grid covers the whole frame.
+        detection_scores: (N,) float32 on the CPU, the score of this frame's detection of the
+            masklet, the closest of those that overlap it by ``trk_assoc_iou_thresh``; NaN where
+            the detector did not see it.
+        last_detection_scores: (N,) float32 on the CPU, the same from the last frame on which the
+            detector saw the masklet; NaN if it never did.
+        tracker_scores: (N,) float32 on the CPU, sigmoid of this frame's object score; for a
+            masklet that starts on this frame, its detection's score.
+        states: N states.
+        first_frames: N frame indices, where each was started.
+        newly_removed: identities withdrawn on this frame; they have no row any more.
+        newly_confirmed: identities that left hot start on this frame.
+        frame_stats: counts.
+    """
+
+    frame_index: int
+    obj_ids: list[int]
+    prompt_ids: list[int]
+    low_res_masks: Tensor
+    detection_scores: Tensor
+    last_detection_scores: Tensor
+    tracker_scores: Tensor
+    states: list[MaskletState]
+    first_frames: list[int]
+    newly_removed: list[int]
+    newly_confirmed: list[int]
+    frame_stats: FrameStats
+
+    def __len__(self) -> int:
+        return len(self.obj_ids)
+
+    def select(self, rows: Sequence[int]) -> TrackedFrame:
+        """The same frame with these rows only, in this order."""
+        if list(rows) == list(range(len(self))):
+            return self
+        picked = list(rows)
+        return replace(
+            self,
+            obj_ids=[self.obj_ids[row] for row in picked],
+            prompt_ids=[self.prompt_ids[row] for row in picked],
+            low_res_masks=self.low_res_masks[picked],
+            detection_scores=self.detection_scores[picked],
+            last_detection_scores=self.last_detection_scores[picked],
+            tracker_scores=self.tracker_scores[picked],
+            states=[self.states[row] for row in picked],
+            first_frames=[self.first_frames[row] for row in picked],
+        )
+
+    def shown(self) -> TrackedFrame:
+        """The same frame without suppressed masklets."""
+        return self.select(
+            [row for row, state in enumerate(self.states) if state is not MaskletState.SUPPRESSED]
+        )

@@ -1,0 +1,108 @@
+"""A trained detector and tracker as a checkpoint folder that transformers reads too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from core.checkpoint import write_folder
+from core.errors import CheckpointError
+from detector.checkpoint import to_checkpoint
+from detector.config import DetectorConfig
+from detector.model import Detector
+from tracker.build import PREFIX as TRACKER_PREFIX
+from tracker.config import TrackerConfig
+from tracker.model import TrackerModel
+from training.config import read_yaml
+from training.initialise import initialise_detector, initialise_tracker
+from training.tokenizer import fit_tokenizer, tokenizer_files
+from training.vocabulary import corpus
+
+MODEL_CARD = Path(__file__).parent / "model_card.md"
+
+
+def averaged_parameters(run: Path) -> dict[str, Tensor]:
+    """The averaged parameters of the run in this folder, by name.
+
+    Raises:
+        CheckpointError: the folder holds no run.
+    """
+    path = run / "state.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist: train first")
+    prefix = "average:"
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in load_file(path).items()
+        if name.startswith(prefix)
+    }
+
+
+def load_averaged(model: nn.Module, run: Path, *, prefix: str = "") -> None:
+    """Give a model the averaged parameters of a run.
+
+    Args:
+        model: what to fill.
+        run: folder of the run.
+        prefix: take only the parameters under this name.
+
+    Raises:
+        CheckpointError: the run is of another model.
+    """
+    values = {
+        name.removeprefix(prefix): value
+        for name, value in averaged_parameters(run).items()
+        if name.startswith(prefix)
+    }
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            stored = values.get(name)
+            if stored is None or stored.shape != parameter.shape:
+                raise CheckpointError(f"{run}: {prefix}{name} is missing or misshapen")
+            parameter.copy_(stored)
+
+
+def build_models(settings: dict[str, Any]) -> tuple[Detector, TrackerModel]:
+    """Fresh models of a model YAML, initialised."""
+    torch.manual_seed(0)
+    detector = Detector(DetectorConfig.from_dict(settings["detector_config"]))
+    initialise_detector(detector)
+    tracker = TrackerModel(TrackerConfig.from_dict(settings["tracker_config"]))
+    initialise_tracker(tracker)
+    return detector, tracker
+
+
+def export(
+    model: Path, detector_run: Path | None, tracker_run: Path | None, destination: Path
+) -> Path:
+    """Write the checkpoint folder.
+
+    Args:
+        model: YAML of the model.
+        detector_run: folder of the detector's run; None leaves the detector untrained.
+        tracker_run: folder of the tracker's run, which trained the tracker's neck too; None
+            leaves both untrained.
+        destination: the folder to write or replace.
+    """
+    settings = read_yaml(model)
+    detector, tracker = build_models(settings)
+    if detector_run is not None:
+        load_averaged(detector, detector_run)
+    if tracker_run is not None:
+        load_averaged(tracker, tracker_run, prefix="tracker.")
+        load_averaged(detector.tracker_neck, tracker_run, prefix="neck.")
+    config = {
+        **settings,
+        "dtype": "float32",
+        "detector_config": detector.config.to_dict(),
+        "tracker_config": tracker.config.to_dict(),
+    }
+    tensors = to_checkpoint(detector.state_dict())
+    tensors |= {TRACKER_PREFIX + name: value for name, value in tracker.state_dict().items()}
+    files = tokenizer_files(fit_tokenizer(corpus()))
+    files["README.md"] = MODEL_CARD.read_bytes()
+    return write_folder(destination, config, tensors, files, overwrite=True)
