@@ -110,9 +110,7 @@ def _join_runs(runs: _Runs, height: int) -> _IndexArray:
         upper, lower = upper[open_edges], lower[open_edges]
         root_upper, root_lower = root_upper[open_edges], root_lower[open_edges]
         # Each root goes under the smallest root that it touches; then all paths are shortened.
-        np.minimum.at(
-            roots, np.maximum(root_upper, root_lower), np.minimum(root_upper, root_lower)
-        )
+        np.minimum.at(roots, np.maximum(root_upper, root_lower), np.minimum(root_upper, root_lower))
         while True:
             shorter = roots[roots]
             if np.array_equal(shorter, roots):
@@ -140,7 +138,8 @@ def _run_areas(runs: _Runs, roots: _IndexArray) -> _IndexArray:
     """(R,) pixels in the component of each run."""
     lengths = runs.ends - runs.starts
     totals = np.bincount(roots, weights=lengths, minlength=roots.size).astype(np.int64)
-    return totals[roots]
+    areas: _IndexArray = totals[roots]
+    return areas
 
 
 def _pixels_of_runs(runs: _Runs, chosen: NDArray[np.bool_], width: int) -> _IndexArray:
@@ -148,7 +147,8 @@ def _pixels_of_runs(runs: _Runs, chosen: NDArray[np.bool_], width: int) -> _Inde
     firsts = runs.rows[chosen] * width + runs.starts[chosen]
     lengths = runs.ends[chosen] - runs.starts[chosen]
     offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.repeat(firsts, lengths) + offsets
+    pixels: _IndexArray = np.repeat(firsts, lengths) + offsets
+    return pixels
 
 
 def _components_by_runs(masks: Tensor) -> tuple[Tensor, Tensor]:

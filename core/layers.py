@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from core.errors import ConfigError
+from core.linear import Linear
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
+# ReLU writes over its input, which is always a layer's fresh output here.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "relu": partial(nn.ReLU, inplace=True),
+    "silu": nn.SiLU,
+}
 
 
 def activation(name: str) -> nn.Module:
@@ -44,10 +53,10 @@ class Attention(nn.Module):
             raise ConfigError(f"{internal} channels do not divide into {num_heads} heads")
         self.num_heads = num_heads
         self.dropout = dropout
-        self.q_proj = nn.Linear(hidden_size, internal)
-        self.k_proj = nn.Linear(kv_size or hidden_size, internal)
-        self.v_proj = nn.Linear(kv_size or hidden_size, internal)
-        self.o_proj = nn.Linear(internal, hidden_size)
+        self.q_proj = Linear(hidden_size, internal)
+        self.k_proj = Linear(kv_size or hidden_size, internal)
+        self.v_proj = Linear(kv_size or hidden_size, internal)
+        self.o_proj = Linear(internal, hidden_size)
 
     def split(self, x: Tensor) -> Tensor:
         """(B, L, C) to (B, heads, L, C / heads)."""
@@ -83,9 +92,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, hidden_size: int, intermediate_size: int, act: str) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(hidden_size, intermediate_size)
+        self.fc1 = Linear(hidden_size, intermediate_size)
         self.act = activation(act)
-        self.fc2 = nn.Linear(intermediate_size, hidden_size)
+        self.fc2 = Linear(intermediate_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.fc2(self.act(self.fc1(x)))

@@ -18,6 +18,7 @@ from torch.nn import functional
 from core.boxes import cxcywh_to_xyxy
 from core.errors import ConfigError
 from core.layers import Attention, FeedForward
+from core.linear import Linear
 from core.position import sine_position_boxes
 from detector.config import DecoderConfig
 from detector.fusion import masked_mean
@@ -39,13 +40,15 @@ class Mlp(nn.Module):
         super().__init__()
         if num_layers not in (2, 3):
             raise ConfigError(f"an MLP here has 2 or 3 layers, not {num_layers}")
-        self.layer1 = nn.Linear(in_size, hidden_size)
-        self.layer2 = nn.Linear(hidden_size, hidden_size if num_layers == 3 else out_size)
-        self.layer3 = nn.Linear(hidden_size, out_size) if num_layers == 3 else None
+        self.layer1 = Linear(in_size, hidden_size)
+        self.layer2 = Linear(hidden_size, hidden_size if num_layers == 3 else out_size)
+        self.layer3 = Linear(hidden_size, out_size) if num_layers == 3 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layer2(functional.relu(self.layer1(x)))
-        return out if self.layer3 is None else self.layer3(functional.relu(out))
+        out: Tensor = self.layer2(functional.relu(self.layer1(x), inplace=True))
+        if self.layer3 is not None:
+            out = self.layer3(functional.relu(out, inplace=True))
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +148,13 @@ class Decoder(nn.Module):
         def embed(mlp: Mlp, cells: Tensor, low: Tensor, high: Tensor) -> Tensor:
             delta = 8 * (cells[:, None] - torch.stack((low, high), dim=-1)[:, :, None, :])
             compressed = delta.sign() * torch.log2(delta.abs() + 1.0) / math.log2(8)
-            out: Tensor = mlp(compressed).permute(0, 3, 1, 2)
-            return out
+            code = mlp(compressed).permute(0, 3, 1, 2)
+            # Contiguous, or the large sum of two of these takes over their strides.
+            return functional.pad(code, (0, 0, 1, 0)).contiguous()
 
         down = embed(self.box_rpb_embed_y, rows, y0, y1)
         across = embed(self.box_rpb_embed_x, columns, x0, x1)
-        bias = (down[..., :, None] + across[..., None, :]).flatten(-2)
-        return functional.pad(bias, (0, 0, 1, 0))
+        return (down[..., :, None] + across[..., None, :]).flatten(-2)
 
     def query_position(self, boxes: Tensor) -> Tensor:
         """Where a query looks from its box, (K, Q, 4) to (K, 1 + Q, C); zero for presence."""
@@ -221,8 +224,8 @@ class DotProductScoring(nn.Module):
         self.text_mlp = Mlp(size, config.intermediate_size, size, 2)
         self.text_mlp_dropout = nn.Dropout(config.dropout)
         self.text_mlp_out_norm = nn.LayerNorm(size)
-        self.text_proj = nn.Linear(size, size)
-        self.query_proj = nn.Linear(size, size)
+        self.text_proj = Linear(size, size)
+        self.query_proj = Linear(size, size)
         self.scale = size**-0.5
 
     def forward(self, queries: Tensor, prompt: Tensor, valid: Tensor) -> Tensor:

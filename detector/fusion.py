@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from core.layers import Attention, FeedForward
+from core.linear import Linear
 from detector.config import FusionConfig
 
 
@@ -49,7 +50,7 @@ class FusionEncoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_layers))
         if config.add_pooled_text:
-            self.pooled_text_projection = nn.Linear(config.hidden_size, config.hidden_size)
+            self.pooled_text_projection = Linear(config.hidden_size, config.hidden_size)
         self.add_pooled_text = config.add_pooled_text
 
     def forward(

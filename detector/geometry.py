@@ -11,6 +11,7 @@ from torch.nn import functional
 from core.boxes import cxcywh_to_xyxy
 from core.errors import PromptError
 from core.layers import Attention, FeedForward
+from core.linear import Linear
 from core.position import sine_encode
 from detector.config import GeometryConfig
 from detector.prompts import Exemplars, GeometryPrompts
@@ -78,17 +79,17 @@ class GeometryEncoder(nn.Module):
         self.config = config
         self.label_embed = nn.Embedding(2, size)
         self.cls_embed = nn.Embedding(1, size)
-        self.boxes_direct_project = nn.Linear(4, size)
+        self.boxes_direct_project = Linear(4, size)
         self.boxes_pool_project = nn.Conv2d(size, size, config.roi_size)
-        self.boxes_pos_enc_project = nn.Linear(size + 2, size)
+        self.boxes_pos_enc_project = Linear(size + 2, size)
         if config.encode_points:
-            self.points_direct_project = nn.Linear(2, size)
-            self.points_pool_project = nn.Linear(size, size)
-            self.points_pos_enc_project = nn.Linear(size, size)
+            self.points_direct_project = Linear(2, size)
+            self.points_pool_project = Linear(size, size)
+            self.points_pos_enc_project = Linear(size, size)
         if config.encode_masks:
-            self.masks_pool_project = nn.Linear(size, size)
+            self.masks_pool_project = Linear(size, size)
         self.vision_layer_norm = nn.LayerNorm(size)
-        self.final_proj = nn.Linear(size, size)
+        self.final_proj = Linear(size, size)
         self.prompt_layer_norm = nn.LayerNorm(size)
         self.layers = nn.ModuleList(GeometryLayer(config) for _ in range(config.num_layers))
         self.output_layer_norm = nn.LayerNorm(size)

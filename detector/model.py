@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from core.boxes import cxcywh_to_xyxy
+from core.linear import Linear
 from core.masks import mask_nms
 from core.position import sine_position_2d
 from core.types import Detections, TrackerFeatures
@@ -87,7 +88,7 @@ class Detector(nn.Module):
         self.vision_encoder = VisionEncoder(config.vision_config)
         self.tracker_neck = Neck(config.vision_config)
         self.text_encoder = TextEncoder(config.text_config)
-        self.text_projection = nn.Linear(config.text_config.hidden_size, size)
+        self.text_projection = Linear(config.text_config.hidden_size, size)
         self.geometry_encoder = GeometryEncoder(config.geometry_encoder_config)
         self.detr_encoder = FusionEncoder(config.detr_encoder_config)
         self.detr_decoder = Decoder(config.detr_decoder_config)
@@ -255,19 +256,20 @@ class Detector(nn.Module):
         if concept.shape[0] == 0:
             return fused.image.new_zeros(0, height, width)
         present, row, counts = concept.unique(return_inverse=True, return_counts=True)
-        pixels = self.mask_decoder.embed_pixels(
+        # `concept` is sorted, so a query's place among its concept's is its distance to the first.
+        column = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+        size = fused.queries.shape[-1]
+        queries = fused.queries.new_zeros(len(present), int(counts.max()), size)
+        queries[row, column] = fused.queries[-1][concept, query]
+        masks = self.mask_decoder.masks_of_concepts(
+            queries,
             fused.image[present],
             features.levels,
             concepts.image_index[present],
             fused.prompt[present],
             fused.valid[present],
         )
-        # `concept` is sorted, so a query's place among its concept's is its distance to the first.
-        column = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        size = fused.queries.shape[-1]
-        padded = fused.queries.new_zeros(len(present), int(counts.max()), size)
-        padded[row, column] = fused.queries[-1][concept, query]
-        return self.mask_decoder.instance_masks(padded, pixels)[row, column]
+        return masks[row, column]
 
 
 def _select(found: Detections, keep: Tensor) -> Detections:

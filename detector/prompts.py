@@ -143,9 +143,7 @@ def batch_exemplars(
         ),
         masks=_pad(
             [
-                torch.stack([m.float() for m in e.masks])
-                if e.masks
-                else torch.zeros(0, *mask_size)
+                torch.stack([m.float() for m in e.masks]) if e.masks else torch.zeros(0, *mask_size)
                 for e in exemplars
             ],
             [e.mask_labels for e in exemplars],

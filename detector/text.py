@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.layers import FeedForward
+from core.linear import Linear
 from detector.config import TextConfig
 
 
@@ -16,10 +17,10 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.q_proj = Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(K, L, C) to (K, L, C)."""
@@ -103,7 +104,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.text_model = TextModel(config)
         # CLIP's projection into its joint space: part of every checkpoint, of no use to SAM 3.
-        self.text_projection = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
+        self.text_projection = Linear(config.hidden_size, config.projection_dim, bias=False)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """(K, L) int64 to (K, L, C)."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.layers import FeedForward
+from core.linear import Linear
 from core.position import apply_rope, axial_rope
 from detector.config import ViTConfig
 
@@ -54,8 +55,8 @@ class RopeSelfAttention(nn.Module):
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.theta = config.rope_theta
         self.trained_side = config.window_size
-        self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) to (B, h, w, C). Positions span one window whatever the grid's size."""

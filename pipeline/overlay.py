@@ -92,10 +92,11 @@ def _fill(
     opacity: float,
     line_width: int,
 ) -> None:
-    weight = round(opacity * 256)
-    tint = np.array(colour, np.uint32) * weight
-    inside = region[mask].astype(np.uint32)
-    region[mask] = ((inside * (256 - weight) + tint) >> 8).astype(np.uint8)
+    # In 16 bits, where the two weights of 256 together just fit.
+    weight = np.uint16(round(opacity * 256))
+    tint = np.array(colour, np.uint16) * weight
+    blended = (region * (np.uint16(256) - weight) + tint) >> np.uint16(8)
+    np.copyto(region, blended.astype(np.uint8), where=mask[:, :, None])
     region[outline(mask, line_width)] = colour
 
 

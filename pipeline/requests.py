@@ -7,7 +7,7 @@ probably meant), missing fields, wrong types, values out of range, fields that e
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, cast, get_args
 
 import numpy as np
@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic import ValidationError as _ValidationError
 from pydantic_core import ErrorDetails
 
-from core.errors import InputError, RequestError
+from core.errors import RequestError
 from pipeline.prompts import (
     Box,
     ConceptPrompt,
@@ -40,7 +40,9 @@ Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Direction = Literal["both", "forward", "backward"]
 
 
-def _to_mask(value: Any) -> NDArray[np.bool_]:
+def _to_mask(value: Any) -> NDArray[np.bool_] | None:
+    if value is None:
+        return None
     if isinstance(value, Mapping):
         return decode_mask(value)
     mask = np.asarray(value)
@@ -53,14 +55,22 @@ def _to_mask(value: Any) -> NDArray[np.bool_]:
     return mask.astype(np.bool_)
 
 
+# JSON has lists where we have tuples.
+_PointField = Annotated[Point, Field(strict=False)]
+_BoxField = Annotated[Box, Field(strict=False)]
 Mask = Annotated[Any, BeforeValidator(_to_mask)]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    def faults(self) -> list[str]:
-        """What is wrong with the fields taken together."""
+    def faults(self, given: Collection[str]) -> list[str]:
+        """What is wrong with the fields taken together.
+
+        Args:
+            given: the fields that the request has, also those that are malformed and so are
+                missing here.
+        """
         return []
 
 
@@ -85,9 +95,9 @@ class AddPrompt(_Model):
     session_id: SessionId
     frame_index: FrameIndex
     text: str | None = None
-    bounding_boxes: list[Box] | None = None
+    bounding_boxes: list[_BoxField] | None = None
     bounding_box_labels: list[int] | None = None
-    points: list[Point] | None = None
+    points: list[_PointField] | None = None
     point_labels: list[int] | None = None
     mask: Mask = None
     obj_id: ObjId | None = None
@@ -96,7 +106,7 @@ class AddPrompt(_Model):
     clear_old_boxes: bool = True
     rel_coordinates: bool = True
 
-    def faults(self) -> list[str]:
+    def faults(self, given: Collection[str]) -> list[str]:
         """What is wrong with the prompt, as far as it can be told without the video."""
         # Pixels are checked against the frame's size by ``to_prompt``.
         size = (1.0, 1.0) if self.rel_coordinates else (2.0**31, 2.0**31)
@@ -105,7 +115,7 @@ class AddPrompt(_Model):
             faults += point_faults(self.points, *size)
         if self.bounding_boxes is not None:
             faults += box_faults(self.bounding_boxes, *size)
-        return faults + self._label_faults() + self._kind_faults()
+        return faults + self._label_faults(given) + self._kind_faults(given)
 
     def to_prompt(self, width: int, height: int) -> ConceptPrompt | ObjectPrompt:
         """The prompt in normalised coordinates.
@@ -135,41 +145,42 @@ class AddPrompt(_Model):
             mask=self.mask,
         )
 
-    def _label_faults(self) -> list[str]:
+    def _label_faults(self, given: Collection[str]) -> list[str]:
         faults = []
         for prompts, labels, names in (
             (self.points, self.point_labels, ("points", "point_labels")),
             (self.bounding_boxes, self.bounding_box_labels, _BOX_NAMES),
         ):
-            if labels is not None and prompts is None:
+            if names[1] in given and names[0] not in given:
                 faults.append(f"{names[1]} is given without {names[0]}")
             elif labels is not None and prompts is not None:
                 faults += label_faults(labels, len(prompts), names[1], names[0])
-        if self.points is not None and self.point_labels is None:
+        if "points" in given and "point_labels" not in given:
             faults.append("point_labels is missing: one 1 (on it) or 0 (beside it) for each point")
         return faults
 
-    def _kind_faults(self) -> list[str]:
-        has_text, has_boxes = self.text is not None, self.bounding_boxes is not None
-        has_points, has_mask = self.points is not None, self.mask is not None
+    def _kind_faults(self, given: Collection[str]) -> list[str]:
+        has_text, has_boxes = "text" in given, "bounding_boxes" in given
+        has_points, has_mask, has_id = "points" in given, "mask" in given, "obj_id" in given
         if not (has_text or has_boxes or has_points or has_mask):
             return ["nothing is prompted: give text, bounding_boxes, points or mask"]
         faults = []
         if has_text and (has_points or has_mask):
-            faults.append("text names a concept and cannot go with points or mask; send two prompts")
+            faults.append(
+                "text names a concept and cannot go with points or mask; send two prompts"
+            )
         if has_mask and (has_points or has_boxes):
             faults.append("mask shows the whole object and cannot go with points or bounding_boxes")
-        if self.obj_id is None and (has_points or has_mask):
+        if not has_id and (has_points or has_mask):
             faults.append("points and mask show one object: obj_id is missing")
-        if self.obj_id is not None and has_text:
+        if has_id and has_text:
             faults.append("obj_id goes with points, a box or a mask, not with text")
-        if self.obj_id is not None and has_boxes:
+        if has_id and has_boxes:
             labels = self.bounding_box_labels
             if len(self.bounding_boxes or []) > 1 or (labels is not None and labels != [1]):
                 faults.append("with obj_id there is exactly one bounding box, labelled 1")
-        elif has_boxes and not has_text and self.bounding_box_labels:
-            if 1 not in self.bounding_box_labels:
-                faults.append("without text at least one bounding box must be labelled 1")
+        elif has_boxes and not has_text and set(self.bounding_box_labels or [1]) == {0}:
+            faults.append("without text at least one bounding box must be labelled 1")
         return faults
 
 
@@ -261,17 +272,20 @@ def parse_request(request: Any) -> Request:
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
         raise RequestError([_type_fault(request)])
-    plain = {key: value if key == "mask" else _plain(value) for key, value in request.items()}
+    plain = {str(key): value if key == "mask" else _plain(value) for key, value in request.items()}
+    given = {key for key, value in plain.items() if value is not None}
+    faults: list[str] = []
     try:
         parsed = model.model_validate(plain)
     except _ValidationError as error:
-        faults = [_sentence(item, model) for item in error.errors(include_url=False)]
-        raise RequestError(list(dict.fromkeys(faults))) from None
-    except InputError as error:
-        raise RequestError([str(error)]) from error
-    faults = parsed.faults()
+        items = error.errors(include_url=False)
+        faults += [_sentence(item, model) for item in items]
+        bad = {item["loc"][0] for item in items}
+        sound = {key: value for key, value in plain.items() if key not in bad}
+        parsed = model.model_construct(None, **sound)
+    faults += parsed.faults(given)
     if faults:
-        raise RequestError(faults)
+        raise RequestError(list(dict.fromkeys(faults)))
     return cast(Request, parsed)
 
 

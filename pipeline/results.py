@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,8 @@ class FrameResult:
         prompt_ids: (N,) int64, the concept that each object answers, or the prompt that pointed
             at it.
         labels: N texts, what that concept is called.
-        scores: (N,) float32 in [0, 1], the detection's.
+        scores: (N,) float32 in [0, 1], of this frame's detection of the object; NaN where the
+            detector did not see it, or was not asked to.
         tracker_scores: (N,) float32 in [0, 1], the tracker's for this frame.
         boxes_xywh: (N, 4) float32, left, top, width, height, normalised to the frame.
         masks: (N, H, W) bool at the frame's size.
@@ -75,6 +76,33 @@ class FrameResult:
         """The masks as run-length codes; worked out once."""
         return encode_masks(self.masks)
 
+    def select(self, rows: Sequence[int]) -> FrameResult:
+        """The same frame with these objects only, in this order."""
+        picked = list(rows)
+        return replace(
+            self,
+            obj_ids=self.obj_ids[picked],
+            prompt_ids=self.prompt_ids[picked],
+            labels=[self.labels[row] for row in picked],
+            scores=self.scores[picked],
+            tracker_scores=self.tracker_scores[picked],
+            boxes_xywh=self.boxes_xywh[picked],
+            masks=self.masks[picked],
+            states=[self.states[row] for row in picked],
+            first_frames=self.first_frames[picked],
+        )
+
+    def above(self, threshold: float | None) -> FrameResult:
+        """The same frame without objects whose ``out_probs`` is below ``threshold``."""
+        if threshold is None:
+            return self
+        return self.select(np.flatnonzero(self.probabilities >= threshold).tolist())
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(N,) float32: the detection's score, or the tracker's where none was made."""
+        return np.where(np.isnan(self.scores), self.tracker_scores, self.scores)
+
     @classmethod
     def empty(
         cls,
@@ -103,7 +131,7 @@ class FrameResult:
         """The ``outputs`` of the session API: its five fields, and ours beside them."""
         return {
             "out_obj_ids": self.obj_ids,
-            "out_probs": self.scores,
+            "out_probs": self.probabilities,
             "out_boxes_xywh": self.boxes_xywh,
             "out_binary_masks": self.masks,
             "frame_stats": self.frame_stats,

@@ -6,18 +6,17 @@ removed between any two frames; what is already tracked is not touched by that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.boxes import xywh_to_cxcywh
 from core.errors import InputError, PromptError
 from core.masks import boxes_from_masks
 from core.types import Detections, TrackerFeatures
@@ -26,19 +25,25 @@ from detector.model import ImageFeatures
 from detector.preprocess import to_pixels
 from detector.prompts import ConceptBatch, Exemplar, batch_exemplars, pad_tokens
 from pipeline.model import VideoModel
+from pipeline.prompts import (
+    box_faults,
+    label_faults,
+    normalised_boxes,
+    normalised_points,
+    point_faults,
+)
 from pipeline.results import FrameResult
 from pipeline.sources import Frame, FrameSource
 from tracker.delay import Delay
 from tracker.overlap import resize_and_separate
-from tracker.video_tracker import TrackedFrame, VideoTracker
+from tracker.tracked_frame import TrackedFrame
+from tracker.video_tracker import NO_CONCEPT, VideoTracker
 
 Direction = Literal["forward", "backward", "both"]
 Latency = Literal["delayed", "live"]
 
-NO_CONCEPT = -1
-"""``prompt_id`` of an object that was pointed at rather than named,"""
 OBJECT_LABEL = "object"
-"""and its label."""
+"""Label of what was pointed at rather than named; its ``prompt_id`` is ``NO_CONCEPT``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ class VideoSegmenter:
         self._next_prompt_id = 0
         self._batch: ConceptBatch | None = None
         self._encoded: _Encoded | None = None
+        self._reverse = False
         self._pending: dict[int, tuple[float | None, tuple[int, int]]] = {}
 
     @property
@@ -204,7 +210,7 @@ class VideoSegmenter:
             raise PromptError(f"there is no concept {prompt_id}")
         encoded = self._encode(frame)
         found = self._detect(encoded.features, [self._concepts[prompt_id]])
-        self._tracker.start_objects(frame.index, encoded.tracker, found)
+        self._tracker.start_objects(frame.index, encoded.tracker, found, reverse=self._reverse)
         return self.at(frame)
 
     @torch.inference_mode()
@@ -238,7 +244,7 @@ class VideoSegmenter:
             SessionLimitError: there are too many objects.
         """
         encoded = self._encode(frame)
-        masklet = self._tracker.add_object(
+        prompted = self._tracker.add_object(
             frame.index,
             encoded.tracker,
             obj_id=obj_id,
@@ -248,8 +254,9 @@ class VideoSegmenter:
             box=None if box is None else _corners(box),
             mask=None if mask is None else torch.as_tensor(mask),
             clear_old_points=clear_old_points,
+            reverse=self._reverse,
         )
-        return masklet.obj_id
+        return prompted.obj_id
 
     def remove_concept(self, prompt_id: int) -> list[int]:
         """Stop finding a concept and drop its objects.
@@ -285,6 +292,7 @@ class VideoSegmenter:
         """
         encoded = self._encode(frame)
         detections = self._detect(encoded.features, self.concepts)
+        self._reverse = reverse
         tracked = self._tracker.step(frame.index, encoded.tracker, detections, reverse=reverse)
         self._pending[frame.index] = (frame.pts_s, _size(frame))
         return [self._finish(ready) for ready in self._delay.push(tracked)]
@@ -417,22 +425,37 @@ def _size(frame: Frame) -> tuple[int, int]:
 
 
 def _corners(box: Sequence[float]) -> list[float]:
-    x, y, width, height = _numbers(box, "x y w h")
+    boxes = _checked("box", [box], 4, box_faults)
+    x, y, width, height = normalised_boxes(boxes, 1.0, 1.0)[0]
     return [x, y, x + width, y + height]
 
 
-def _numbers(values: Sequence[float], names: str) -> tuple[float, ...]:
-    """Finite numbers, one for each name.
+def _checked(
+    name: str,
+    values: Sequence[Sequence[float]],
+    count: int,
+    faults_of: Callable[..., list[str]],
+) -> list[Any]:
+    """Rows of ``count`` numbers without faults.
 
     Raises:
-        PromptError: another count, or not finite.
+        PromptError: names every fault.
     """
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != len(names.split()):
-        raise PromptError(f"expected {names}, got {len(numbers)} numbers")
-    if not np.isfinite(numbers).all():
-        raise PromptError(f"{names} must be finite, got {numbers}")
-    return numbers
+    rows = [tuple(float(number) for number in row) for row in values]
+    if any(len(row) != count for row in rows):
+        raise PromptError(f"{name} must be rows of {count} numbers, got {list(values)}")
+    faults = faults_of(rows, name=name)
+    if faults:
+        raise PromptError("; ".join(faults))
+    return rows
+
+
+def _checked_labels(labels: Sequence[int] | None, count: int, kind: str) -> list[int]:
+    given = [1] * count if labels is None else [int(label) for label in labels]
+    faults = label_faults(given, count, f"{kind} labels", f"{kind}s")
+    if faults:
+        raise PromptError("; ".join(faults))
+    return given
 
 
 def _exemplar(
@@ -441,32 +464,14 @@ def _exemplar(
     points: Sequence[Sequence[float]] | None,
     point_labels: Sequence[int] | None,
 ) -> Exemplar:
-    """Checked exemplars; boxes are cut to the frame."""
+    """Checked exemplars."""
     shown = Exemplar()
-    for box in boxes or ():
-        x, y, width, height = _numbers(box, "x y w h")
-        left, top = max(x, 0.0), max(y, 0.0)
-        right, bottom = min(x + width, 1.0), min(y + height, 1.0)
-        if right <= left or bottom <= top:
-            raise PromptError(
-                f"box {list(box)} lies outside the frame or is empty; "
-                "give x, y, w, h normalised to [0, 1]"
-            )
-        inside = torch.tensor([left, top, right - left, bottom - top])
-        cx, cy, w, h = xywh_to_cxcywh(inside).tolist()
-        shown.boxes.append((cx, cy, w, h))
-    for point in points or ():
-        x, y = _numbers(point, "x y")
-        if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
-            raise PromptError(f"point {list(point)} lies outside the frame; give x, y in [0, 1]")
-        shown.points.append((x, y))
-    shown.box_labels = _labels(box_labels, len(shown.boxes), "box")
-    shown.point_labels = _labels(point_labels, len(shown.points), "point")
+    if boxes:
+        inside = normalised_boxes(_checked("boxes", boxes, 4, box_faults), 1.0, 1.0)
+        shown.boxes = [(x + w / 2, y + h / 2, w, h) for x, y, w, h in inside]
+    if points:
+        unit = normalised_points(_checked("points", points, 2, point_faults), 1.0, 1.0)
+        shown.points = list(unit)
+    shown.box_labels = _checked_labels(box_labels, len(shown.boxes), "box")
+    shown.point_labels = _checked_labels(point_labels, len(shown.points), "point")
     return shown
-
-
-def _labels(labels: Sequence[int] | None, count: int, kind: str) -> list[int]:
-    given = [1] * count if labels is None else [int(label) for label in labels]
-    if len(given) != count or not set(given) <= {0, 1}:
-        raise PromptError(f"there must be one {kind} label, 1 or 0, for each of {count} {kind}s")
-    return given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,22 @@ class Association:
     new_detections: IntArray
     num_dropped: int
 
+    def without(self, rows: BoolArray) -> Association:
+        """The same, with nothing said about some masklets: they count neither as seen nor not.
+
+        Args:
+            rows: (N,) bool, the masklets to pass over.
+        """
+        if not rows.any():
+            return self
+        return replace(
+            self,
+            matches=self.matches & ~rows,
+            is_unmatched=self.is_unmatched & ~rows,
+            is_empty=self.is_empty & ~rows,
+            confirming=np.where(rows, NO_DETECTION, self.confirming),
+        )
+
 
 def associate(
     iou_DN: FloatArray,
@@ -50,11 +66,14 @@ def associate(
     masklet_prompts: Sequence[int],
     is_empty: BoolArray,
     config: VideoConfig,
+    *,
+    established: bool,
+    num_places: int,
 ) -> Association:
     """Join detections and masklets by mask overlap, within one prompt only.
 
-    With no masklet at all every detection starts one; later ones need ``new_det_thresh`` and must
-    not overlap a masklet of their prompt.
+    A detection that overlaps no masklet of its prompt starts one. Once there are established
+    masklets, it also needs ``new_det_thresh``.
 
     Args:
         iou_DN: (D, N) float32, overlap of every detection with every masklet.
@@ -63,8 +82,9 @@ def associate(
         masklet_prompts: N prompt ids; a negative one is no concept and matches no detection.
         is_empty: (N,) bool, the masklet's mask is empty.
         config: thresholds.
+        established: there are masklets from before this frame.
+        num_places: new masklets that there is room for.
     """
-    num_detections, num_masklets = iou_DN.shape
     prompts = np.asarray(masklet_prompts, dtype=np.int64)
     same = (detection_prompts[:, None] == prompts[None, :]) & (prompts[None, :] >= 0)
     iou = np.where(same, iou_DN, np.float32(0.0))
@@ -72,12 +92,10 @@ def associate(
     # a threshold of 0.7.
     matches = same & (iou >= config.assoc_iou_thresh)
     close = same & (iou >= config.trk_assoc_iou_thresh)
-    starts = np.ones(num_detections, dtype=np.bool_)
-    if num_masklets:
-        starts = (detection_scores >= config.new_det_thresh) & ~matches.any(axis=1)
-    new, num_dropped = _within_limit(
-        np.flatnonzero(starts), detection_scores, config.max_num_objects - num_masklets
-    )
+    starts = ~matches.any(axis=1)
+    if established:
+        starts &= detection_scores >= config.new_det_thresh
+    new, num_dropped = _within_limit(np.flatnonzero(starts), detection_scores, max(num_places, 0))
     return Association(
         matches=matches,
         is_unmatched=~is_empty & ~close.any(axis=0),
@@ -89,11 +107,8 @@ def associate(
     )
 
 
-def _within_limit(
-    starts: IntArray, scores: FloatArray, num_places: int
-) -> tuple[IntArray, int]:
+def _within_limit(starts: IntArray, scores: FloatArray, num_places: int) -> tuple[IntArray, int]:
     """The detections that get a place: all, or the best-scored, best first."""
-    num_places = max(num_places, 0)
     if starts.size <= num_places:
         return starts, 0
     best = np.argsort(-scores[starts], kind="stable")[:num_places]

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import CheckpointError
 from tracker.association import Association
@@ -103,9 +104,9 @@ class LifecycleUpdate:
     """
 
     masklets: tuple[Masklet, ...]
-    removed: np.ndarray
-    newly_confirmed: np.ndarray
-    hidden: np.ndarray
+    removed: NDArray[np.bool_]
+    newly_confirmed: NDArray[np.bool_]
+    hidden: NDArray[np.bool_]
 
 
 def age_of(first_frame: int, frame_index: int, reverse: bool) -> int:
@@ -176,7 +177,7 @@ def _count_sightings(
 
     A loose overlap counts up and the lack of a close one down, so both may happen in one frame.
     """
-    seen = association.matches.any(axis=0)
+    seen = np.any(association.matches, axis=0).tolist()
     unmatched, empty = association.is_unmatched, association.is_empty
     counted = []
     for row, masklet in enumerate(masklets):

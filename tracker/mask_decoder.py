@@ -49,9 +49,9 @@ class Perceptron(nn.Module):
         self.proj_out = Linear(size_hidden, size_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.proj_in(x))
+        x = linear(x, self.proj_in.weight, self.proj_in.bias, relu=True)
         for layer in self.layers:
-            x = functional.relu(layer(x))
+            x = linear(x, layer.weight, layer.bias, relu=True)  # type: ignore[arg-type]
         out: Tensor = self.proj_out(x)
         return out
 

@@ -82,7 +82,8 @@ def suppress_by_recent_occlusion(
     recency[never & removed] = np.inf
     occluded = ~never | removed
     gives_way = pairs & (recency[:, None] > recency[None, :]) & occluded[None, :]
-    return gives_way.any(axis=1)
+    suppressed: NDArray[np.bool_] = gives_way.any(axis=1)
+    return suppressed
 
 
 def suppress_shrunk(mask_logits: Tensor, prompt_ids: Sequence[int]) -> Tensor:

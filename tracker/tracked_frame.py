@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
+import torch
 from torch import Tensor
 
-from tracker.lifecycle import MaskletState
+from tracker.lifecycle import Masklet, MaskletState
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +27,18 @@ class FrameStats:
         num_dropped: detections that found no place under ``max_num_objects``.
     """
 
-    num_detections: int
-    num_masklets: int
-    num_new: int
-    num_confirmed: int
-    num_removed: int
-    num_suppressed: int
-    num_reconditioned: int
-    num_dropped: int
+    num_detections: int = 0
+    num_masklets: int = 0
+    num_new: int = 0
+    num_confirmed: int = 0
+    num_removed: int = 0
+    num_suppressed: int = 0
+    num_reconditioned: int = 0
+    num_dropped: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class TrackedFrame:
         obj_ids: N lasting identities.
         prompt_ids: N concepts; negative for none.
         low_res_masks: (N, 4h, 4w) float32 logits, > 0 is inside; the grid covers the whole frame.
+            A suppressed masklet's is empty.
         detection_scores: (N,) float32 on the CPU, the score of this frame's detection of the
             masklet, the closest of those that overlap it by ``trk_assoc_iou_thresh``; NaN where
             the detector did not see it.
@@ -91,8 +98,43 @@ class TrackedFrame:
             first_frames=[self.first_frames[row] for row in picked],
         )
 
-    def shown(self) -> TrackedFrame:
-        """The same frame without suppressed masklets."""
-        return self.select(
-            [row for row, state in enumerate(self.states) if state is not MaskletState.SUPPRESSED]
-        )
+
+def frame_of(
+    frame_index: int,
+    masklets: Sequence[Masklet],
+    *,
+    low_res_masks: Tensor,
+    detection_scores: Tensor,
+    tracker_scores: Tensor,
+    not_shown: Sequence[bool],
+    newly_removed: list[int],
+    newly_confirmed: list[int],
+    frame_stats: FrameStats,
+) -> TrackedFrame:
+    """A frame out of records and what they do not hold; all of one length and in one order."""
+    last_scores = [
+        math.nan if masklet.last_detection_score is None else masklet.last_detection_score
+        for masklet in masklets
+    ]
+    return TrackedFrame(
+        frame_index=frame_index,
+        obj_ids=[masklet.obj_id for masklet in masklets],
+        prompt_ids=[masklet.prompt_id for masklet in masklets],
+        low_res_masks=low_res_masks,
+        detection_scores=detection_scores,
+        last_detection_scores=torch.tensor(last_scores, dtype=torch.float32),
+        tracker_scores=tracker_scores,
+        states=[
+            _state(masklet, hidden) for masklet, hidden in zip(masklets, not_shown, strict=True)
+        ],
+        first_frames=[masklet.first_frame for masklet in masklets],
+        newly_removed=newly_removed,
+        newly_confirmed=newly_confirmed,
+        frame_stats=frame_stats,
+    )
+
+
+def _state(masklet: Masklet, not_shown: bool) -> MaskletState:
+    if not_shown:
+        return MaskletState.SUPPRESSED
+    return MaskletState.CONFIRMED if masklet.confirmed else MaskletState.PROVISIONAL

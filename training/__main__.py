@@ -1,4 +1,4 @@
-"""Command line of the training: ``python -m training detector|tracker|tokenizer|export``."""
+"""Command line of the training: ``python -m training detector|tracker|tokenizer|export|demo``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from training.config import load_run
+from training.demo_clip import CHOSEN_SEED, write_demo
 from training.export import export
 from training.parallel import run_team
 from training.tokenizer import fit_tokenizer, save_tokenizer
@@ -22,13 +23,18 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=f"train a {name}")
         command.add_argument("--config", type=Path, required=True, help="YAML of the run")
         command.add_argument("--out", type=Path, required=True, help="folder of the run")
-        if name == "tracker":
+        if name == "detector":
+            command.add_argument("--warm", type=Path, help="run whose image encoder to start from")
+        else:
             command.add_argument(
                 "--detector", type=Path, required=True, help="folder of the detector's run"
             )
         command.add_argument("--resume", action="store_true", help="go on where it stopped")
     command = commands.add_parser("tokenizer", help="fit the tokenizer and write it")
     command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    command = commands.add_parser("demo", help="render the demonstration clip and its truth")
+    command.add_argument("--out", type=Path, required=True, help="folder to write to")
+    command.add_argument("--seed", type=int, default=CHOSEN_SEED)
     command = commands.add_parser("export", help="write a checkpoint folder")
     command.add_argument("--model", type=Path, required=True, help="YAML of the model")
     command.add_argument("--detector", type=Path, help="folder of the detector's run")
@@ -42,11 +48,13 @@ def main() -> None:
     arguments = parser().parse_args()
     if arguments.command == "tokenizer":
         save_tokenizer(fit_tokenizer(corpus()), arguments.out)
+    elif arguments.command == "demo":
+        write_demo(arguments.out, arguments.seed)
     elif arguments.command == "export":
         export(arguments.model, arguments.detector, arguments.tracker, arguments.out)
     elif arguments.command == "detector":
         config = load_run(arguments.config)
-        work = DetectorWork(config, arguments.out, arguments.resume)
+        work = DetectorWork(config, arguments.out, arguments.resume, arguments.warm)
         run_team(config.num_processes, work)
     else:
         config = load_run(arguments.config)

@@ -30,6 +30,7 @@ from training.vocabulary import (
     phrasings,
 )
 
+FULL_SIDE = 320
 MAX_TARGETS = 9
 MAX_BOXES = 2
 MAX_POINTS = 2
@@ -100,8 +101,14 @@ class SampledFrame:
 
 
 def sample_frame(seed: int, side: int, split: Split) -> SampledFrame:
-    """Render one frame of clip ``seed`` at ``side`` pixels."""
-    spec = make_clip(seed, split)
+    """Render one frame of clip ``seed`` at ``side`` pixels.
+
+    A smaller picture shows fewer and larger objects: objects keep their size in pixels, as in a
+    cutout of a full-size picture, so that what is learned on it carries over.
+    """
+    zoom = FULL_SIDE / side
+    most = max(2, round(9 / zoom))
+    spec = make_clip(seed, split, num_objects=(1, most), zoom=zoom**0.8)
     rng = np.random.default_rng((seed, 77))
     frame = ClipRenderer(spec, (side, side), supersample=3).frame(int(rng.integers(0, 400)))
     return reduce_frame(frame)

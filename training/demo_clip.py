@@ -16,9 +16,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.rle import encode_mask
 from training.scenes import ClipRenderer, ClipSpec, Frame, make_clip
 
 FIRST_SEED = 900_000
+CHOSEN_SEED = 900_038  # picked by eye among the liveliest that find_seed knows
 WIDTH, HEIGHT = 1280, 720
 NUM_FRAMES = 264
 FRAME_RATE = 24
@@ -100,34 +102,13 @@ def find_seed(num_tried: int) -> int:
     return max(range(FIRST_SEED, FIRST_SEED + num_tried), key=liveliness)
 
 
-def encode_rle(mask: npt.NDArray[np.bool_]) -> str:
-    """COCO's compressed run lengths of an (H, W) mask.
-
-    Runs down the columns, the first of zeros; from the fourth on as the difference to the run
-    two before; numbers in groups of five bits, least first, as printable characters.
-    """
-    flat = np.concatenate([[False], mask.T.ravel()])
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
-    runs = np.diff(np.concatenate([[0], edges, [mask.size]]))
-    characters = []
-    for index, run in enumerate(runs.tolist()):
-        value = run - int(runs[index - 2]) if index > 2 else run
-        more = True
-        while more:
-            bits = value & 0x1F
-            value >>= 5
-            more = value != (-1 if bits & 0x10 else 0)
-            characters.append(chr(48 + (bits | (0x20 if more else 0))))
-    return "".join(characters)
-
-
 def frame_truth(frame: Frame) -> list[dict[str, Any]]:
     """Visible objects of a frame with their masks, shrunk by ``TRUTH_SHRINK``."""
     count, height, width = frame.visible.shape
     step = TRUTH_SHRINK
     small = frame.visible.reshape(count, height // step, step, width // step, step).mean((2, 4))
     return [
-        {"obj_id": int(obj_id), "counts": encode_rle(mask)}
+        {"obj_id": int(obj_id), "counts": encode_mask(mask)["counts"]}
         for obj_id, mask in zip(frame.obj_ids, small >= 0.5, strict=True)
         if mask.any()
     ]

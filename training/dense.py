@@ -14,6 +14,26 @@ from training.data import DetectorBatch
 from training.vocabulary import COLORS, SHAPES
 
 
+def absolute_boxes(edges: Tensor) -> Tensor:
+    """Boxes as they stand in the picture, out of each cell's distances to their edges.
+
+    The cells of one object share one value here: it tells objects apart and says at once where
+    each of them is.
+
+    Args:
+        edges: (B, 4, H, W), distances to left, top, right and bottom, normalised.
+
+    Returns:
+        (B, 4, H, W): cx, cy, w, h.
+    """
+    height, width = edges.shape[-2:]
+    left, top, right, bottom = edges.unbind(1)
+    x = (torch.arange(width, device=edges.device) + 0.5) / width
+    y = ((torch.arange(height, device=edges.device) + 0.5) / height)[:, None]
+    center = (x + (right - left) / 2, y + (bottom - top) / 2)
+    return torch.stack((*center, left + right, top + bottom), 1)
+
+
 class DenseHead(nn.Module):
     """A linear read-out for each of the neck's three levels."""
 
@@ -22,7 +42,7 @@ class DenseHead(nn.Module):
 
     def __init__(self, channels: int, num_levels: int = 3) -> None:
         super().__init__()
-        self.sizes = (len(COLORS) + 1, len(SHAPES) + 1, 4)
+        self.sizes = (len(COLORS) + 1, len(SHAPES) + 1, 4, 4)
         self.readouts = nn.ModuleList(
             nn.Conv2d(channels, sum(self.sizes), kernel_size=1) for _ in range(num_levels)
         )
@@ -46,18 +66,19 @@ class DenseHead(nn.Module):
             # The cell at a coarse cell's centre stands for it.
             pick = slice(step // 2, None, step)
             colors, shapes = batch.colors[:, pick, pick], batch.shapes[:, pick, pick]
-            color_logits, shape_logits, edges = readout(level).split(self.sizes, 1)
+            color_logits, shape_logits, edges, boxes = readout(level).split(self.sizes, 1)
             total = total + functional.cross_entropy(color_logits, colors, self.color_weight)
             total = total + functional.cross_entropy(shape_logits, shapes, self.shape_weight)
             inside = (colors > 0)[:, None]
-            error = (edges - batch.edges[:, :, pick, pick]).abs() * inside
-            total = total + 5.0 * error.sum() / inside.sum().clamp(min=1)
+            error = (edges - batch.edges[:, :, pick, pick]).abs()
+            error = error + (boxes - absolute_boxes(batch.edges)[:, :, pick, pick]).abs()
+            total = total + 2.0 * (error * inside).sum() / inside.sum().clamp(min=1)
         return total
 
     @torch.no_grad()
     def accuracy(self, levels: tuple[Tensor, ...], batch: DetectorBatch) -> tuple[float, float]:
         """Share of foreground cells of the finest level with the right colour and shape."""
-        color_logits, shape_logits, _ = self.readouts[0](levels[0]).split(self.sizes, 1)
+        color_logits, shape_logits, _, _ = self.readouts[0](levels[0]).split(self.sizes, 1)
         inside = batch.colors > 0
         right_color = (color_logits.argmax(1) == batch.colors)[inside].float().mean()
         right_shape = (shape_logits.argmax(1) == batch.shapes)[inside].float().mean()

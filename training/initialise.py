@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from detector.decoder import Mlp
 from detector.model import Detector
 from tracker.model import TrackerModel
 
@@ -33,12 +34,29 @@ def initialise_detector(model: Detector) -> None:
     size = torch.full((count,), 0.2)
     spread = torch.stack((x, y, size, size), dim=1)
     decoder.reference_points.weight.copy_(torch.logit(spread))
+    for bias in (decoder.box_rpb_embed_x, decoder.box_rpb_embed_y):
+        _look_inside(bias)
     last = decoder.box_head.layer3
     if last is not None:
         nn.init.zeros_(last.weight)
     embeddings = model.text_encoder.text_model.embeddings
     nn.init.normal_(embeddings.token_embedding.weight, std=0.3)
     nn.init.normal_(embeddings.position_embedding.weight, std=0.1)
+
+
+@torch.no_grad()
+def _look_inside(bias: Mlp) -> None:
+    """Let a query look inside its box at first, some heads more strictly than others.
+
+    The inputs are a cell's signed distances from the box's two edges on this axis: the first is
+    negative before the box, the second positive behind it.
+    """
+    nn.init.normal_(bias.layer1.weight, std=0.1)
+    nn.init.normal_(bias.layer2.weight, std=0.1)
+    bias.layer1.weight[:2] = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
+    num_heads = bias.layer2.weight.shape[0]
+    strictness = torch.linspace(0.0, 15.0, num_heads)
+    bias.layer2.weight[:, :2] = -strictness[:, None]
 
 
 @torch.no_grad()

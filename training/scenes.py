@@ -120,6 +120,7 @@ def make_clip(
     *,
     num_objects: tuple[int, int] = (1, 9),
     aspect: float | None = None,
+    zoom: float = 1.0,
 ) -> ClipSpec:
     """Draw a clip. In the split ``train`` and ``validation`` no held-out pair is drawn.
 
@@ -128,6 +129,7 @@ def make_clip(
         split: which pairs may appear and which stream of random numbers is used.
         num_objects: least and largest number of objects, inclusive.
         aspect: width over height; None draws one.
+        zoom: size of the objects relative to the usual.
     """
     rng = clip_rng(seed, split)
     ratio = float(rng.choice(_ASPECTS)) if aspect is None else aspect
@@ -137,7 +139,7 @@ def make_clip(
     # Crowded clips get smaller shapes.
     largest = 0.2 if count <= 4 else 0.15
     objects = [
-        _draw_object(rng, obj_id, color, shape, extent, (0.055, largest))
+        _draw_object(rng, obj_id, color, shape, extent, (0.055 * zoom, largest * zoom))
         for obj_id, (color, shape) in enumerate(pairs)
     ]
     for _ in range(int(rng.choice([0, 0, 1, 2]))):

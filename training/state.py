@@ -102,6 +102,30 @@ def load_state(
     return int(state["step"])
 
 
+def warm_start(folder: Path, model: nn.Module, *, prefix: str = "") -> list[str]:
+    """Give a model the averaged parameters of another run where name and shape agree.
+
+    Returns:
+        Names of the parameters that were left as they are.
+
+    Raises:
+        CheckpointError: there is no run in the folder.
+    """
+    path = folder / "state.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist: there is no run to start from")
+    tensors = load_file(path)
+    left = []
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            stored = tensors.get(f"average:{prefix}{name}")
+            if stored is None or stored.shape != parameter.shape:
+                left.append(name)
+            else:
+                parameter.copy_(stored)
+    return left
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON whole or not at all."""
     draft = path.with_name(path.name + ".part")

@@ -23,7 +23,7 @@ from training.evaluate_detector import concepts_of, evaluate
 from training.initialise import initialise_detector
 from training.losses import detector_losses
 from training.parallel import Team
-from training.state import Averaged, RunLog, load_state, save_state
+from training.state import Averaged, RunLog, load_state, save_state, warm_start
 from training.tokenizer import fit_tokenizer
 from training.vocabulary import corpus
 
@@ -86,12 +86,19 @@ class DetectorTrainer:
     step: int = 0
 
     @classmethod
-    def start(cls, config: RunConfig, out: Path, team: Team, *, resume: bool) -> DetectorTrainer:
-        """A fresh run in the folder ``out``, or the one that stopped there."""
+    def start(
+        cls, config: RunConfig, out: Path, team: Team, *, resume: bool, warm: Path | None = None
+    ) -> DetectorTrainer:
+        """A fresh run in the folder ``out``, or the one that stopped there.
+
+        A fresh one takes the image encoder of the run ``warm``, where that is given.
+        """
         torch.manual_seed(config.seed)
         settings = read_yaml(Path(config.model))["detector_config"]
         model = Detector(DetectorConfig.from_dict(settings))
         initialise_detector(model)
+        if warm is not None:
+            warm_start(warm, model.vision_encoder, prefix="vision_encoder.")
         model.tracker_neck.requires_grad_(False)
         dense = DenseHead(model.config.hidden_size)
         optimizer = torch.optim.AdamW(parameter_groups(model, dense, config), betas=(0.9, 0.98))
@@ -218,6 +225,7 @@ class DetectorWork:
     config: RunConfig
     out: Path
     resume: bool
+    warm: Path | None = None
 
     def __call__(self, team: Team) -> None:
-        DetectorTrainer.start(self.config, self.out, team, resume=self.resume).run()
+        DetectorTrainer.start(self.config, self.out, team, resume=self.resume, warm=self.warm).run()

@@ -75,7 +75,7 @@ class ResultSpool:
         """
         record = result.to_record()
         objects = record.pop("objects")
-        areas = np.count_nonzero(result.masks, axis=(1, 2)).tolist()
+        areas = [int(np.count_nonzero(mask)) for mask in result.masks]  # faster one by one
         index = result.frame_index
         try:
             self._db.execute("REPLACE INTO frames VALUES (?, ?)", (index, to_json(record)))

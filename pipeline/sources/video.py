@@ -63,7 +63,7 @@ class VideoSource:
         if first is None:
             self._reader.close()
             reason = self._reader.fault or "the stream is empty"
-            raise SourceError(f"{path}: no frame can be decoded: {reason}")
+            raise SourceError(f"{self._shown}: no frame can be decoded: {reason}")
         self._coded_size = (first.width, first.height)
         self._frame_bytes = sum(plane.buffer_size for plane in first.planes)
         self._info = self._describe(orientation_of(first), self._reader)
@@ -190,12 +190,16 @@ class VideoSource:
             frame, width=width, height=height, format="rgb24", threads=1
         )
         image = self._orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))
-        return Frame(index, frame.time, image)
+        # Frames drained at a fault carry no time base of their own.
+        pts, time_base = frame.pts, self._time_base
+        pts_s = None if pts is None or time_base is None else float(pts * time_base)
+        return Frame(index, pts_s, image)
 
     def _describe(self, orientation: Orientation, decoder: FrameDecoder) -> SourceInfo:
         self._orientation = orientation
         width, height = orientation.shown_size(*self._coded_size)
         stream = decoder.stream
+        self._time_base = stream.time_base
         fps = stream.average_rate or stream.guessed_rate
         duration_s = decoder.declared_duration_s
         num_frames: int | None = stream.frames or None
@@ -228,8 +232,12 @@ class VideoSource:
         )
 
     def _broken(self, decoder: FrameDecoder) -> SourceError:
-        what = f"{self._path}: "
-        if self._num_missing_bytes:
-            what += f"truncated, at least {self._num_missing_bytes:,} bytes are missing; "
         last = decoder.next_index - 1
-        return SourceError(f"{what}decoding stopped after frame {last}: {decoder.fault}")
+        return SourceError(f"{self._shown}: decoding stopped after frame {last}: {decoder.fault}")
+
+    @property
+    def _shown(self) -> str:
+        """The path, with what is known to be wrong with the file."""
+        if self._num_missing_bytes == 0:
+            return str(self._path)
+        return f"{self._path} (truncated, at least {self._num_missing_bytes:,} bytes are missing)"

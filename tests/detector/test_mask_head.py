@@ -40,7 +40,8 @@ def test_pixel_decoder_is_upsample_add_convolve() -> None:
     for stage, level in enumerate((maps[1], maps[0])):
         x = functional.interpolate(x, size=level.shape[-2:], mode="nearest") + level[index]
         x = functional.relu(model.norms[stage](model.conv_layers[stage](x)))
-    torch.testing.assert_close(model(fused, maps[:2], index), x, atol=1e-4, rtol=1e-4)
+    found = model(fused, model.prepare(maps[:2]), index)
+    torch.testing.assert_close(found, x, atol=1e-4, rtol=1e-4)
 
 
 def test_instance_masks_project_the_pixels() -> None:

@@ -230,7 +230,7 @@ def test_detect_is_brute_force(threshold: float, nms_iou: float | None) -> None:
         torch.testing.assert_close(one.masks, expected.masks, atol=1e-4, rtol=1e-4)
 
 
-def test_masks_are_made_only_for_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_are_made_only_for_what_passes() -> None:
     detector = small_detector(seed=3)
     features = detector.encode_image(random_images())
     text = random_text(detector, [4, 5, 6, 7])
@@ -241,14 +241,7 @@ def test_masks_are_made_only_for_what_passes(monkeypatch: pytest.MonkeyPatch) ->
     threshold = float((best[1] + best[2]) / 2)  # two of four concepts are there
     made: list[torch.Size] = []
     head = detector.mask_decoder
-    embed = head.embed_pixels
-
-    def counted(*arguments: Any) -> Tensor:
-        pixels = embed(*arguments)
-        made.append(pixels.shape)
-        return pixels
-
-    monkeypatch.setattr(head, "embed_pixels", counted)
+    head.pixel_decoder.register_forward_hook(lambda *given: made.append(given[-1].shape))
     ids = torch.arange(4)
     [found] = detector.detect(features, batch, ids, score_threshold=threshold, nms_iou=None)
     assert found.prompt_ids.unique().numel() == 2

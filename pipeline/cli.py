@@ -1,0 +1,68 @@
+"""The command ``maskstream``.
+
+Exit codes: 0 done; 1 something failed on the way; 2 the command or its input cannot be used;
+130 stopped by Ctrl-C, 143 by SIGTERM, both with finished files.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from core.errors import CheckpointError, InputError, MaskstreamError
+from pipeline.cli_checkpoint import add_checkpoint_parser, checkpoint
+from pipeline.cli_segment import LoadSegmenter, add_segment_parser, load_segmenter, segment
+
+
+def main(arguments: Sequence[str] | None = None, *, load: LoadSegmenter = load_segmenter) -> int:
+    """Run the command.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+        load: makes the segmenter from the parsed options.
+
+    Returns:
+        The exit code.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "checkpoint":
+            return checkpoint(options)
+        return segment(options, load)
+    except MaskstreamError as error:
+        return _report(error, options)
+
+
+def _report(error: MaskstreamError, options: Namespace) -> int:
+    if options.debug:
+        traceback.print_exception(error)
+    message = " ".join(str(error).split())
+    print(f"maskstream: error: {message}", file=sys.stderr)
+    return 2 if isinstance(error, InputError | CheckpointError) else 1
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="maskstream",
+        description="SAM 3 on video: find things by words and follow them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"maskstream {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_segment_parser(commands)
+    add_checkpoint_parser(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("maskstream")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

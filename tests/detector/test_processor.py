@@ -1,0 +1,148 @@
+"""The image interface that SAM 3 clients know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from core.errors import CheckpointError, ConfigError, ImageError, PromptError
+from detector.build import Sam3ImageModel, build_sam3_image_model
+from detector.processor import Sam3Processor
+
+
+@pytest.fixture(scope="module")
+def model() -> Sam3ImageModel:
+    return build_sam3_image_model("tiny", device="cpu")
+
+
+def picture(height: int = 90, width: int = 130) -> Image.Image:
+    """A red disc on grey."""
+    y, x = np.mgrid[:height, :width]
+    image = np.full((height, width, 3), 110, np.uint8)
+    image[(x - 60) ** 2 + (y - 40) ** 2 < 25**2] = (220, 30, 30)
+    return Image.fromarray(image)
+
+
+@pytest.fixture
+def processor(model: Sam3ImageModel) -> Sam3Processor:
+    # Everything passes, so that the shapes of results do not depend on what the model has learnt.
+    return Sam3Processor(model, confidence_threshold=0.0)
+
+
+def test_state_holds_what_clients_read(processor: Sam3Processor) -> None:
+    state = processor.set_image(picture())
+    assert (state["original_height"], state["original_width"]) == (90, 130)
+    state = processor.set_text_prompt(prompt="red circle", state=state)
+    count = len(state["scores"])
+    assert count == processor.model.config.detr_decoder_config.num_queries
+    assert state["masks"].shape == state["masks_logits"].shape == (count, 1, 90, 130)
+    assert state["masks"].dtype is torch.bool
+    assert torch.equal(state["masks"], state["masks_logits"] > 0.5)
+    assert state["boxes"].shape == (count, 4)
+    assert bool((state["boxes"][:, 2:] >= state["boxes"][:, :2]).all())
+    assert bool(((state["scores"] >= 0) & (state["scores"] <= 1)).all())
+
+
+def test_threshold_keeps_exactly_what_is_above_it(processor: Sam3Processor) -> None:
+    state = processor.set_text_prompt("red circle", processor.set_image(picture()))
+    scores, boxes = state["scores"], state["boxes"]
+    middle = float(scores.median())
+    state = processor.set_confidence_threshold(middle, state)
+    assert torch.equal(state["scores"], scores[scores > middle])
+    torch.testing.assert_close(state["boxes"], boxes[scores > middle])
+
+
+def test_prompts_add_up_and_reset(processor: Sam3Processor) -> None:
+    state = processor.set_image(picture())
+    text = processor.set_text_prompt("red circle", state)["scores"]
+    both = processor.add_geometric_prompt([0.46, 0.44, 0.4, 0.5], True, state)["scores"]
+    assert not torch.allclose(text, both)
+    negative = processor.add_geometric_prompt([0.9, 0.9, 0.1, 0.1], False, state)["scores"]
+    assert not torch.allclose(both, negative)
+    processor.reset_all_prompts(state)
+    assert "boxes" not in state
+    again = processor.set_text_prompt("red circle", state)["scores"]
+    torch.testing.assert_close(again, text)
+
+
+def test_exemplars_of_every_kind(processor: Sam3Processor) -> None:
+    mask = torch.zeros(45, 65)
+    mask[10:30, 20:40] = 1
+    results = []
+    kinds: list[dict[str, Any]] = [
+        {"box": [0.46, 0.44, 0.4, 0.5]},
+        {"point": [0.46, 0.44]},
+        {"mask": mask},
+    ]
+    for kind in kinds:
+        state = processor.set_image(picture())
+        results.append(processor.add_geometric_prompt(state=state, **kind)["scores"])
+    assert not torch.allclose(results[0], results[1])
+    assert not torch.allclose(results[0], results[2])
+
+
+def test_batch_equals_one_by_one(processor: Sam3Processor) -> None:
+    images = [picture(), picture(61, 47)]
+    batch = processor.set_text_prompt("red circle", processor.set_image_batch(images))
+    assert batch["original_heights"] == [90, 61]
+    for index, image in enumerate(images):
+        one = processor.set_text_prompt("red circle", processor.set_image(image))
+        torch.testing.assert_close(batch["scores"][index], one["scores"], atol=1e-4, rtol=1e-4)
+        assert batch["masks"][index].shape == one["masks"].shape
+
+
+def test_a_new_image_forgets_the_old_one(processor: Sam3Processor) -> None:
+    state = processor.set_text_prompt("red circle", processor.set_image(picture()))
+    state = processor.set_image(picture(20, 30), state)
+    assert "boxes" not in state
+    assert state["original_width"] == 30
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (333, 2)])
+def test_tiny_and_narrow_images(processor: Sam3Processor, size: tuple[int, int]) -> None:
+    state = processor.set_text_prompt("circle", processor.set_image(np.zeros((*size, 3), np.uint8)))
+    assert state["masks"].shape[-2:] == size
+
+
+def test_misuse_is_named_and_harms_nothing(processor: Sam3Processor) -> None:
+    with pytest.raises(PromptError, match="set_image"):
+        processor.set_text_prompt("dog", {})
+    state = processor.set_text_prompt("red circle", processor.set_image(picture()))
+    before = state["scores"]
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({}, "exactly one"),
+        ({"box": [0.5, 0.5, 0.1]}, "3 numbers"),
+        ({"box": [0.5, 0.5, 0.0, 0.2]}, "above 0"),
+        ({"box": [0.5, 0.5, 1.5, 0.2]}, r"\[0, 1\]"),
+        ({"box": [float("nan"), 0.5, 0.5, 0.2]}, r"\[0, 1\]"),
+        ({"point": [1.2, 0.5]}, r"\[0, 1\]"),
+        ({"mask": torch.zeros(5, 5)}, "something inside"),
+        ({"mask": torch.ones(5)}, "height, width"),
+    ]
+    for arguments, complaint in bad:
+        with pytest.raises(PromptError, match=complaint):
+            processor.add_geometric_prompt(state=state, **arguments)
+    for text in ("", "   ", "word " * 60):
+        with pytest.raises(PromptError):
+            processor.set_text_prompt(text, state)
+    with pytest.raises(ImageError):
+        processor.set_image(np.zeros((0, 5, 3), np.uint8), state)
+    with pytest.raises(PromptError, match=r"\[0, 1\]"):
+        processor.set_confidence_threshold(1.5, state)
+    torch.testing.assert_close(processor.set_confidence_threshold(0.0, state)["scores"], before)
+
+
+def test_chinese_text_is_understood_as_text(processor: Sam3Processor) -> None:
+    state = processor.set_text_prompt("红色圆形", processor.set_image(picture()))
+    assert len(state["scores"]) > 0
+
+
+def test_building_with_what_is_not_there() -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        build_sam3_image_model("no/such/folder")
+    with pytest.raises(ConfigError, match="compile"):
+        build_sam3_image_model("tiny", compile=True)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from core.errors import CheckpointError, ConfigError
+from training.config import load_run, read_yaml
+from training.parallel import Team
+from training.state import Averaged, RunLog, load_state, save_state, warm_start
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
+
+def stepped(model: nn.Module, optimizer: torch.optim.Optimizer, average: Averaged, seed: int) -> None:
+    inputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed))
+    optimizer.zero_grad()
+    model(inputs).square().sum().backward()
+    optimizer.step()
+    average.update(model, seed)
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    average = Averaged.of(model, 0.9)
+    for seed in range(3):
+        stepped(model, optimizer, average, seed)
+    save_state(tmp_path, 3, {"model": model}, optimizer, average)
+    stepped(model, optimizer, average, 3)
+
+    other = nn.Linear(3, 2)
+    other_optimizer = torch.optim.AdamW(other.parameters(), lr=0.01)
+    other_average = Averaged.of(other, 0.9)
+    assert load_state(tmp_path, {"model": other}, other_optimizer, other_average) == 3
+    stepped(other, other_optimizer, other_average, 3)
+    assert torch.equal(model.weight, other.weight)
+    assert torch.equal(average.values["weight"], other_average.values["weight"])
+
+
+def test_resuming_nothing_or_another_model_is_refused(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    average = Averaged.of(model, 0.9)
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        load_state(tmp_path, {"model": model}, optimizer, average)
+    save_state(tmp_path, 1, {"model": model}, optimizer, average)
+    with pytest.raises(CheckpointError, match="misshapen"):
+        load_state(tmp_path, {"model": nn.Linear(3, 4)}, optimizer, average)
+    wider = nn.Linear(3, 4)
+    assert warm_start(tmp_path, wider) == ["weight", "bias"]
+
+
+def test_log_is_one_json_object_a_line(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "run" / "log.jsonl")
+    log.write({"step": 1, "loss": 0.123456789})
+    log.write({"step": 2, "loss": 0.1})
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {"step": 1, "loss": 0.12346}
+    assert json.loads(lines[1])["step"] == 2
+
+
+@pytest.mark.parametrize("name", ["detector_tiny.yaml", "tracker_tiny.yaml"])
+def test_the_recipes_are_valid(name: str) -> None:
+    config = load_run(CONFIGS / name)
+    assert config.total_steps > 0
+    assert all(stage.side % 64 == 0 or stage.side == 160 for stage in config.stages)
+    assert "detector_config" in read_yaml(CONFIGS.parents[1] / config.model)
+
+
+def test_unknown_settings_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("model: m\nstages: []\nlearning_rate: 1\n")
+    with pytest.raises(ConfigError, match="learning_rate"):
+        load_run(path)
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_run(tmp_path / "none.yaml")
+
+
+def test_alone_a_team_leaves_gradients_as_they_are() -> None:
+    parameter = nn.Parameter(torch.ones(2))
+    parameter.grad = torch.tensor([1.0, 2.0])
+    Team().average_gradients([parameter])
+    assert parameter.grad.tolist() == [1.0, 2.0]

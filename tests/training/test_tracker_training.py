@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detector.model import Detector
+from tests.training.small import SIDE, small_detector_config, small_tracker_config
+from tracker.memory_bank import MemoryBank
+from tracker.model import TrackerModel
+from training.clips import ClipPlan, make_tracked_clip, tracked_clips
+from training.evaluate_tracker import evaluate_tracker
+from training.initialise import initialise_tracker
+from training.rollout import FrameOutcome, Memories, Rollout, tracker_at
+from training.tracker_losses import TrackerLossWeights, actual_quality, frame_losses
+
+
+def outcome_of(masks: torch.Tensor, there: float) -> FrameOutcome:
+    """An outcome that proposes ``masks`` (N, K, H, W)."""
+    quality = torch.full(masks.shape[:2], 0.5)
+    return FrameOutcome(masks, quality, torch.full((len(masks),), there), single=False)
+
+
+def test_only_the_best_of_several_masks_is_pulled_to_the_truth() -> None:
+    truth = torch.zeros(1, 8, 8)
+    truth[:, 2:6, 2:6] = 1
+    masks = torch.stack([torch.zeros(8, 8), truth[0] * 4 - 2, -truth[0], torch.zeros(8, 8)])[None]
+    masks.requires_grad_()
+    losses = frame_losses(outcome_of(masks, 5.0), truth, TrackerLossWeights(single=0.0))
+    losses["mask"].backward()
+    assert masks.grad is not None
+    moved = masks.grad[0].abs().flatten(1).sum(1) > 0
+    assert moved.tolist() == [False, True, False, False]
+
+
+def test_a_hidden_object_counts_in_the_object_score_only() -> None:
+    truth = torch.zeros(1, 8, 8)
+    masks = torch.randn(1, 4, 8, 8)
+    said_there = frame_losses(outcome_of(masks, 5.0), truth, TrackerLossWeights())
+    said_gone = frame_losses(outcome_of(masks, -5.0), truth, TrackerLossWeights())
+    assert float(said_there["mask"]) == float(said_there["quality"]) == 0.0
+    assert float(said_there["presence"]) > 5 * float(said_gone["presence"])
+
+
+def test_quality_is_the_iou() -> None:
+    truth = torch.zeros(1, 4, 4)
+    truth[0, :2] = 1
+    masks = torch.full((1, 2, 4, 4), -1.0)
+    masks[0, 0, :2] = 1
+    masks[0, 1, 1:3] = 1
+    assert actual_quality(masks, truth)[0].tolist() == pytest.approx([1.0, 1 / 3])
+
+
+def test_clips_begin_with_every_object_in_view() -> None:
+    for number in range(6):
+        clip = make_tracked_clip(number, SIDE, 5, 3, "train")
+        assert clip.coverage.shape[0] == len(clip.pixels) == 5
+        assert clip.visible[0].all()
+        assert not (clip.visible & clip.hidden).any()
+
+
+def test_every_other_clip_has_an_object_that_hides() -> None:
+    clips = [make_tracked_clip(number, SIDE, 6, 3, "train") for number in range(0, 12, 2)]
+    assert sum(bool(clip.hidden.any()) for clip in clips) >= 5
+
+
+def test_memories_are_what_the_memory_bank_gathers() -> None:
+    config = small_tracker_config()
+    cells = config.grid[0] * config.grid[1]
+    bank = MemoryBank(config, config.grid)
+    bank.append_rows(2)
+    memories = Memories(gap=0)
+    for t in range(9):
+        maps = torch.randn(2, cells, 16).bfloat16()
+        pointers = torch.randn(2, 16)
+        bank.write([0, 1], t, maps, pointers, conditioning=t in (0, 4))
+        memories.maps.append(maps)
+        memories.pointers.append(pointers)
+        if t == 4:
+            memories.conditioning.append(t)
+    mine, theirs = memories.batch(config), bank.gather(9, reverse=False)
+
+    def entries(offsets: torch.Tensor, values: torch.Tensor) -> list[tuple[float, float]]:
+        return sorted(
+            (round(float(o), 4), round(float(v.float().sum()), 2))
+            for o, v in zip(offsets[0], values[0], strict=True)
+        )
+
+    assert entries(mine.map_offsets, mine.maps) == entries(theirs.map_offsets, theirs.maps)
+    assert entries(mine.pointer_offsets, mine.pointers) == entries(
+        theirs.pointer_offsets, theirs.pointers
+    )
+
+
+def test_gradients_reach_every_part_of_the_tracker() -> None:
+    tracker = TrackerModel(small_tracker_config()).train()
+    initialise_tracker(tracker)
+    reached: set[str] = set()
+    for seed in range(14):
+        clip = make_tracked_clip(seed, SIDE, 4, 2, "train")
+        size = SIDE // 4
+        levels = tuple(torch.randn(4, 16, size // n, size // n) for n in (1, 2, 4))
+        rollout = Rollout(tracker, torch.Generator().manual_seed(seed))
+        outcomes = rollout.run(levels, clip.coverage, clip.boxes)
+        losses = [
+            term
+            for t, outcome in enumerate(outcomes)
+            if outcome is not None
+            for term in frame_losses(outcome, clip.coverage[t], TrackerLossWeights()).values()
+        ]
+        tracker.zero_grad()
+        torch.stack(losses).sum().backward()
+        reached |= {
+            name
+            for name, p in tracker.named_parameters()
+            if p.grad is not None and p.grad.abs().sum() > 0
+        }
+    missed = {name for name, _ in tracker.named_parameters()} - reached
+    assert {name.split(".")[0] for name in missed} <= {
+        "no_memory_positional_encoding",
+        "mask_decoder",  # proposals that were never the best, biases that cancel out
+        "memory_attention",
+        "prompt_encoder",
+    }
+    assert not any("upscale" in name or "conv_s" in name for name in missed)
+
+
+def test_another_image_size_shares_the_parameters() -> None:
+    tracker = TrackerModel(small_tracker_config())
+    twin = tracker_at(tracker, 2 * SIDE)
+    assert twin.grid == (8, 8)
+    assert all(
+        a is b for a, b in zip(tracker.parameters(), twin.parameters(), strict=True)
+    )
+
+
+def test_metrics_of_an_untrained_tracker_lie_in_range() -> None:
+    detector = Detector(small_detector_config(vocab_size=64)).eval()
+    tracker = TrackerModel(small_tracker_config()).eval()
+    initialise_tracker(tracker)
+    plan = ClipPlan(SIDE, 4, 2, "validation", first=0, count=3)
+    assert len(list(tracked_clips(plan))) == 3
+    metrics = evaluate_tracker(detector, tracker, plan)
+    assert "mask_miou" in metrics
+    assert all(0.0 <= value <= 1.0 for value in metrics.values())

@@ -1,0 +1,337 @@
+"""The objects of a session between frames: made, corrected, removed, saved and restored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.errors import PromptError, SessionLimitError
+from core.masks import fill_holes_and_specks
+from core.types import Detections, TrackerFeatures
+from tracker.association import associate
+from tracker.frame_memory import FrameMemory, remember_drawn, remember_predicted
+from tracker.frame_plan import at_mask_size, is_established, observe
+from tracker.lifecycle import Masklet, Origin
+from tracker.masklet_store import MaskletStore
+from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
+from tracker.new_masklets import start_masklets
+from tracker.object_prompt import (
+    Box,
+    Coordinates,
+    Labels,
+    ObjectPrompt,
+    object_prompt,
+    predict_clicked,
+)
+from tracker.pins import Pin, with_pins
+from tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
+from tracker.video_config import VideoConfig
+
+NO_CONCEPT = -1
+"""Prompt id of an object that belongs to no concept."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptedObject:
+    """An object that a user has just made or corrected.
+
+    Attributes:
+        masklet: its record.
+        low_res_mask: (4h, 4w) float32 logits, its mask on the frame it was drawn on.
+        iou_score: in [0, 1], the network's guess at the quality of the mask.
+        tracker_score: in [0, 1], that the object is in the frame.
+    """
+
+    masklet: Masklet
+    low_res_mask: Tensor
+    iou_score: float
+    tracker_score: float
+
+    @property
+    def obj_id(self) -> int:
+        """Its lasting identity."""
+        return self.masklet.obj_id
+
+
+class PromptableTracker:
+    """The objects of one video and what may be done to them between frames.
+
+    Args:
+        model: the network; may be shared between sessions.
+        config: thresholds and rules.
+        num_frames: length of the whole video. In videos shorter than the reach of object pointers
+            transformers reaches less far back; give it to do the same. A stream of the same
+            frames has no length, so it would give other results.
+    """
+
+    def __init__(
+        self, model: TrackerModel, config: VideoConfig, *, num_frames: int | None = None
+    ) -> None:
+        self.model = model
+        self.config = config
+        self._num_frames = num_frames
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; identities start from 0 again."""
+        self._store = MaskletStore(self.model)
+
+    @property
+    def masklets(self) -> tuple[Masklet, ...]:
+        """The records of all masklets, oldest first."""
+        return self._store.masklets
+
+    @torch.no_grad()
+    def start_objects(
+        self,
+        frame_index: int,
+        features: TrackerFeatures,
+        detections: Detections,
+        *,
+        reverse: bool = False,
+    ) -> list[int]:
+        """Start following what the detector found in a frame, before it is stepped over.
+
+        Touches no other object. A following :meth:`step` over the frame, with these detections
+        among its own, shows the same objects and starts none of them twice.
+
+        Args:
+            frame_index: 0-based.
+            features: of this frame.
+            detections: of the concepts that are new.
+            reverse: the video has been played backwards up to here.
+
+        Returns:
+            Identities of the new objects.
+
+        Raises:
+            InputError: features of another shape than the model's.
+        """
+        frame = self.model.embed(features)
+        found = at_mask_size(detections, self.model.mask_size)
+        store = self._store
+        asked = set(found.prompt_ids.tolist())
+        rows = [row for row, m in enumerate(self._store.masklets) if m.prompt_id in asked]
+        prediction = self._predict(frame, frame_index, rows, reverse)
+        seen = observe(prediction.low_res_masks, prediction.object_score_logits, found)
+        association = associate(
+            seen.iou_with_detections,
+            seen.detection_scores,
+            seen.detection_prompts,
+            [store.masklets[row].prompt_id for row in rows],
+            seen.is_empty,
+            self.config,
+            established=is_established(store.masklets, store.is_pinned(frame_index), frame_index),
+            num_places=self.config.max_num_objects - len(self._store),
+        )
+        started = start_masklets(
+            self.model,
+            frame,
+            frame_index,
+            found,
+            association.new_detections,
+            self._store.next_obj_id,
+            self.config,
+        )
+        store.append(started.masklets, frame_index, started.memory)
+        scores = started.scores.tolist()
+        for masklet, mask, score in zip(
+            started.masklets, started.low_res_masks, scores, strict=True
+        ):
+            store.pins.put(masklet.obj_id, frame_index, Pin.of_detection(mask.clone(), score))
+        return [masklet.obj_id for masklet in started.masklets]
+
+    @torch.no_grad()
+    def add_object(
+        self,
+        frame_index: int,
+        features: TrackerFeatures,
+        *,
+        obj_id: int | None = None,
+        prompt_id: int = NO_CONCEPT,
+        points: Coordinates | None = None,
+        point_labels: Labels | None = None,
+        box: Box | None = None,
+        mask: Tensor | NDArray[np.generic] | None = None,
+        clear_old_points: bool = True,
+        refine: bool = True,
+        reverse: bool = False,
+    ) -> PromptedObject:
+        """Make one object, or correct one, on a frame that is not yet, or was just, stepped over.
+
+        Touches no other object. The frame becomes a conditioning frame of this one, and a step
+        over it shows the mask as it is returned here. What a user drew on is confirmed and stays.
+
+        Args:
+            frame_index: 0-based.
+            features: of this frame.
+            obj_id: the object to correct, or the identity of a new one; None picks one.
+            prompt_id: concept of a new object; detections of it will match the object. An existing
+                object keeps its own.
+            points: (P, 2) x y, normalised to the frame: 0, 0 top left, 1, 1 bottom right.
+            point_labels: (P,) 1 on the object, 0 off it; all 1 if None.
+            box: (4,) x0 y0 x1 y1, normalised.
+            mask: (H, W) bool of any size, covering the whole frame; without points or a box.
+            clear_old_points: False adds to what was drawn on this frame before.
+            refine: clicks and boxes start from the mask that the object has on the frame, if it
+                has one; False: from nothing.
+            reverse: the video has been played backwards up to here.
+
+        Raises:
+            PromptError: a prompt that cannot be used, or a malformed ``obj_id``.
+            SessionLimitError: there are ``max_num_objects`` objects already.
+            InputError: features of another shape than the model's.
+        """
+        drawn = object_prompt(points, point_labels, box, mask)
+        obj_id = None if obj_id is None else int(obj_id)
+        row = self._row_to_draw_on(obj_id)
+        earlier = None if obj_id is None else self._store.pins.get(obj_id, frame_index)
+        if earlier is not None and not clear_old_points:
+            drawn = drawn.after(earlier.points, earlier.point_labels, earlier.box)
+        frame = self.model.embed(features)
+        prediction, memory = self._draw(frame, frame_index, row, drawn, refine, reverse)
+        masklet = self._drawn_on(row, obj_id, prompt_id, frame_index)
+        if row is None:
+            self._store.append([masklet], frame_index, memory)
+        else:
+            self._store.draw_on(row, masklet, frame_index, memory)
+        masks = fill_holes_and_specks(prediction.low_res_masks.float(), self.config.fill_hole_area)
+        pin = Pin.of_prompt(masks[0], float(prediction.object_score_logits), drawn)
+        self._store.pins.put(masklet.obj_id, frame_index, pin)
+        return PromptedObject(
+            masklet, pin.low_res_mask, float(prediction.iou_scores), pin.tracker_score
+        )
+
+    def _draw(
+        self,
+        frame: FrameEmbedding,
+        frame_index: int,
+        row: int | None,
+        drawn: ObjectPrompt,
+        refine: bool,
+        reverse: bool,
+    ) -> tuple[MaskletPrediction, FrameMemory]:
+        """The answer to a prompt and the memory of it."""
+        if drawn.mask is not None:
+            masks = drawn.mask[None].float().to(self._store.device)
+            prediction = self.model.from_masks(frame, masks)
+            return prediction, remember_drawn(self.model, frame, masks, prediction)
+        memory, previous = None, None
+        if row is not None:
+            if refine:
+                previous = self._predict(frame, frame_index, [row], reverse).low_res_masks[0]
+            # On its first frame an object has nothing to remember but that frame.
+            if self._store.masklets[row].first_frame != frame_index:
+                memory = self._store.bank.gather(
+                    frame_index, reverse=reverse, rows=[row], num_frames=self._num_frames
+                )
+        prediction = predict_clicked(self.model, frame, drawn, memory=memory, previous=previous)
+        return prediction, remember_predicted(self.model, frame, prediction)
+
+    def _row_to_draw_on(self, obj_id: int | None) -> int | None:
+        """The row of an object; None if it is a new one, for which there must be room."""
+        if obj_id is not None and (isinstance(obj_id, bool) or obj_id < 0):
+            raise PromptError(f"obj_id is {obj_id!r}; it must be an integer from 0 on")
+        row = self._store.row_of(obj_id)
+        if row is None and len(self._store) >= self.config.max_num_objects:
+            raise SessionLimitError(
+                f"there are {len(self._store)} objects already, as many as max_num_objects "
+                "allows; remove one first"
+            )
+        return row
+
+    def _drawn_on(
+        self, row: int | None, obj_id: int | None, prompt_id: int, frame_index: int
+    ) -> Masklet:
+        """The record of an object that a user has made or corrected."""
+        if row is not None:
+            return replace(
+                self._store.masklets[row],
+                origin=Origin.USER,
+                confirmed=True,
+                keep_alive=self.config.init_trk_keep_alive,
+                duplicates={},
+            )
+        return Masklet(
+            obj_id=self._store.next_obj_id if obj_id is None else obj_id,
+            prompt_id=prompt_id,
+            first_frame=frame_index,
+            origin=Origin.USER,
+            confirmed=True,
+            keep_alive=self.config.init_trk_keep_alive,
+        )
+
+    def prompted(self, frame_index: int) -> TrackedFrame:
+        """The objects that were drawn or started on a frame which has not been stepped over."""
+        pins = self._store.pinned(frame_index)
+        given = [
+            (m, pin) for m, pin in zip(self._store.masklets, pins, strict=True) if pin is not None
+        ]
+        masks = [pin.low_res_mask for _, pin in given]
+        nothing = torch.zeros(0, *self.model.mask_size, device=self._store.device)
+        scores = [
+            math.nan if pin.detection_score is None else pin.detection_score for _, pin in given
+        ]
+        return frame_of(
+            frame_index,
+            [masklet for masklet, _ in given],
+            low_res_masks=torch.stack(masks) if masks else nothing,
+            detection_scores=torch.tensor(scores, dtype=torch.float32),
+            tracker_scores=torch.tensor([pin.tracker_score for _, pin in given]),
+            not_shown=[False] * len(given),
+            newly_removed=[],
+            newly_confirmed=[],
+            frame_stats=FrameStats(num_masklets=len(self._store)),
+        )
+
+    def remove_object(self, obj_id: int) -> bool:
+        """Stop following an object; False if there is none of this identity."""
+        found = self._store.row_of(obj_id) is not None
+        self._store.drop({obj_id} if found else set())
+        return found
+
+    def remove_prompt(self, prompt_id: int) -> list[int]:
+        """Stop following all objects of a concept; returns their identities."""
+        obj_ids = [m.obj_id for m in self._store.masklets if m.prompt_id == prompt_id]
+        self._store.drop(set(obj_ids))
+        return obj_ids
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors on the CPU and plain data, enough to go on exactly as if nothing had happened."""
+        return self._store.state_dict()
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` of a tracker of the same model gave.
+
+        Raises:
+            CheckpointError: an entry is missing or does not fit; nothing is changed.
+        """
+        self._store = MaskletStore.from_state_dict(self.model, state)
+
+    def _predict(
+        self, frame: FrameEmbedding, frame_index: int, rows: Sequence[int], reverse: bool
+    ) -> MaskletPrediction:
+        """The network's answer for some masklets; one pinned on this frame keeps its mask."""
+        store = self._store
+        pins = store.pins.of([store.masklets[row] for row in rows], frame_index)
+        memory = store.bank.gather(
+            frame_index,
+            reverse=reverse,
+            rows=[row for row, pin in zip(rows, pins, strict=True) if pin is None],
+            num_frames=self._num_frames,
+        )
+        answer = self.model.propagate(frame, memory)
+        answer = replace(
+            answer,
+            low_res_masks=answer.low_res_masks.float(),
+            object_score_logits=answer.object_score_logits.float(),
+        )
+        return with_pins(answer, pins)

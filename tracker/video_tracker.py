@@ -1,0 +1,179 @@
+"""The tracker of one session: features and detections in, frame by frame, masklets out.
+
+What a frame does is decided first (:mod:`tracker.frame_plan`), then encoded
+(:mod:`tracker.frame_memory`), and only then written down, so that a step that fails on the way
+leaves the session as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.masks import fill_holes_and_specks
+from core.types import Detections, TrackerFeatures
+from tracker.frame_memory import FrameMemory, as_drawn, remember, remember_predicted, take
+from tracker.frame_plan import FramePlan, at_mask_size, observe, plan_frame
+from tracker.model import FrameEmbedding, MaskletPrediction
+from tracker.new_masklets import NewMasklets, drawn_from, start_masklets
+from tracker.overlap import NO_OBJECT_LOGIT
+from tracker.pins import Pin
+from tracker.promptable import NO_CONCEPT, PromptableTracker, PromptedObject
+from tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
+
+__all__ = ["NO_CONCEPT", "PromptedObject", "TrackedFrame", "VideoTracker"]
+
+
+class VideoTracker(PromptableTracker):
+    """Follows the objects of one video. Not thread-safe: one frame or prompt at a time.
+
+    Memory and time a frame depend on the number of masklets, never on the frame's number. A step
+    waits for the device when overlaps and scores come to the host, and once more if new masklets
+    start.
+    """
+
+    @torch.no_grad()
+    def step(
+        self,
+        frame_index: int,
+        features: TrackerFeatures,
+        detections: Detections,
+        *,
+        reverse: bool = False,
+    ) -> TrackedFrame:
+        """Follow all masklets into a frame and take up what the detector found in it.
+
+        Args:
+            frame_index: 0-based.
+            features: of this frame.
+            detections: of this frame, above the detector's threshold, suppression done.
+            reverse: the video is played backwards.
+
+        Raises:
+            InputError: features of another shape than the model's.
+        """
+        config, model, store = self.config, self.model, self._store
+        frame = model.embed(features)
+        found = at_mask_size(detections, model.mask_size)
+        prediction = self._predict(frame, frame_index, range(len(store)), reverse)
+        masks = fill_holes_and_specks(prediction.low_res_masks, config.fill_hole_area)
+        seen = observe(masks, prediction.object_score_logits, found)
+        pinned = store.is_pinned(frame_index)
+        plan = plan_frame(store.masklets, seen, pinned, frame_index, reverse, config)
+        masks = _put(masks, plan.suppressed, NO_OBJECT_LOGIT)
+        memory = remember(
+            model,
+            frame,
+            self._masks_to_remember(masks, found, plan),
+            store.prompt_ids(),
+            prediction.object_pointers,
+            plan.to_remember,
+        )
+        chosen = plan.association.new_detections
+        started = start_masklets(
+            model, frame, frame_index, found, chosen, store.next_obj_id, config
+        )
+        again = self._encode_again(frame, prediction, plan) if len(started) else None
+        pins = store.pinned(frame_index)
+        self._commit(frame_index, plan, memory, started, again)
+        return self._tell(frame_index, pins, masks, found, plan, started)
+
+    def _masks_to_remember(self, masks: Tensor, found: Detections, plan: FramePlan) -> Tensor:
+        rows = np.flatnonzero(plan.reconditioned)
+        if self.config.recondition_on_trk_masks or not rows.size:
+            return masks
+        drawn = drawn_from(found, plan.association.confirming[rows])
+        return masks.index_copy(0, torch.from_numpy(rows).to(masks.device), as_drawn(drawn))
+
+    def _encode_again(
+        self, frame: FrameEmbedding, prediction: MaskletPrediction, plan: FramePlan
+    ) -> tuple[list[int], Tensor] | None:
+        """Maps that transformers puts in place of the frame's when objects are added to it."""
+        rows = [row for row in plan.to_remember if not plan.reconditioned[row]]
+        if not self.config.reencode_memory_on_new_objects or not rows:
+            return None
+        unprocessed = replace(
+            prediction,
+            low_res_masks=take(prediction.low_res_masks, rows),
+            object_score_logits=take(prediction.object_score_logits, rows),
+        )
+        return rows, remember_predicted(self.model, frame, unprocessed).maps
+
+    def _commit(
+        self,
+        frame_index: int,
+        plan: FramePlan,
+        memory: FrameMemory,
+        started: NewMasklets,
+        again: tuple[list[int], Tensor] | None,
+    ) -> None:
+        """Write a frame down. Room for new masklets comes first: that is what can fail."""
+        store, bank = self._store, self._store.bank
+        store.append(started.masklets, frame_index, started.memory)
+        rows = plan.to_remember
+        bank.write(rows, frame_index, memory.maps, memory.pointers, conditioning=False)
+        bank.make_conditioning(np.flatnonzero(plan.reconditioned), frame_index)
+        if again is not None:
+            bank.write_maps(again[0], frame_index, again[1])
+        store.update(plan.masklets)
+        store.drop(set(plan.ids(plan.removed)))
+
+    def _tell(
+        self,
+        frame_index: int,
+        pins: Sequence[Pin | None],
+        masks: Tensor,
+        found: Detections,
+        plan: FramePlan,
+        started: NewMasklets,
+    ) -> TrackedFrame:
+        """The outcome of a frame that has been written down."""
+        rows = np.flatnonzero(plan.reconditioned)
+        if rows.size:
+            confirming = torch.from_numpy(plan.association.confirming[rows]).to(masks.device)
+            index = torch.from_numpy(rows).to(masks.device)
+            masks = masks.index_copy(0, index, found.masks[confirming].float())
+        masks = _put(masks, plan.hidden, NO_OBJECT_LOGIT)
+        tracker_scores = torch.from_numpy(plan.object_score_logits).sigmoid()
+        for row, pin in enumerate(pins):
+            if pin is not None:
+                tracker_scores[row] = pin.tracker_score
+        kept = np.flatnonzero(~plan.removed).tolist()
+        not_shown = [*plan.not_shown[kept].tolist(), *([False] * len(started))]
+        at_once = [masklet.obj_id for masklet in started.masklets if masklet.confirmed]
+        newly_confirmed = [*plan.ids(plan.newly_confirmed), *at_once]
+        return frame_of(
+            frame_index,
+            self._store.masklets,
+            low_res_masks=torch.cat([take(masks, kept), started.low_res_masks]),
+            detection_scores=torch.cat(
+                [torch.from_numpy(plan.association.scores[kept]), started.scores]
+            ),
+            tracker_scores=torch.cat([tracker_scores[kept], started.scores]),
+            not_shown=not_shown,
+            newly_removed=plan.ids(plan.removed),
+            newly_confirmed=newly_confirmed,
+            frame_stats=FrameStats(
+                num_detections=len(found),
+                num_masklets=len(self._store),
+                num_new=len(started),
+                num_confirmed=len(newly_confirmed),
+                num_removed=int(plan.removed.sum()),
+                num_suppressed=sum(not_shown),
+                num_reconditioned=int(rows.size),
+                num_dropped=plan.association.num_dropped,
+            ),
+        )
+
+
+def _put(masks: Tensor, rows: NDArray[np.bool_], value: float) -> Tensor:
+    """The masks with some of them set to one value."""
+    if not rows.any():
+        return masks
+    index = torch.from_numpy(np.flatnonzero(rows)).to(masks.device)
+    return masks.index_fill(0, index, value)
