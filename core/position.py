@@ -116,9 +116,33 @@ def axial_rope(
     return angles.cos(), angles.sin()
 
 
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn neighbouring channel pairs of ``x`` (..., L, D) by the tables' (L, D) angles."""
-    pairs = x.float().unflatten(-1, (-1, 2))
-    first, second = pairs.unbind(-1)
-    turned = torch.stack((-second, first), dim=-1).flatten(-2)
-    return (x.float() * cos + turned * sin).to(x.dtype)
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def axial_turns(
+    height: int,
+    width: int,
+    head_dim: int,
+    theta: float = TEMPERATURE,
+    scale: float = 1.0,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """The turns of :func:`axial_rope` as unit complex numbers.
+
+    Returns:
+        (height * width, head_dim / 2) complex64. Shared between callers: do not write into it.
+    """
+    cos, sin = axial_rope(height, width, head_dim, theta, scale, device)
+    return torch.complex(cos[:, ::2].contiguous(), sin[:, ::2].contiguous())
+
+
+def turn_pairs(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn neighbouring channel pairs.
+
+    One complex product in place of six passes over the data.
+
+    Args:
+        x: (..., D), D even.
+        turns: complex, broadcastable to (..., D / 2).
+    """
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from core.layers import FeedForward
 from core.linear import Linear
-from core.position import apply_rope, axial_rope
+from core.position import axial_turns, turn_pairs
 from detector.config import ViTConfig
 
 
@@ -62,13 +62,11 @@ class RopeSelfAttention(nn.Module):
         """(B, h, w, C) to (B, h, w, C). Positions span one window whatever the grid's size."""
         batch, height, width, _ = x.shape
         qkv = self.qkv_proj(x).view(batch, height * width, 3, self.num_heads, self.head_dim)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        cos, sin = axial_rope(
+        turns = axial_turns(
             height, width, self.head_dim, self.theta, self.trained_side / width, x.device
         )
-        attended = functional.scaled_dot_product_attention(
-            apply_rope(query, cos, sin), apply_rope(key, cos, sin), value
-        )
+        query, key = turn_pairs(qkv[:, :, :2], turns[:, None, None]).transpose(1, 3).unbind(2)
+        attended = functional.scaled_dot_product_attention(query, key, qkv[:, :, 2].transpose(1, 2))
         out: Tensor = self.o_proj(attended.transpose(1, 2).reshape(batch, height, width, -1))
         return out
 

@@ -14,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from core.errors import CheckpointError, InputError, MaskstreamError
 from pipeline.cli_checkpoint import add_checkpoint_parser, checkpoint
-from pipeline.cli_segment import LoadSegmenter, add_segment_parser, load_segmenter, segment
+from pipeline.cli_options import add_segment_parser
+from pipeline.cli_segment import LoadSegmenter, load_segmenter, segment
 
 
 def main(arguments: Sequence[str] | None = None, *, load: LoadSegmenter = load_segmenter) -> int:

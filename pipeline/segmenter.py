@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import InputError, PromptError
+from core.errors import InputError, PromptError, SourceError
 from core.masks import boxes_from_masks
 from core.types import Detections, TrackerFeatures
 from detector.concepts import EXEMPLAR_ONLY_TEXT, ConceptEncoder
@@ -343,6 +343,9 @@ class VideoSegmenter:
         try:
             for frame in islice(frames, max_frames):
                 yield from self.step(frame, reverse=reverse)
+        except SourceError:
+            yield from self.flush()  # the frames before the broken one are good
+            raise
         finally:
             ready = self.flush()
         yield from ready

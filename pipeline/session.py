@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from core.errors import SessionError
+from core.errors import SessionError, SourceError
 from pipeline.prompts import ConceptPrompt, ObjectPrompt
 from pipeline.results import FrameResult
 from pipeline.segmenter import Direction, VideoSegmenter
@@ -122,10 +122,16 @@ class VideoSession:
                         break
                     ready = self.segmenter.step(frame, reverse=reverse)
                 yield from ready
+        except SourceError:
+            yield from self._rest()  # the frames before the broken one are good
+            raise
         finally:
-            with self._lock:
-                ready = [] if self._closed else self.segmenter.flush()
+            ready = self._rest()
         yield from ready
+
+    def _rest(self) -> list[FrameResult]:
+        with self._lock:
+            return [] if self._closed else self.segmenter.flush()
 
     def cancel(self) -> bool:
         """Stop a propagation before its next frame; False when none is running."""

@@ -53,15 +53,17 @@ class DenseHead(nn.Module):
             self.register_buffer(name, weight, persistent=False)
 
     def forward(self, levels: tuple[Tensor, ...], batch: DetectorBatch) -> Tensor:
-        """Loss over all levels.
+        """Loss over the levels given.
 
         Args:
-            levels: fine to coarse, the first on the grid of the batch's truth, each next one
-                half as large.
+            levels: the coarsest of the neck's levels, fine to coarse; the first of all three is
+                on the grid of the batch's truth, each next one half as large.
             batch: the truth.
         """
         total = levels[0].new_zeros(())
-        for index, (level, readout) in enumerate(zip(levels, self.readouts, strict=True)):
+        first = len(self.readouts) - len(levels)
+        for index, level in enumerate(levels, start=first):
+            readout = self.readouts[index]
             step = 2**index
             # The cell at a coarse cell's centre stands for it.
             pick = slice(step // 2, None, step)

@@ -24,15 +24,17 @@ Split = Literal["train", "validation", "held_out"]
 
 # Seeds of the splits never meet: each split owns one residue and its own pairs.
 _SPLIT_OFFSET: dict[Split, int] = {"train": 0, "validation": 1, "held_out": 2}
+# How far shapes stand turned from upright at most, not counting their swaying.
+MAX_ANGLE = 0.35
 _ASPECTS: tuple[float, ...] = (1.0, 1.0, 4 / 3, 16 / 9, 16 / 9, 9 / 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Smooth motion: a point that swings sinusoidally, turns and breathes.
+    """Smooth motion: a point that swings sinusoidally, sways and breathes.
 
-    Positions are world units; ``phase`` and ``angle`` radians; ``omega`` and ``spin`` radians per
-    frame; ``radius`` world units.
+    Positions and ``radius`` are world units; ``phase``, ``angle`` and ``sway`` radians; ``omega``
+    radians per frame. ``sway`` is how far it turns to either side of ``angle``.
     """
 
     center: tuple[float, float]
@@ -40,7 +42,7 @@ class Track:
     omega: tuple[float, float]
     phase: tuple[float, float]
     angle: float
-    spin: float
+    sway: float
     radius: float
     breath: float
 
@@ -49,7 +51,8 @@ class Track:
         x = self.center[0] + self.swing[0] * math.sin(self.omega[0] * time + self.phase[0])
         y = self.center[1] + self.swing[1] * math.sin(self.omega[1] * time + self.phase[1])
         scale = 1.0 + self.breath * math.sin(0.5 * self.omega[0] * time + self.phase[1])
-        return x, y, self.angle + self.spin * time, self.radius * scale
+        turn = self.angle + self.sway * math.sin(0.7 * self.omega[1] * time + self.phase[0])
+        return x, y, turn, self.radius * scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def make_clip(
     # Crowded clips get smaller shapes.
     largest = 0.2 if count <= 4 else 0.15
     objects = [
-        _draw_object(rng, obj_id, color, shape, extent, (0.055 * zoom, largest * zoom))
+        _draw_object(rng, obj_id, color, shape, extent, (0.06 * zoom, largest * zoom))
         for obj_id, (color, shape) in enumerate(pairs)
     ]
     for _ in range(int(rng.choice([0, 0, 1, 2]))):
@@ -177,7 +180,11 @@ def _draw_pairs(rng: np.random.Generator, count: int, split: Split) -> list[tupl
 
 
 def _draw_track(
-    rng: np.random.Generator, extent: tuple[float, float], radius: float, reach: float
+    rng: np.random.Generator,
+    extent: tuple[float, float],
+    radius: float,
+    reach: float,
+    max_angle: float,
 ) -> Track:
     def signed(low: float, high: float) -> float:
         return float(rng.uniform(low, high) * rng.choice([-1.0, 1.0]))
@@ -188,8 +195,8 @@ def _draw_track(
         swing=(signed(0.05, reach) * extent[0], signed(0.05, reach) * extent[1]),
         omega=omega,
         phase=(float(rng.uniform(0, math.tau)), float(rng.uniform(0, math.tau))),
-        angle=float(rng.uniform(0, math.tau)),
-        spin=signed(0.0, 0.04),
+        angle=float(rng.uniform(-max_angle, max_angle)),
+        sway=float(rng.uniform(0.0, 0.3)),
         radius=radius,
         breath=float(rng.uniform(0.0, 0.15)),
     )
@@ -210,7 +217,7 @@ def _draw_object(
         color=color,
         rgb=draw_rgb(rng, color),
         shade=float(rng.uniform(0.0, 0.18)),
-        track=_draw_track(rng, extent, radius, reach=0.55),
+        track=_draw_track(rng, extent, radius, reach=0.55, max_angle=MAX_ANGLE),
     )
 
 
@@ -224,7 +231,7 @@ def _draw_occluder(rng: np.random.Generator, extent: tuple[float, float]) -> Obj
         color="none",
         rgb=(level + float(tint[0]), level + float(tint[1]), level + float(tint[2])),
         shade=float(rng.uniform(0.0, 0.2)),
-        track=_draw_track(rng, extent, float(rng.uniform(0.04, 0.1)), reach=0.12),
+        track=_draw_track(rng, extent, float(rng.uniform(0.04, 0.1)), reach=0.12, max_angle=math.pi),
     )
 
 
@@ -246,6 +253,11 @@ def _regular(num_points: int, radii: tuple[float, ...]) -> FloatArray:
     return np.stack([np.cos(angles) * lengths, np.sin(angles) * lengths], 1).astype(np.float32)
 
 
+def _square() -> FloatArray:
+    a = 0.88
+    return np.asarray([(-a, -a), (a, -a), (a, a), (-a, a)], dtype=np.float32)
+
+
 def _heart() -> FloatArray:
     t = np.linspace(0, math.tau, 48, endpoint=False)
     x = 16 * np.sin(t) ** 3
@@ -263,10 +275,9 @@ def _cross() -> FloatArray:
 #: Outline of each shape around the origin at radius 1; the second outline, if any, is a hole.
 OUTLINES: dict[str, tuple[FloatArray, ...]] = {
     "circle": (_regular(48, (1.0,)),),
-    "square": (_regular(4, (1.22,)),),
+    "square": (_square(),),
     "triangle": (_regular(3, (1.3,)),),
     "star": (_regular(10, (1.25, 0.52)),),
-    "pentagon": (_regular(5, (1.12,)),),
     "cross": (_cross(),),
     "ring": (_regular(48, (1.08,)), _regular(48, (0.58,))),
     "heart": (_heart(),),

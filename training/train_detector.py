@@ -162,14 +162,23 @@ class DetectorTrainer:
             torch.autocast("cpu", torch.bfloat16, enabled=self.config.mixed_precision),
             sdpa_kernel(SDPBackend.MATH),
         ):
-            features = self.model.encode_image(batch.to_float())
-            output = None if dense_only else self.model(features, concepts_of(self.model, batch))
-        levels = tuple(level.float() for level in features.levels)
+            levels, output = self._encoded(batch) if dense_only else self._predicted(batch)
+        levels = tuple(level.float() for level in levels)
         losses = {"dense": self.dense(levels, batch)}
         if output is not None:
             losses["dense"] = losses["dense"] * self.config.dense_weight
             losses |= detector_losses(self.model, in_float(output), batch, self.config.loss)
         return losses
+
+    def _encoded(self, batch: DetectorBatch) -> tuple[tuple[Tensor, ...], None]:
+        """The two coarser levels alone; the finest costs as much as the whole encoder."""
+        encoder = self.model.vision_encoder
+        grid = encoder.backbone(batch.to_float())
+        return tuple(level(grid) for level in encoder.neck.fpn_layers[1:3]), None
+
+    def _predicted(self, batch: DetectorBatch) -> tuple[tuple[Tensor, ...], DetectorOutput]:
+        features = self.model.encode_image(batch.to_float())
+        return features.levels, self.model(features, concepts_of(self.model, batch))
 
     def train_step(
         self, batch: DetectorBatch, rate: float, *, dense_only: bool = False
