@@ -11,6 +11,7 @@ MaskstreamError
 ├── SessionError          a session that cannot do what was asked
 │   ├── SessionNotFoundError
 │   └── SessionLimitError
+├── StoreError            a session store out of reach, or an entry of it that cannot be read
 └── OutputError           results that cannot be written
 
 Every message says what was wrong, where, and what would be right.
@@ -71,6 +72,29 @@ class SessionNotFoundError(SessionError):
 
 class SessionLimitError(SessionError):
     """A limit of the session or of the service would be exceeded."""
+
+
+class StoreError(MaskstreamError):
+    """The session store cannot be reached, or an entry in it cannot be read.
+
+    Attributes:
+        key: the Redis key that holds the unreadable entry; None when it is not about one.
+        entry: its id in a stream or its field in a hash.
+        resume_after: the sequence after which a reader of that log goes on, past the entry.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        key: str | None = None,
+        entry: str | None = None,
+        resume_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.key = key
+        self.entry = entry
+        self.resume_after = resume_after
 
 
 class OutputError(MaskstreamError):

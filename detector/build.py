@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
-from core.errors import ConfigError
 from detector.checkpoint import PREFIXES, to_module
 from detector.config import DetectorConfig
 from detector.model import Detector
+from detector.original_options import check_original_options
 from detector.tokenizer import Tokenizer, load_tokenizer
 
 DEFAULT_CHECKPOINT_VARIABLE = "MASKSTREAM_CHECKPOINT"
@@ -21,7 +21,7 @@ DEFAULT_CHECKPOINT_VARIABLE = "MASKSTREAM_CHECKPOINT"
 
 
 def default_checkpoint() -> str:
-    """The checkpoint used where none is given: the embedded one unless the environment names one."""
+    """The checkpoint where none is named: the embedded one, or the environment's."""
     return os.environ.get(DEFAULT_CHECKPOINT_VARIABLE, "tiny")
 
 
@@ -70,12 +70,12 @@ def load_detector(
 
 
 def build_sam3_image_model(
+    *,
     checkpoint_path: str | Path | None = None,
     device: torch.device | str | None = None,
     eval_mode: bool = True,
-    *,
     dtype: torch.dtype = torch.float32,
-    **unsupported: Any,
+    **original_options: Any,
 ) -> Sam3ImageModel:
     """The image model that :class:`detector.processor.Sam3Processor` takes.
 
@@ -84,16 +84,13 @@ def build_sam3_image_model(
             ``facebook/sam3``; None takes :func:`default_checkpoint`.
         device: None takes CUDA where there is one.
         eval_mode: False leaves the model in training mode.
+        original_options: see :mod:`detector.original_options`.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        ConfigError: an argument that is not known here.
+        ConfigError: an argument that is not known here, or asks for what is not offered.
     """
-    if unsupported:
-        raise ConfigError(
-            f"build_sam3_image_model does not take {sorted(unsupported)}; it takes "
-            "checkpoint_path, device, eval_mode and dtype"
-        )
+    check_original_options("build_sam3_image_model", original_options)
     path = resolve_checkpoint(checkpoint_path or default_checkpoint())
     model = load_detector(path, device=device or best_device(), dtype=dtype)
     return model if eval_mode else model.train()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -197,7 +198,7 @@ class Decoder(nn.Module):
         prompt_mask = valid[:, None, None, :]
         image_keys = image + position
         queries, all_boxes, presence = [], [], []
-        for layer in self.layers:
+        for layer in cast("list[DecoderLayer]", self.layers):
             query_position = self.query_position(boxes)
             bias = self.box_bias(boxes, *size)
             x = layer.look_around(x, query_position, 1 + num_queries)
@@ -240,5 +241,6 @@ class DotProductScoring(nn.Module):
         """
         adapted = self.text_mlp_dropout(self.text_mlp(prompt)) + prompt
         pooled = masked_mean(self.text_mlp_out_norm(adapted), valid)
-        logits = self.query_proj(queries) @ self.text_proj(pooled).unsqueeze(-1)
-        return (logits.squeeze(-1) * self.scale).clamp(-MAX_CLASS_LOGIT, MAX_CLASS_LOGIT)
+        logits: Tensor = self.query_proj(queries) @ self.text_proj(pooled).unsqueeze(-1)
+        scaled: Tensor = logits.squeeze(-1) * self.scale
+        return scaled.clamp(-MAX_CLASS_LOGIT, MAX_CLASS_LOGIT)

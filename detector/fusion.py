@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from core.layers import Attention, FeedForward
@@ -78,7 +80,7 @@ class FusionEncoder(nn.Module):
             (K, h·w, C).
         """
         may_look = valid[:, None, None, :]
-        first, *rest = self.layers
+        first, *rest = cast("list[FusionLayer]", self.layers)
         if self.add_pooled_text:
             x = image[image_index] + self.pooled_text_projection(pooled_text)[:, None]
             x = first.look_around(x, position)

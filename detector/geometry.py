@@ -136,7 +136,8 @@ class GeometryEncoder(nn.Module):
         tokens = self.encode_boxes(mask_boxes(masks).to(image.dtype), image)
         if not self.config.encode_masks:
             return tokens
-        weight = functional.adaptive_avg_pool2d(masks.to(image.dtype), image.shape[-2:]).flatten(2)
+        height, width = image.shape[-2:]
+        weight = functional.adaptive_avg_pool2d(masks.to(image.dtype), (height, width)).flatten(2)
         weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-6)
         mean = weight @ image.flatten(2).transpose(1, 2)
         out: Tensor = tokens + self.masks_pool_project(mean)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.errors import ImageError, PromptError
+from core.errors import ConfigError, ImageError, PromptError
 from core.types import Detections
 from detector.build import Sam3ImageModel
 from detector.concepts import ConceptEncoder
@@ -36,6 +36,8 @@ class Sam3Processor:
 
     Args:
         model: from :func:`detector.build.build_sam3_image_model`.
+        resolution: side of the square the model sees, pixels; only its own is possible.
+        device: only the model's own is possible.
         confidence_threshold: detections above this score are kept.
         nms_iou: of two masks of one prompt that overlap more than this, the lower-scored one is
             dropped; None, as in the original image interface, keeps both.
@@ -44,9 +46,14 @@ class Sam3Processor:
     def __init__(
         self,
         model: Sam3ImageModel,
+        resolution: int | None = None,
+        device: torch.device | str | None = None,
         confidence_threshold: float = 0.5,
+        *,
         nms_iou: float | None = None,
     ) -> None:
+        _check_resolution(model, resolution)
+        _check_device(model, device)
         self.model = model
         self.nms_iou = nms_iou
         self.confidence_threshold = _checked_threshold(confidence_threshold)
@@ -190,6 +197,19 @@ def _at_size(found: Detections, size: tuple[int, int]) -> dict[str, Tensor]:
         "boxes": found.boxes * found.boxes.new_tensor([width, height, width, height]),
         "scores": found.scores,
     }
+
+
+def _check_resolution(model: Sam3ImageModel, resolution: int | None) -> None:
+    if resolution is not None and resolution != model.config.image_size:
+        raise ConfigError(
+            f"resolution is {resolution}, but this model sees {model.config.image_size} pixels"
+        )
+
+
+def _check_device(model: Sam3ImageModel, device: torch.device | str | None) -> None:
+    own = model.text_projection.weight.device
+    if device is not None and torch.device(device).type != own.type:
+        raise ConfigError(f"device is {device}, but the model is on {own}; move the model instead")
 
 
 def _checked_threshold(threshold: float) -> float:

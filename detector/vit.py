@@ -1,4 +1,4 @@
-"""The vision transformer: patches, tiled absolute positions, 2-D RoPE, windows and global layers."""
+"""The vision transformer: patches, tiled positions, 2-D RoPE, windows and global layers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class PatchEmbedding(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, h, w, C)."""
         patches: Tensor = self.patch_embeddings["projection"](pixels).permute(0, 2, 3, 1)
-        return patches + self.tiled_positions(*patches.shape[1:3])
+        placed: Tensor = patches + self.tiled_positions(*patches.shape[1:3])
+        return placed
 
 
 class RopeSelfAttention(nn.Module):
@@ -132,7 +133,7 @@ class ViT(nn.Module):
         Returns:
             (B, C, H / patch, W / patch).
         """
-        x = self.layer_norm(self.embeddings(pixels))
+        x: Tensor = self.layer_norm(self.embeddings(pixels))
         for layer in self.layers:
             x = layer(x)
         return x.permute(0, 3, 1, 2)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from core.errors import ConfigError, RequestError, SessionLimitError, SessionNotFoundError
+from detector.original_options import check_original_options
 from pipeline.model import VideoModel
 from pipeline.requests import (
     AddPrompt,
@@ -184,13 +185,14 @@ class Sam3VideoPredictor:
 
 
 def build_sam3_video_predictor(
+    *,
     checkpoint_path: str | Path | None = None,
     device: torch.device | str | None = None,
-    *,
+    gpus_to_use: Sequence[int] | None = None,
     dtype: torch.dtype | str = torch.float32,
     latency: Latency = "delayed",
     max_sessions: int = 32,
-    **unsupported: Any,
+    **original_options: Any,
 ) -> Sam3VideoPredictor:
     """A predictor over a freshly loaded checkpoint.
 
@@ -198,15 +200,19 @@ def build_sam3_video_predictor(
         checkpoint_path: "tiny", a folder, an official ``.pt`` file or a hub name; None takes
             :func:`detector.build.default_checkpoint`.
         device: None takes CUDA where there is one.
+        gpus_to_use: the original's way of naming a device; one number.
+        original_options: see :mod:`detector.original_options`.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        ConfigError: an argument that is not known here.
+        ConfigError: an argument that is not known here, or asks for what is not offered.
     """
-    if unsupported:
-        raise ConfigError(
-            f"build_sam3_video_predictor does not take {sorted(unsupported)}; it takes "
-            "checkpoint_path, device, dtype, latency and max_sessions"
-        )
+    check_original_options("build_sam3_video_predictor", original_options)
+    if gpus_to_use is not None:
+        if device is not None or len(gpus_to_use) != 1:
+            raise ConfigError(
+                "a predictor runs on one device: give device, or one number in gpus_to_use"
+            )
+        device = f"cuda:{gpus_to_use[0]}"
     model = VideoModel.from_checkpoint(checkpoint_path, device=device, dtype=dtype)
     return Sam3VideoPredictor(model, latency=latency, max_sessions=max_sessions)

@@ -15,22 +15,25 @@ from core.errors import ConfigError
 from core.layers import activation
 
 # What transformers writes into every configuration and what says nothing about the network.
-BOOKKEEPING = frozenset(
-    """
-    _attn_implementation _attn_implementation_autoset _commit_hash _name_or_path
-    add_cross_attention architectures attn_implementation bad_words_ids begin_suppress_tokens
-    bos_token_id chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id
-    diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
-    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
-    id2label initializer_range is_decoder is_encoder_decoder label2id length_penalty max_length
-    min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
-    output_attentions output_hidden_states output_scores pad_token_id prefix problem_type
-    pruned_heads remove_invalid_values repetition_penalty return_dict return_dict_in_generate
-    sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
-    tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype torchscript
-    transformers_version typical_p use_bfloat16
-    """.split()
-)
+# fmt: off
+BOOKKEEPING = frozenset((
+    "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path",
+    "add_cross_attention", "architectures", "attn_implementation", "bad_words_ids",
+    "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward",
+    "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample",
+    "dtype", "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id",
+    "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id",
+    "forced_eos_token_id", "id2label", "initializer_range", "is_decoder", "is_encoder_decoder",
+    "label2id", "length_penalty", "max_length", "min_length", "model_type",
+    "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
+    "output_attentions", "output_hidden_states", "output_scores", "pad_token_id", "prefix",
+    "problem_type", "pruned_heads", "remove_invalid_values", "repetition_penalty",
+    "return_dict", "return_dict_in_generate", "sep_token_id", "suppress_tokens",
+    "task_specific_params", "temperature", "tf_legacy_loss", "tie_encoder_decoder",
+    "tie_word_embeddings", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
+    "transformers_version", "typical_p", "use_bfloat16",
+))
+# fmt: on
 
 C = TypeVar("C", bound="_Config")
 
@@ -57,9 +60,7 @@ class _Config:
         known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
         unknown = sorted(set(values) - set(known) - BOOKKEEPING)
         if unknown:
-            raise ConfigError(
-                f"{where} has unknown keys {unknown}; known are {sorted(known)}"
-            )
+            raise ConfigError(f"{where} has unknown keys {unknown}; known are {sorted(known)}")
         taken = {}
         for name, spec in known.items():
             if name in values:
@@ -105,7 +106,7 @@ class PromptEncoderConfig(_Config):
         _check_divides("mask_input_channels", self.mask_input_channels, 4, "4")
         if self.num_point_embeddings < 4:
             raise ConfigError(
-                f"num_point_embeddings is {self.num_point_embeddings}; points and box corners need 4"
+                f"num_point_embeddings is {self.num_point_embeddings}; clicks and corners need 4"
             )
         activation(self.hidden_act)
 
@@ -216,25 +217,29 @@ class TrackerConfig(_Config):
             )
         if self.max_cond_frame_num != -1 and self.max_cond_frame_num < 2:
             raise ConfigError(
-                f"max_cond_frame_num is {self.max_cond_frame_num}; it must be -1 (all) or at least 2"
+                f"max_cond_frame_num is {self.max_cond_frame_num}; it must be -1 or at least 2"
             )
 
     def _check_widths(self) -> None:
         _check_positive(self, "image_size", "patch_size", "fpn_hidden_size")
         _check_divides("image_size", self.image_size, self.patch_size, "patch_size")
-        prompt, decoder = self.prompt_encoder_config, self.mask_decoder_config
+        prompt, decoder, hidden = (
+            self.prompt_encoder_config,
+            self.mask_decoder_config,
+            self.fpn_hidden_size,
+        )
         for name, value, wanted in (
-            ("prompt_encoder_config.hidden_size", prompt.hidden_size, self.fpn_hidden_size),
+            ("prompt_encoder_config.hidden_size", prompt.hidden_size, hidden),
             ("prompt_encoder_config.image_size", prompt.image_size, self.image_size),
             ("prompt_encoder_config.patch_size", prompt.patch_size, self.patch_size),
-            ("mask_decoder_config.hidden_size", decoder.hidden_size, self.fpn_hidden_size),
-            ("memory_attention_hidden_size", self.memory_attention_hidden_size, self.fpn_hidden_size),
-            ("memory_encoder_hidden_size", self.memory_encoder_hidden_size, self.fpn_hidden_size),
-            ("mask_downsampler_embed_dim", self.mask_downsampler_embed_dim, self.fpn_hidden_size),
-            ("memory_fuser_embed_dim", self.memory_fuser_embed_dim, self.fpn_hidden_size),
+            ("mask_decoder_config.hidden_size", decoder.hidden_size, hidden),
+            ("memory_attention_hidden_size", self.memory_attention_hidden_size, hidden),
+            ("memory_encoder_hidden_size", self.memory_encoder_hidden_size, hidden),
+            ("mask_downsampler_embed_dim", self.mask_downsampler_embed_dim, hidden),
+            ("memory_fuser_embed_dim", self.memory_fuser_embed_dim, hidden),
         ):
             if value != wanted:
-                raise ConfigError(f"tracker: {name} is {value}; with this tracker it must be {wanted}")
+                raise ConfigError(f"tracker: {name} is {value}; it must be {wanted} here")
 
     def _check_memory_attention(self) -> None:
         _check_positive(self, "memory_attention_num_layers", "rope_theta")
@@ -252,22 +257,21 @@ class TrackerConfig(_Config):
     def _check_memory_encoder(self) -> None:
         _check_positive(self, "memory_encoder_output_channels", "memory_fuser_intermediate_dim")
         dim = self.memory_encoder_output_channels
-        _check_divides("fpn_hidden_size", self.fpn_hidden_size, dim, "memory_encoder_output_channels")
+        hidden = self.fpn_hidden_size
+        _check_divides("fpn_hidden_size", hidden, dim, "memory_encoder_output_channels")
         _check_divides("memory_encoder_output_channels", dim, 4, "4")
         stride, total = self.mask_downsampler_stride, self.mask_downsampler_total_stride
         if stride < 2 or total != 16 or stride ** round(math.log(total, stride)) != total:
             raise ConfigError(
-                f"mask_downsampler_total_stride is {total} with a stride of {stride}; it must be 16, "
-                "by a stride of 2, 4 or 16: masks enter at 16 pixels a cell"
+                f"mask_downsampler_total_stride is {total} with a stride of {stride}; it must be "
+                "16, by a stride of 2, 4 or 16: masks enter at 16 pixels a cell"
             )
-        for kernel, padding, what in (
-            (self.memory_fuser_kernel_size, self.memory_fuser_padding, "memory_fuser"),
-        ):
-            if kernel != 2 * padding + 1:
-                raise ConfigError(
-                    f"{what}_kernel_size is {kernel} with a padding of {padding}; it must be "
-                    "2 × padding + 1, to keep the size of the map"
-                )
+        kernel, padding = self.memory_fuser_kernel_size, self.memory_fuser_padding
+        if kernel != 2 * padding + 1:
+            raise ConfigError(
+                f"memory_fuser_kernel_size is {kernel} with a padding of {padding}; it must be "
+                "2 × padding + 1, to keep the size of the map"
+            )
         activation(self.mask_downsampler_hidden_act)
         activation(self.memory_fuser_hidden_act)
 
@@ -297,7 +301,7 @@ class TrackerConfig(_Config):
         flat.setdefault("rope_theta", flat.pop("memory_attention_rope_theta", None))
         flat["rope_theta"] = rope.get("rope_theta", flat["rope_theta"] or 10000.0)
         if rope.get("rope_type", "axial") != "axial":
-            raise ConfigError(f"rope_parameters.rope_type is {rope['rope_type']!r}; only 'axial' is known")
+            raise ConfigError(f"rope_type is {rope['rope_type']!r}; only 'axial' is known")
         for side in ("image_size", "patch_size"):
             flat.setdefault(side, getattr(cls(), side))
         feat_sizes = flat.pop("memory_attention_rope_feat_sizes", None)

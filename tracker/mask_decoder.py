@@ -43,9 +43,7 @@ class Perceptron(nn.Module):
     def __init__(self, size_in: int, size_hidden: int, size_out: int, num_layers: int) -> None:
         super().__init__()
         self.proj_in = Linear(size_in, size_hidden)
-        self.layers = nn.ModuleList(
-            Linear(size_hidden, size_hidden) for _ in range(num_layers - 2)
-        )
+        self.layers = nn.ModuleList(Linear(size_hidden, size_hidden) for _ in range(num_layers - 2))
         self.proj_out = Linear(size_hidden, size_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +147,8 @@ def project_image(
     bias = torch.cat([layer.bias for layer in layers])
     placed = torch.cat([torch.zeros_like(x.weight) if x is value else x.weight for x in layers])
     projected = linear(image, weight) + linear(position, placed, bias)
-    return projected.split([layer.out_features for layer in layers], dim=-1)
+    parts: tuple[Tensor, ...] = projected.split([x.out_features for x in layers], dim=-1)
+    return parts
 
 
 class TwoWayTransformer(nn.Module):
@@ -302,7 +301,7 @@ class MaskDecoder(nn.Module):
         x = functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         x = _four_of_one(functional.gelu(x), self.upscale_conv2, s0.reshape(height * width, 4, -1))
         x = functional.gelu(x).unflatten(-1, (4, -1)).flatten(1, 3)
-        masks = (x @ kernels.transpose(1, 2)).transpose(1, 2)
+        masks: Tensor = (x @ kernels.transpose(1, 2)).transpose(1, 2)
         masks = masks.unflatten(2, (height, width, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return masks.reshape(*kernels.shape[:2], 4 * height, 4 * width)
 

@@ -52,9 +52,7 @@ class MemoryTokens:
 
 
 @lru_cache(maxsize=8)
-def rotations(
-    height: int, width: int, head_dim: int, theta: float, device: torch.device
-) -> Tensor:
+def rotations(height: int, width: int, head_dim: int, theta: float, device: torch.device) -> Tensor:
     """The rotary embedding's turns as unit complex numbers, (h*w, 1, head_dim / 2) complex64."""
     # A table made in inference mode could not be used in training later on.
     with torch.inference_mode(False), torch.no_grad():
@@ -113,9 +111,7 @@ class RopeAttention(nn.Module):
         out: Tensor = self.o_proj(attended)
         return out
 
-    def to_memory(
-        self, x: Tensor, memory: MemoryTokens, position: Tensor, turns: Tensor
-    ) -> Tensor:
+    def to_memory(self, x: Tensor, memory: MemoryTokens, position: Tensor, turns: Tensor) -> Tensor:
         """Cross-attention.
 
         Args:
@@ -196,7 +192,11 @@ def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     v = v.t().contiguous()
     num_blocks = -(-len(q) // max(MIN_QUERIES, MAX_SCORES // len(k)))
     rows = -(-len(q) // num_blocks)
-    blocks = [linear(linear(block, k).softmax(-1), v) for block in q.split(rows)]
+    blocks = []
+    for block in q.split(rows):
+        scores = linear(block, k)
+        # In place: fresh memory for the probabilities would cost more than the softmax itself.
+        blocks.append(linear(torch.softmax(scores, -1, out=scores), v))
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
 

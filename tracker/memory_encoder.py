@@ -13,7 +13,6 @@ from core.layers import LayerNorm2d, activation
 from core.linear import Linear
 from tracker.config import TrackerConfig
 
-
 # Up to this many channels, PyTorch's layer norm spends its time on starting rows.
 NARROW = 8
 # Masklets encoded at a time on the CPU, whose caches hold no more.
@@ -50,7 +49,7 @@ class MaskDownSamplerLayer(nn.Module):
         conv, norm = self.conv, self.layer_norm
         bias = None if conv.bias is None else conv.bias - conv.bias.mean()
         weight = conv.weight - conv.weight.mean(0, keepdim=True)
-        x = functional.conv2d(x, weight, bias, conv.stride, conv.padding)  # type: ignore[arg-type]
+        x = functional.conv2d(x, weight, bias, conv.stride, conv.padding)
         scale = (x * x).mean(1, keepdim=True).add(norm.eps).rsqrt()
         return torch.addcmul(norm.bias[:, None, None], x * scale, norm.weight[:, None, None])
 
@@ -99,7 +98,8 @@ class MemoryFuserBlock(nn.Module):
         """(N, C, h, w) to the same."""
         fused = self.layer_norm(self.depthwise_conv(x).permute(0, 2, 3, 1))
         fused = self.pointwise_conv2(self.activation(self.pointwise_conv1(fused)))
-        return x + (self.scale * fused).permute(0, 3, 1, 2)
+        out: Tensor = x + (self.scale * fused).permute(0, 3, 1, 2)
+        return out
 
 
 class MemoryFuser(nn.Module):
@@ -140,7 +140,7 @@ class MemoryEncoder(nn.Module):
         """
         projected = self.feature_projection(image)
         chunk = CPU_CHUNK if image.device.type == "cpu" else len(masks)
-        maps = [
+        maps: list[Tensor] = [
             self.projection(self.memory_fuser(projected + self.mask_downsampler(some)))
             for some in masks.split(chunk)
         ]

@@ -28,6 +28,7 @@ from tracker.prompt_encoder import (
     TOP_LEFT,
     FourierPosition,
     PromptEncoder,
+    check_prompt,
 )
 
 __all__ = ["FrameEmbedding", "MaskletPrediction", "MemoryBatch", "TrackerConfig", "TrackerModel"]
@@ -189,7 +190,7 @@ class TrackerModel(nn.Module):
         Raises:
             PromptError: no prompt at all, points without labels, or shapes that don't fit.
         """
-        n = self._check_prompt(points, point_labels, boxes, mask_logits)
+        n = check_prompt(self.mask_size, points, point_labels, boxes, mask_logits)
         if memory is not None and len(memory) != n:
             raise PromptError(f"{n} prompts with the memory of {len(memory)} masklets")
         if n == 0:
@@ -380,41 +381,6 @@ class TrackerModel(nn.Module):
             object_score_logits=empty,
             object_pointers=empty.new_zeros(0, self.hidden),
         )
-
-    def _check_prompt(
-        self,
-        points: Tensor | None,
-        labels: Tensor | None,
-        boxes: Tensor | None,
-        mask_logits: Tensor | None,
-    ) -> int:
-        """The number of masklets that the prompts are for."""
-        if (points is None) != (labels is None):
-            raise PromptError("points and point_labels must be given together")
-        counts = set()
-        for what, value, shape in (
-            ("points", points, (None, None, 2)),
-            ("point_labels", labels, (None, None)),
-            ("boxes", boxes, (None, 4)),
-            ("mask_logits", mask_logits, (None, *self.mask_size)),
-        ):
-            if value is None:
-                continue
-            sizes = tuple(value.shape)
-            fits = len(sizes) == len(shape) and all(
-                wanted in (None, size) for wanted, size in zip(shape, sizes, strict=True)
-            )
-            if not fits:
-                wanted_text = ", ".join("any" if size is None else str(size) for size in shape)
-                raise PromptError(f"{what} of shape {sizes}; they must be ({wanted_text})")
-            counts.add(sizes[0])
-        if not counts:
-            raise PromptError("no prompt: give points, boxes or mask_logits")
-        if len(counts) > 1 or (
-            points is not None and labels is not None and points.shape[:2] != labels.shape
-        ):
-            raise PromptError("points, point_labels, boxes and mask_logits differ in number")
-        return int(counts.pop())
 
 
 def _tokens(image: Tensor) -> Tensor:

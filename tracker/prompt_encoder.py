@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from core.errors import PromptError
 from core.layers import LayerNorm2d, activation
 from tracker.config import PromptEncoderConfig
 
@@ -127,3 +128,43 @@ class PromptEncoder(nn.Module):
         """
         embedded: Tensor = self.mask_embed(masks[:, None])
         return embedded.flatten(2).transpose(1, 2)
+
+
+def check_prompt(
+    mask_size: tuple[int, int],
+    points: Tensor | None,
+    labels: Tensor | None,
+    boxes: Tensor | None,
+    mask_logits: Tensor | None,
+) -> int:
+    """The number of masklets that prompts are for; what they are: :meth:`TrackerModel.prompt`.
+
+    Raises:
+        PromptError: no prompt at all, points without labels, or shapes that don't fit.
+    """
+    if (points is None) != (labels is None):
+        raise PromptError("points and point_labels must be given together")
+    counts = set()
+    for what, value, shape in (
+        ("points", points, (None, None, 2)),
+        ("point_labels", labels, (None, None)),
+        ("boxes", boxes, (None, 4)),
+        ("mask_logits", mask_logits, (None, *mask_size)),
+    ):
+        if value is None:
+            continue
+        sizes = tuple(value.shape)
+        fits = len(sizes) == len(shape) and all(
+            wanted in (None, size) for wanted, size in zip(shape, sizes, strict=True)
+        )
+        if not fits:
+            wanted_text = ", ".join("any" if size is None else str(size) for size in shape)
+            raise PromptError(f"{what} of shape {sizes}; they must be ({wanted_text})")
+        counts.add(sizes[0])
+    if not counts:
+        raise PromptError("no prompt: give points, boxes or mask_logits")
+    if len(counts) > 1 or (
+        points is not None and labels is not None and points.shape[:2] != labels.shape
+    ):
+        raise PromptError("points, point_labels, boxes and mask_logits differ in number")
+    return int(counts.pop())

@@ -1,1 +1,1 @@
-"""Training of small checkpoints on generated clips; not imported by anything that runs inference."""
+"""Training of small checkpoints on generated clips; nothing that runs inference imports it."""

@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True, help="YAML of the run")
         command.add_argument("--out", type=Path, required=True, help="folder of the run")
         if name == "detector":
-            command.add_argument("--warm", type=Path, help="run whose image encoder to start from")
+            command.add_argument("--warm", type=Path, help="run whose averaged parameters to start from")
         else:
             command.add_argument(
                 "--detector", type=Path, required=True, help="folder of the detector's run"

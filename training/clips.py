@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data import SampledFrame, reduce_frame
+from training.data import SampledFrame, crowd_at, reduce_frame
 from training.scenes import ClipRenderer, Split, make_clip
 
 STRIDES = (1, 2, 3, 5, 8)
@@ -70,7 +70,7 @@ def make_tracked_clip(
     rng = np.random.default_rng((number, 4321))
     for attempt in range(MAX_TRIES):
         step = int(rng.choice(STRIDES)) if stride is None else stride
-        spec = make_clip(number * MAX_TRIES + attempt, split, num_objects=(3, 9))
+        spec = make_clip(number * MAX_TRIES + attempt, split, **crowd_at(side, least=3))
         renderer = ClipRenderer(spec, (side, side), supersample=3)
         start = int(rng.integers(0, 300))
         frames = [reduce_frame(renderer.frame(start + step * t)) for t in range(num_frames)]
@@ -95,7 +95,9 @@ def _tracked(
     center, size = np.split(frames[0].boxes[chosen], 2, axis=1)
     corners = np.concatenate([center - size / 2, center + size / 2], 1) * side
     return TrackedClip(
-        pixels=torch.from_numpy(np.stack([f.image for f in frames])).permute(0, 3, 1, 2).contiguous(),
+        pixels=torch.from_numpy(np.stack([f.image for f in frames]))
+        .permute(0, 3, 1, 2)
+        .contiguous(),
         coverage=torch.from_numpy(np.stack([f.coverage[chosen] for f in frames])),
         boxes=torch.from_numpy(corners.astype(np.float32)),
     )
@@ -118,8 +120,6 @@ def tracked_clips(plan: ClipPlan) -> Iterator[TrackedClip]:
     """Iterate over a plan's clips; those without anything to follow are passed over."""
     for index in range(plan.count):
         number = plan.first + index * plan.stride
-        clip = make_tracked_clip(
-            number, plan.side, plan.num_frames, plan.max_objects, plan.split
-        )
+        clip = make_tracked_clip(number, plan.side, plan.num_frames, plan.max_objects, plan.split)
         if clip.coverage.shape[1]:
             yield clip

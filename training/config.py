@@ -27,6 +27,8 @@ class Stage:
     """Concepts asked of each frame."""
     dense_only: bool = False
     """Train the image encoder alone, by its dense read-outs; the detector's only."""
+    freeze_backbone: bool = False
+    """Leave the ViT as it is, so that a tracker can be trained on it meanwhile."""
     frames: int = 8
     """Frames of a clip; the tracker's only."""
     peak_lr: float = 8e-4

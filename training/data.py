@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -32,6 +34,7 @@ from training.vocabulary import (
 
 FULL_SIDE = 320
 MAX_TARGETS = 9
+TEMPLATE = 8
 MAX_BOXES = 2
 MAX_POINTS = 2
 
@@ -56,6 +59,8 @@ class DetectorBatch:
         colors: (B, S/4, S/4) int64 colour number of each cell, 0 for background.
         shapes: (B, S/4, S/4) int64 shape number of each cell, 0 for background.
         edges: (B, 4, S/4, S/4) distance from each cell to its object's left, top, right, bottom.
+        owners: (B, S/4, S/4) int64 number of the object that each cell shows, -1 for none.
+        stencils: (B, G, TEMPLATE²) each object's visible mask, its box stretched to a small square.
     """
 
     pixels: Tensor
@@ -73,6 +78,8 @@ class DetectorBatch:
     colors: Tensor
     shapes: Tensor
     edges: Tensor
+    owners: Tensor
+    stencils: Tensor
 
     def to_float(self) -> Tensor:
         """Pixels as the model wants them, (B, 3, S, S) in [-1, 1]."""
@@ -90,25 +97,38 @@ class SampledFrame:
         usable: (N,) bool, whether enough is visible to be asked for.
         colors: N colour names.
         shapes: N shape names.
+        stencils: (N, TEMPLATE²) float32, each visible mask with its box stretched to a square.
     """
 
     image: npt.NDArray[np.uint8]
     coverage: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float32]
+    stencils: npt.NDArray[np.float32]
     usable: npt.NDArray[np.bool_]
     colors: tuple[str, ...]
     shapes: tuple[str, ...]
 
 
-def sample_frame(seed: int, side: int, split: Split) -> SampledFrame:
-    """Render one frame of clip ``seed`` at ``side`` pixels.
+class Crowd(TypedDict):
+    """How many objects of what size a clip shows, as ``make_clip`` takes it."""
 
-    A smaller picture shows fewer and larger objects: objects keep their size in pixels, as in a
-    cutout of a full-size picture, so that what is learned on it carries over.
+    num_objects: tuple[int, int]
+    zoom: float
+
+
+def crowd_at(side: int, least: int = 1) -> Crowd:
+    """Fewer and larger objects in smaller pictures.
+
+    Objects nearly keep their size in pixels, as in a cutout of a full-size picture, so that what
+    is learned on small pictures carries over.
     """
     zoom = FULL_SIDE / side
-    most = max(2, round(9 / zoom))
-    spec = make_clip(seed, split, num_objects=(1, most), zoom=zoom**0.8)
+    return Crowd(num_objects=(least, max(least, round(9 / zoom))), zoom=zoom**0.8)
+
+
+def sample_frame(seed: int, side: int, split: Split) -> SampledFrame:
+    """Render one frame of clip ``seed`` at ``side`` pixels."""
+    spec = make_clip(seed, split, **crowd_at(side))
     rng = np.random.default_rng((seed, 77))
     frame = ClipRenderer(spec, (side, side), supersample=3).frame(int(rng.integers(0, 400)))
     return reduce_frame(frame)
@@ -119,18 +139,35 @@ def reduce_frame(frame: Frame) -> SampledFrame:
     count, height, width = frame.visible.shape
     cells = frame.visible.reshape(count, height // 4, 4, width // 4, 4).mean((2, 4))
     boxes = visible_boxes(frame.masks)
+    stencils = np.stack([_stencil(*pair) for pair in zip(frame.visible, boxes, strict=True)])
     area = frame.visible.sum((1, 2))
     enough = (area >= 0.0012 * height * width) & (area >= 0.2 * frame.amodal_area)
     usable = enough & (boxes[:, 2:] > 0).all(1)
-    return SampledFrame(frame.image, cells, boxes, usable, frame.colors, frame.shapes)
+    return SampledFrame(frame.image, cells, boxes, stencils, usable, frame.colors, frame.shapes)
+
+
+def _stencil(
+    visible: npt.NDArray[np.float32], box: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """What is seen of one object, cut out along its box and resampled to TEMPLATE²."""
+    if not box[2:].all():
+        return np.zeros(TEMPLATE * TEMPLATE, np.float32)
+    height, width = visible.shape
+    corner, size = box[:2] - box[2:] / 2, box[2:]
+    x0, y0 = round(corner[0] * width), round(corner[1] * height)
+    x1, y1 = round((corner + size)[0] * width), round((corner + size)[1] * height)
+    cut = Image.fromarray(visible[y0:y1, x0:x1])
+    small = cut.resize((TEMPLATE, TEMPLATE), Image.Resampling.BILINEAR)
+    return np.asarray(small, dtype=np.float32).ravel().clip(0, 1)
 
 
 def visible_boxes(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Tight boxes of (N, H, W) masks, cx cy w h normalised; zeros for an empty mask."""
     boxes = np.zeros((len(masks), 4), dtype=np.float32)
     height, width = masks.shape[1:]
-    rows, columns = masks.any(2), masks.any(1)
-    for index in np.flatnonzero(rows.any(1)):
+    rows = np.asarray(masks.any(axis=2))
+    columns = np.asarray(masks.any(axis=1))
+    for index in np.flatnonzero(rows.any(axis=1)):
         ys, xs = np.flatnonzero(rows[index]), np.flatnonzero(columns[index])
         x0, x1, y0, y1 = xs[0], xs[-1] + 1, ys[0], ys[-1] + 1
         center = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
@@ -271,7 +308,7 @@ def collate(
     ids, attention = encode(tokenizer, [query.text for _, query in flat])
     cells = frames[0].coverage.shape[1:]
     num = len(flat)
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "boxes": np.zeros((num, MAX_BOXES, 4), np.float32),
         "box_labels": np.full((num, MAX_BOXES), -1, np.int64),
         "points": np.zeros((num, MAX_POINTS, 2), np.float32),
@@ -298,13 +335,17 @@ def collate(
                 arrays["box_labels"][row, slot] = label
     dense = [_dense_truth(frame) for frame in frames]
     return DetectorBatch(
-        pixels=torch.from_numpy(np.stack([f.image for f in frames])).permute(0, 3, 1, 2).contiguous(),
+        pixels=torch.from_numpy(np.stack([f.image for f in frames]))
+        .permute(0, 3, 1, 2)
+        .contiguous(),
         image_index=torch.tensor([index for index, _ in flat]),
         input_ids=torch.tensor(ids),
         attention_mask=torch.tensor(attention, dtype=torch.bool),
         colors=torch.from_numpy(np.stack([d[0] for d in dense])),
         shapes=torch.from_numpy(np.stack([d[1] for d in dense])),
         edges=torch.from_numpy(np.stack([d[2] for d in dense])),
+        owners=torch.from_numpy(np.stack([d[3] for d in dense])),
+        stencils=torch.from_numpy(np.stack([_padded(frame.stencils) for frame in frames])),
         **{name: torch.from_numpy(array) for name, array in arrays.items()},
     )
 
@@ -327,14 +368,19 @@ def _jittered(rng: np.random.Generator, box: npt.NDArray[np.float32]) -> npt.NDA
     return jittered
 
 
+def _padded(stencils: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    padded = np.zeros((MAX_TARGETS, stencils.shape[1]), np.float32)
+    padded[: len(stencils)] = stencils
+    return padded
+
+
 def _dense_truth(
     frame: SampledFrame,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Colour number, shape number and edge distances of each cell."""
+) -> tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]
+]:
+    """Colour number, shape number, edge distances and object number of each cell."""
     height, width = frame.coverage.shape[1:]
-    if not len(frame.coverage):
-        blank = np.zeros((height, width), np.int64)
-        return blank, blank.copy(), np.zeros((4, height, width), np.float32)
     owner = frame.coverage.argmax(0)
     inside = frame.coverage.max(0) >= 0.5
     color_of = np.asarray([COLORS.index(name) + 1 for name in frame.colors])
@@ -348,6 +394,7 @@ def _dense_truth(
         np.where(inside, color_of[owner], 0),
         np.where(inside, shape_of[owner], 0),
         (edges * inside).astype(np.float32),
+        np.where(inside, owner, -1),
     )
 
 

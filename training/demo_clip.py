@@ -20,7 +20,7 @@ from pipeline.rle import encode_mask
 from training.scenes import ClipRenderer, ClipSpec, Frame, make_clip
 
 FIRST_SEED = 900_000
-CHOSEN_SEED = 900_038  # picked by eye among the liveliest that find_seed knows
+CHOSEN_SEED = 900_080  # picked by eye among the liveliest that find_seed knows
 WIDTH, HEIGHT = 1280, 720
 NUM_FRAMES = 264
 FRAME_RATE = 24
@@ -55,7 +55,6 @@ def demo_spec(seed: int) -> ClipSpec:
             track=replace(
                 thing.track,
                 omega=(thing.track.omega[0] * 0.55, thing.track.omega[1] * 0.55),
-                spin=thing.track.spin * 0.5,
             ),
         )
         for thing in spec.objects
@@ -139,9 +138,7 @@ def write_demo(folder: Path, seed: int) -> None:
         "size": [HEIGHT // TRUTH_SHRINK, WIDTH // TRUTH_SHRINK],
         "objects": [
             {"obj_id": int(obj_id), "color": color, "shape": shape}
-            for obj_id, color, shape in zip(
-                first.obj_ids, first.colors, first.shapes, strict=True
-            )
+            for obj_id, color, shape in zip(first.obj_ids, first.colors, first.shapes, strict=True)
         ],
         "frames": truth,
     }

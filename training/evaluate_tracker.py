@@ -36,9 +36,7 @@ def follow(detector: Detector, model: TrackerModel, clip: TrackedClip) -> list[M
     return predictions
 
 
-def evaluate_tracker(
-    detector: Detector, model: TrackerModel, plan: ClipPlan
-) -> dict[str, float]:
+def evaluate_tracker(detector: Detector, model: TrackerModel, plan: ClipPlan) -> dict[str, float]:
     """Metrics over the objects and frames of a plan's clips.
 
     Returns:

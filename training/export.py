@@ -95,10 +95,17 @@ def export(
     if tracker_run is not None:
         load_averaged(tracker, tracker_run, prefix="tracker.")
         load_averaged(detector.tracker_neck, tracker_run, prefix="neck.")
+    detector_config = detector.config.to_dict()
+    # Token ids that the model has no use for, but whoever reads the file with transformers.
+    detector_config["text_config"] |= {
+        name: value
+        for name, value in settings["detector_config"]["text_config"].items()
+        if name.endswith("_token_id")
+    }
     config = {
         **settings,
         "dtype": "float32",
-        "detector_config": detector.config.to_dict(),
+        "detector_config": detector_config,
         "tracker_config": tracker.config.to_dict(),
     }
     tensors = to_checkpoint(detector.state_dict())

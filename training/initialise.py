@@ -74,6 +74,7 @@ def initialise_tracker(model: TrackerModel) -> None:
     ):
         if parameter is not None:
             nn.init.trunc_normal_(parameter, std=0.02)
-    for block in model.memory_encoder.memory_fuser.layers:
-        # From 1e-6 the fuser would not wake up within a short run.
-        nn.init.constant_(block.scale, 0.1)
+    for name, parameter in model.memory_encoder.memory_fuser.named_parameters():
+        if name.endswith(".scale"):
+            # From 1e-6 the fuser would not wake up within a short run.
+            nn.init.constant_(parameter, 0.1)

@@ -56,15 +56,12 @@ def match_one(logits: Tensor, boxes: Tensor, batch: DetectorBatch) -> Assignment
             if count:
                 queries, targets = linear_sum_assignment(costs[layer, concept, :, :count])
                 found += [
-                    (layer, concept, int(q), int(t))
-                    for q, t in zip(queries, targets, strict=True)
+                    (layer, concept, int(q), int(t)) for q, t in zip(queries, targets, strict=True)
                 ]
     return _assignment(found, logits.device)
 
 
-def match_many(
-    logits: Tensor, boxes: Tensor, batch: DetectorBatch, per_target: int
-) -> Assignment:
+def match_many(logits: Tensor, boxes: Tensor, batch: DetectorBatch, per_target: int) -> Assignment:
     """The ``per_target`` cheapest queries of each target; a query goes to its cheapest target."""
     costs = match_costs(logits, boxes, batch.target_boxes)
     slots = torch.arange(costs.shape[-1], device=costs.device)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,9 @@ class Team:
 
 
 def _member(rank: int, size: int, meeting: str, work: Callable[[Team], None]) -> None:
+    # Linux divides a busy machine among sessions first: in one session, all members together
+    # would get one process's share.
+    os.setsid()
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
     try:
@@ -57,6 +60,4 @@ def run_team(size: int, work: Callable[[Team], None]) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
         meeting = str(Path(folder) / "meeting")
-        mp.start_processes(
-            _member, args=(size, meeting, work), nprocs=size, start_method="spawn"
-        )
+        start_processes(_member, args=(size, meeting, work), nprocs=size, start_method="spawn")

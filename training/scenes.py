@@ -191,7 +191,10 @@ def _draw_track(
 
     omega = (signed(0.02, 0.11), signed(0.02, 0.11))
     return Track(
-        center=(float(rng.uniform(0.12, 0.88)) * extent[0], float(rng.uniform(0.12, 0.88)) * extent[1]),
+        center=(
+            float(rng.uniform(0.12, 0.88)) * extent[0],
+            float(rng.uniform(0.12, 0.88)) * extent[1],
+        ),
         swing=(signed(0.05, reach) * extent[0], signed(0.05, reach) * extent[1]),
         omega=omega,
         phase=(float(rng.uniform(0, math.tau)), float(rng.uniform(0, math.tau))),
@@ -231,7 +234,9 @@ def _draw_occluder(rng: np.random.Generator, extent: tuple[float, float]) -> Obj
         color="none",
         rgb=(level + float(tint[0]), level + float(tint[1]), level + float(tint[2])),
         shade=float(rng.uniform(0.0, 0.2)),
-        track=_draw_track(rng, extent, float(rng.uniform(0.04, 0.1)), reach=0.12, max_angle=math.pi),
+        track=_draw_track(
+            rng, extent, float(rng.uniform(0.04, 0.1)), reach=0.12, max_angle=math.pi
+        ),
     )
 
 

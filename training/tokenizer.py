@@ -52,7 +52,10 @@ def fit_tokenizer(corpus: Iterable[str], max_merges: int = 254) -> Tokenizer:
     )
     tokenizer.add_special_tokens([START, END])
     tokenizer.post_processor = processors.RobertaProcessing(
-        (END, vocabulary[END]), (START, vocabulary[START]), trim_offsets=False, add_prefix_space=False
+        (END, vocabulary[END]),
+        (START, vocabulary[START]),
+        trim_offsets=False,
+        add_prefix_space=False,
     )
     return tokenizer
 
@@ -98,7 +101,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 def encode(tokenizer: Tokenizer, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids and attention masks of ``CONTEXT_LENGTH`` each, padded with the end token."""
-    end = tokenizer.token_to_id(END)
+    end: int = tokenizer.get_vocab()[END]
     ids: list[list[int]] = []
     masks: list[list[int]] = []
     for encoding in tokenizer.encode_batch(texts):

@@ -91,14 +91,14 @@ class DetectorTrainer:
     ) -> DetectorTrainer:
         """A fresh run in the folder ``out``, or the one that stopped there.
 
-        A fresh one takes the image encoder of the run ``warm``, where that is given.
+        A fresh one takes the averaged parameters of the run ``warm``, where that is given.
         """
         torch.manual_seed(config.seed)
         settings = read_yaml(Path(config.model))["detector_config"]
         model = Detector(DetectorConfig.from_dict(settings))
         initialise_detector(model)
         if warm is not None:
-            warm_start(warm, model.vision_encoder, prefix="vision_encoder.")
+            warm_start(warm, model)
         model.tracker_neck.requires_grad_(False)
         dense = DenseHead(model.config.hidden_size)
         optimizer = torch.optim.AdamW(parameter_groups(model, dense, config), betas=(0.9, 0.98))
@@ -138,6 +138,7 @@ class DetectorTrainer:
 
     def _run_stage(self, index: int, done: int) -> None:
         stage = self.config.stages[index]
+        self.model.vision_encoder.backbone.requires_grad_(not stage.freeze_backbone)
         began, last = time.perf_counter(), self.step
         for batch in batches(self._plan(index, done), self.tokenizer):
             rate = learning_rate(stage, done, self.config.warmup_steps)
@@ -189,8 +190,9 @@ class DetectorTrainer:
         losses = self.losses(batch, dense_only=dense_only)
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        total.backward()
+        groups = self.optimizer.param_groups
+        trained = [p for group in groups for p in group["params"] if p.requires_grad]
         self.team.average_gradients(trained)
         norm = nn.utils.clip_grad_norm_(trained, self.config.max_grad_norm)
         self.optimizer.step()

@@ -123,7 +123,7 @@ class TrackerTrainer:
                 continue
             losses = self._clip_losses(model, clip, number)
             total = torch.stack(list(losses.values())).sum() / len(clips)
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             for name, term in losses.items():
                 terms[name] = terms.get(name, 0.0) + float(term.detach()) / len(clips)
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -152,9 +152,7 @@ class TrackerTrainer:
             for t, outcome in enumerate(outcomes)
             if outcome is not None
         ]
-        return {
-            name: torch.stack([frame[name] for frame in frames]).mean() for name in frames[0]
-        }
+        return {name: torch.stack([frame[name] for frame in frames]).mean() for name in frames[0]}
 
     def validate(self, side: int) -> dict[str, float]:
         """Metrics of the averaged tracker on validation clips, logged."""

@@ -16,7 +16,7 @@ from detector.processor import Sam3Processor
 
 @pytest.fixture(scope="module")
 def model() -> Sam3ImageModel:
-    return build_sam3_image_model("tiny", device="cpu")
+    return build_sam3_image_model(checkpoint_path="tiny", device="cpu")
 
 
 def picture(height: int = 90, width: int = 130) -> Image.Image:
@@ -143,6 +143,23 @@ def test_chinese_text_is_understood_as_text(processor: Sam3Processor) -> None:
 
 def test_building_with_what_is_not_there() -> None:
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        build_sam3_image_model("no/such/folder")
+        build_sam3_image_model(checkpoint_path="no/such/folder")
     with pytest.raises(ConfigError, match="compile"):
-        build_sam3_image_model("tiny", compile=True)
+        build_sam3_image_model(compile=True)
+    with pytest.raises(ConfigError, match="chekpoint"):
+        build_sam3_image_model(chekpoint="tiny")
+
+
+def test_arguments_of_the_original_are_accepted_where_they_fit(model: Sam3ImageModel) -> None:
+    built = build_sam3_image_model(
+        bpe_path="vocabulary.gz", load_from_HF=True, enable_segmentation=True, device="cpu"
+    )
+    assert built.config == model.config
+    assert not built.training
+    assert build_sam3_image_model(device="cpu", eval_mode=False).training
+    size = model.config.image_size
+    assert Sam3Processor(model, resolution=size, device="cpu").confidence_threshold == 0.5
+    with pytest.raises(ConfigError, match="resolution"):
+        Sam3Processor(model, resolution=size + 1)
+    with pytest.raises(ConfigError, match="device"):
+        Sam3Processor(model, device="meta")

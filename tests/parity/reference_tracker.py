@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from core.types import TrackerFeatures
 from torch import Tensor
-from tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from tracker.model import TrackerModel
 from transformers import (
     Sam3TrackerVideoConfig,
     Sam3TrackerVideoInferenceSession,
     Sam3TrackerVideoModel,
 )
 from transformers.models.sam3.modeling_sam3 import Sam3SinePositionEmbedding
+
+from core.types import TrackerFeatures
+from tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
+from tracker.model import TrackerModel
 
 
 def tracker_config(
@@ -114,7 +115,7 @@ def start_session(
     for frame_index, features in enumerate(video):
         fine, middle, coarse = features.levels
         levels = [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse]
-        places = [sine(coarse.shape[:1] + (1,) + x.shape[2:], x.device, x.dtype) for x in levels]
+        places = [sine((1, 1, *x.shape[2:]), x.device, x.dtype) for x in levels]
         session.cache.cache_vision_features(
             frame_index,
             {

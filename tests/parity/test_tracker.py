@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import Sam3TrackerVideoInferenceSession, Sam3TrackerVideoModel
+
 from core.types import TrackerFeatures
 from tests.parity.reference_tracker import (
     build_pair,
@@ -19,11 +22,9 @@ from tests.parity.reference_tracker import (
     stored,
     tracker_config,
 )
-from torch import Tensor
 from tracker.config import TrackerConfig
 from tracker.memory_bank import MemoryBank
 from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
-from transformers import Sam3TrackerVideoInferenceSession, Sam3TrackerVideoModel
 
 TOLERANCE = 1e-4
 NO_OBJECT = -1024.0

@@ -281,7 +281,7 @@ def test_a_truncated_video_gives_what_it_has(
     stream = predictor.handle_stream_request(
         {"type": "propagate_in_video", "session_id": session_id}
     )
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError, match="truncated"):  # noqa: PT012 - the loop is what raises
         for answer in stream:
             seen.append(answer["frame_index"])
     assert seen == list(range(len(seen)))
@@ -302,5 +302,9 @@ def test_requests_go_to_the_right_door(predictor: Sam3VideoPredictor, clip: Path
 
 
 def test_building() -> None:
-    with pytest.raises(ConfigError, match="gpus_to_use"):
-        build_sam3_video_predictor("tiny", gpus_to_use=[0])
+    predictor = build_sam3_video_predictor(checkpoint_path="tiny", device="cpu", bpe_path="x")
+    assert predictor.model.device.type == "cpu"
+    with pytest.raises(ConfigError, match="one device"):
+        build_sam3_video_predictor(gpus_to_use=[0, 1])
+    with pytest.raises(ConfigError, match="gpu_ids"):
+        build_sam3_video_predictor(gpu_ids=[0])

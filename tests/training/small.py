@@ -15,7 +15,7 @@ from detector.config import (
     ViTConfig,
 )
 from tracker.config import TrackerConfig
-from training.data import MAX_BOXES, MAX_POINTS, MAX_TARGETS, DetectorBatch
+from training.data import MAX_BOXES, MAX_POINTS, MAX_TARGETS, TEMPLATE, DetectorBatch
 
 SIDE = 64
 
@@ -42,6 +42,8 @@ def random_truth(generator: torch.Generator, counts: list[int]) -> DetectorBatch
         colors=torch.zeros(1, cells, cells, dtype=torch.int64),
         shapes=torch.zeros(1, cells, cells, dtype=torch.int64),
         edges=torch.zeros(1, 4, cells, cells),
+        owners=torch.full((1, cells, cells), -1),
+        stencils=torch.zeros(1, MAX_TARGETS, TEMPLATE * TEMPLATE),
     )
 
 

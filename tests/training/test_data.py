@@ -11,9 +11,7 @@ from training.tokenizer import fit_tokenizer
 from training.vocabulary import HELD_OUT, VISUAL, corpus
 
 TOKENIZER = fit_tokenizer(corpus())
-PLAN = BatchPlan(
-    side=64, images=3, concepts=4, exemplar_rate=0.3, split="train", first=0, count=2
-)
+PLAN = BatchPlan(side=64, images=3, concepts=4, exemplar_rate=0.3, split="train", first=0, count=2)
 
 
 def test_a_batch_depends_on_its_number_alone() -> None:
@@ -30,7 +28,9 @@ def test_targets_fit_their_masks(number: int) -> None:
     cells = batch.target_masks.shape[-1]
     for row, count in enumerate(batch.target_count.tolist()):
         assert (batch.target_masks[row, count:] == 0).all()
-        for mask, box in zip(batch.target_masks[row], batch.target_boxes[row, :count], strict=False):
+        for mask, box in zip(
+            batch.target_masks[row], batch.target_boxes[row, :count], strict=False
+        ):
             assert (mask <= batch.semantic[row] + 1e-5).all()
             # A cell that is mostly the object's holds a pixel that is, and the box spans those.
             ys, xs = torch.nonzero(mask >= 0.5, as_tuple=True)
@@ -78,9 +78,7 @@ def test_absent_means_that_no_pixel_shows_it() -> None:
         frame = sample_frame(seed, 64, "train")
         for query in draw_queries(rng, frame, 10, 0.0):
             words = query.text.split()
-            for color, shape, cover in zip(
-                frame.colors, frame.shapes, frame.coverage, strict=True
-            ):
+            for color, shape, cover in zip(frame.colors, frame.shapes, frame.coverage, strict=True):
                 if words == [color, shape] and cover.sum() > 0:
                     assert query.members.any()
 

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import av
 import numpy as np
 
 from pipeline.rle import decode_mask
 from training.demo_clip import CHOSEN_SEED, HEIGHT, WIDTH, count_events, demo_spec, write_demo
-
-from pathlib import Path
 
 ASSETS = Path(__file__).parents[2] / "pipeline" / "assets"
 

@@ -47,7 +47,9 @@ def test_absolute_boxes_are_the_same_all_over_an_object() -> None:
     box = (0.25, 0.5, 0.75, 1.0)
     edges = torch.stack((x - box[0], y - box[1], box[2] - x, box[3] - y))[None]
     found = absolute_boxes(edges)
-    assert torch.allclose(found, torch.tensor([0.5, 0.75, 0.5, 0.5])[:, None, None].expand_as(found))
+    assert torch.allclose(
+        found, torch.tensor([0.5, 0.75, 0.5, 0.5])[:, None, None].expand_as(found)
+    )
 
 
 def test_every_trained_parameter_of_the_detector_gets_a_gradient() -> None:
@@ -68,11 +70,17 @@ def test_every_trained_parameter_of_the_detector_gets_a_gradient() -> None:
         for name, parameter in model.named_parameters()
         if parameter.grad is None or not parameter.grad.abs().sum() > 0
     ]
-    untrained = ("tracker_neck.", "text_encoder.text_projection", "vision_encoder.neck.fpn_layers.3")
+    untrained = (
+        "tracker_neck.",
+        "text_encoder.text_projection",
+        "vision_encoder.neck.fpn_layers.3",
+    )
     allowed = [name for name in without if name.startswith(untrained)]
     # The last stage of the pixel decoder is part of the checkpoint, but no level is left for it.
     extra = [name for name in without if name not in allowed and "conv_layers.2" not in name]
-    assert [name for name in extra if "norms.2" not in name and not name.endswith("k_proj.bias")] == []
+    assert [
+        name for name in extra if "norms.2" not in name and not name.endswith("k_proj.bias")
+    ] == []
 
 
 def test_losses_are_finite_when_nothing_is_there() -> None:
@@ -95,7 +103,9 @@ def test_a_few_steps_on_one_batch_lower_the_loss() -> None:
     history = []
     for _ in range(25):
         features = model.encode_image(batch.to_float())
-        losses = detector_losses(model, model(features, concepts_of(model, batch)), batch, LossWeights())
+        losses = detector_losses(
+            model, model(features, concepts_of(model, batch)), batch, LossWeights()
+        )
         total = torch.stack([*losses.values(), dense(features.levels, batch)]).sum()
         optimizer.zero_grad()
         total.backward()

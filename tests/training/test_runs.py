@@ -15,7 +15,9 @@ from training.state import Averaged, RunLog, load_state, save_state, warm_start
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
 
-def stepped(model: nn.Module, optimizer: torch.optim.Optimizer, average: Averaged, seed: int) -> None:
+def stepped(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: Averaged, seed: int
+) -> None:
     inputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed))
     optimizer.zero_grad()
     model(inputs).square().sum().backward()

@@ -128,9 +128,7 @@ def test_another_image_size_shares_the_parameters() -> None:
     tracker = TrackerModel(small_tracker_config())
     twin = tracker_at(tracker, 2 * SIDE)
     assert twin.grid == (8, 8)
-    assert all(
-        a is b for a, b in zip(tracker.parameters(), twin.parameters(), strict=True)
-    )
+    assert all(a is b for a, b in zip(tracker.parameters(), twin.parameters(), strict=True))
 
 
 def test_metrics_of_an_untrained_tracker_lie_in_range() -> None:
