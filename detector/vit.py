@@ -37,7 +37,7 @@ class PatchEmbedding(nn.Module):
         """The pre-training positions laid side by side over a grid, (1, height, width, C)."""
         side = self.pretrain_grid
         positions = self.position_embeddings.unflatten(1, (side, side))
-        tiled = positions.tile(1, -(-height // side), -(-width // side), 1)
+        tiled: Tensor = positions.tile(1, -(-height // side), -(-width // side), 1)
         return tiled[:, :height, :width]
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -135,7 +135,9 @@ def new_session(num_frames: int, side: int, num_prompts: int) -> Any:
     from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoInferenceSession
 
     video = torch.arange(num_frames, dtype=torch.float32).view(-1, 1, 1, 1)
-    session = Sam3VideoInferenceSession(video=video, video_height=side, video_width=side)
+    session = Sam3VideoInferenceSession(
+        video=video, video_height=side, video_width=side, dtype=torch.float32
+    )
     for number in range(num_prompts):
         session.add_prompt(f"prompt {number}")
     return session

@@ -1,0 +1,79 @@
+"""The video model: out of a checkpoint and back into one, here and in transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.errors import CheckpointError, ConfigError, OutputError
+from detector.tokenizer import FolderTokenizer
+from pipeline.model import VideoModel
+from tests.parity.reference import transformers_sam3, video_model_class
+
+TINY = Path(__file__).parents[2] / "configs" / "checkpoints" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoModel:
+    return VideoModel.from_checkpoint("tiny", device="cpu")
+
+
+def test_the_embedded_checkpoint_is_small_and_whole() -> None:
+    assert sum(file.stat().st_size for file in TINY.iterdir()) <= 16 * 2**20
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= {
+        file.name for file in TINY.iterdir()
+    }
+
+
+def test_saving_and_loading_changes_nothing(model: VideoModel, tmp_path: Path) -> None:
+    tokenizer = {"tokenizer.json": (TINY / "tokenizer.json").read_bytes()}
+    folder = model.save(tmp_path / "copy", tokenizer)
+    again = VideoModel.from_checkpoint(folder, device="cpu")
+    assert again.config == model.config
+    assert again.detector.config == model.detector.config
+    assert again.tracker.config == model.tracker.config
+    tensors = again.to_tensors()
+    assert tensors.keys() == model.to_tensors().keys()
+    assert all(torch.equal(tensors[name], value) for name, value in model.to_tensors().items())
+    with pytest.raises(OutputError, match="exists"):
+        model.save(folder)
+
+
+def test_transformers_reads_the_embedded_checkpoint(model: VideoModel) -> None:
+    transformers_sam3()
+    loaded, report = video_model_class().from_pretrained(  # type: ignore[attr-defined]
+        TINY, output_loading_info=True
+    )
+    assert not report["missing_keys"]
+    assert not report["mismatched_keys"]
+    # What transformers has no place for: points as exemplars of a concept.
+    assert all("points_" in name or "masks_pool" in name for name in report["unexpected_keys"])
+    ours = model.to_tensors()
+    theirs = loaded.state_dict()
+    assert set(theirs) <= set(ours)
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+def test_other_dtypes(model: VideoModel) -> None:
+    half = VideoModel.from_checkpoint("tiny", device="cpu", dtype="bfloat16")
+    assert half.dtype is torch.bfloat16
+    assert half.to_tensors().keys() == model.to_tensors().keys()
+
+
+def test_the_tokenizer_belongs_to_the_text_encoder(model: VideoModel) -> None:
+    config = model.detector.config.text_config
+    ids, mask = FolderTokenizer(TINY, config.vocab_size).encode(["red circle", "红色"])
+    assert int(ids.max()) < config.vocab_size
+    assert ids.shape == (2, config.max_position_embeddings)
+    assert bool(mask.any())
+
+
+def test_what_cannot_be_loaded() -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        VideoModel.from_checkpoint("/no/such/folder")
+    with pytest.raises(ConfigError, match="dtype"):
+        VideoModel.from_checkpoint("tiny", dtype="int8")
+    with pytest.raises(ConfigError, match="device"):
+        VideoModel.from_checkpoint("tiny", device="abacus")
