@@ -55,7 +55,7 @@ def small_components(masks: Tensor, max_areas: Tensor, bound: int) -> Tensor:
         return torch.zeros_like(masks)
     if masks.device.type != "cpu":
         return _small_by_pooling(masks, max_areas, bound)
-    marked = torch.zeros_like(masks)
+    marked = torch.zeros_like(masks, memory_format=torch.contiguous_format)
     pixels = small_component_pixels(masks.numpy(), max_areas.numpy())
     marked.view(-1)[torch.from_numpy(pixels)] = True
     return marked

@@ -1,0 +1,69 @@
+"""Sources that run by themselves: cameras and streams that come and go, files, pushed frames."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from pipeline.live.config import LiveConfig, Region
+from pipeline.live.faults import LiveSourceError
+from pipeline.live.files import FileConnection
+from pipeline.live.frames import (
+    Crop,
+    DropReason,
+    Fault,
+    FaultKind,
+    Gap,
+    GapCause,
+    LiveFrame,
+    LiveState,
+    LiveStats,
+)
+from pipeline.live.pushed import PushedSource
+from pipeline.live.reader import StreamReader
+from pipeline.live.source import LiveSource
+from pipeline.live.url import SourceAddress, parse_address, redact
+
+__all__ = [
+    "Crop",
+    "DropReason",
+    "Fault",
+    "FaultKind",
+    "Gap",
+    "GapCause",
+    "LiveConfig",
+    "LiveFrame",
+    "LiveSource",
+    "LiveSourceError",
+    "LiveState",
+    "LiveStats",
+    "PushedSource",
+    "Region",
+    "SourceAddress",
+    "open_live",
+    "parse_address",
+    "redact",
+]
+
+
+def open_live(
+    source: str | Path, config: LiveConfig | None = None, *, rng: random.Random | None = None
+) -> LiveSource:
+    """Start reading a stream (rtsp, rtsps, http, https), a camera (/dev/video0), a file or folder.
+
+    Returns at once; whether anybody is there shows in ``state`` and ``last_fault``. Close it, or
+    use it as a context manager: it has threads.
+
+    Args:
+        source: URL or path.
+        config: how to connect, wait, drop and crop; None takes the defaults.
+        rng: for the jitter of the pauses between attempts.
+
+    Raises:
+        InputError: not a URL or path, or one that is not allowed.
+        SourceError: a path where nothing is.
+    """
+    config = config if config is not None else LiveConfig()
+    address = parse_address(source, config)
+    connector = FileConnection if address.kind == "file" else StreamReader
+    return LiveSource(address, config, connector, rng=rng)

@@ -1,0 +1,92 @@
+"""FFmpeg's errors, told apart and told without credentials."""
+
+from __future__ import annotations
+
+import time
+
+import av
+
+from core.errors import SourceError
+from pipeline.live.frames import Fault, FaultKind
+from pipeline.live.url import SourceAddress
+
+# The first match counts: av's classes derive from each other.
+_KINDS: tuple[tuple[type[av.FFmpegError], FaultKind, str], ...] = (
+    (av.HTTPUnauthorizedError, FaultKind.UNAUTHORIZED, "wrong or missing user name or password"),
+    (av.HTTPForbiddenError, FaultKind.UNAUTHORIZED, "access is forbidden to these credentials"),
+    (av.HTTPNotFoundError, FaultKind.NOT_FOUND, "the server knows no such path"),
+    (av.HTTPClientError, FaultKind.REJECTED, "the server rejects the request"),
+    (av.HTTPError, FaultKind.REJECTED, "the server fails"),
+    (av.ConnectionRefusedError, FaultKind.REFUSED, "nobody listens there"),
+    (av.TimeoutError, FaultKind.TIMED_OUT, "no answer in time"),
+    (av.ExitError, FaultKind.TIMED_OUT, "no answer in time"),
+    (av.FileNotFoundError, FaultKind.NOT_FOUND, "it does not exist"),
+    (av.ProtocolNotFoundError, FaultKind.UNSUPPORTED, "this FFmpeg cannot speak the protocol"),
+    (av.DemuxerNotFoundError, FaultKind.UNSUPPORTED, "this FFmpeg cannot read the format"),
+    (av.DecoderNotFoundError, FaultKind.UNSUPPORTED, "this FFmpeg has no decoder for it"),
+    (av.InvalidDataError, FaultKind.INVALID, "what comes from there is not video"),
+    (av.EOFError, FaultKind.DISCONNECTED, "the other side ended the connection"),
+    (av.OSError, FaultKind.UNREACHABLE, "no such host, or no way to it"),
+)
+
+
+class LiveSourceError(SourceError):
+    """A connection could not be made or was lost; of a source, it has failed for good.
+
+    Attributes:
+        fault: the kind for programs, and the message without credentials.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"{fault.message} ({fault.kind})")
+        self.fault = fault
+
+    def __reduce__(self) -> tuple[type[LiveSourceError], tuple[Fault]]:
+        """Travel between processes whole."""
+        return LiveSourceError, (self.fault,)
+
+    @classmethod
+    def of(cls, kind: FaultKind, address: SourceAddress, what: str) -> LiveSourceError:
+        """A fault that happens now."""
+        what = address.scrub(what)
+        message = what if what.startswith(str(address)) else f"{address}: {what}"
+        return cls(Fault(kind, message, time.time()))
+
+
+def opening_fault(
+    error: av.FFmpegError | OSError | ValueError,
+    address: SourceAddress,
+    elapsed_s: float,
+    timeout_s: float,
+) -> LiveSourceError:
+    """Why a connection could not be opened.
+
+    FFmpeg reports a server that accepts and never answers as invalid data; the time it took
+    tells them apart.
+    """
+    if isinstance(error, av.InvalidDataError) and elapsed_s >= 0.9 * timeout_s:
+        what = f"no answer within {timeout_s:g} s"
+        return LiveSourceError.of(FaultKind.TIMED_OUT, address, what)
+    return _fault(error, address)
+
+
+def reading_fault(error: av.FFmpegError, address: SourceAddress) -> LiveSourceError:
+    """Why a running connection was lost."""
+    if isinstance(error, av.ExitError | av.TimeoutError):
+        return LiveSourceError.of(FaultKind.TIMED_OUT, address, "no packet in time")
+    return LiveSourceError.of(FaultKind.DISCONNECTED, address, _words(error))
+
+
+def _fault(error: av.FFmpegError | OSError | ValueError, address: SourceAddress) -> LiveSourceError:
+    for cls, kind, what in _KINDS:
+        if isinstance(error, cls):
+            return LiveSourceError.of(kind, address, what)
+    if isinstance(error, av.FFmpegError) and error.errno is not None and 0 < error.errno < 200:
+        return LiveSourceError.of(FaultKind.UNREACHABLE, address, _words(error))
+    return LiveSourceError.of(FaultKind.INVALID, address, _words(error))
+
+
+def _words(error: av.FFmpegError | OSError | ValueError) -> str:
+    """Never ``str(error)``, which ends with the URL."""
+    words = getattr(error, "strerror", None)
+    return words if isinstance(words, str) and words else type(error).__name__

@@ -1,0 +1,260 @@
+"""One connection to a stream: opened by PyAV, read and decoded until it ends."""
+
+from __future__ import annotations
+
+import math
+import ssl
+import time
+from collections.abc import Callable, Generator
+from fractions import Fraction
+from typing import Protocol
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipeline.live.config import LiveConfig
+from pipeline.live.faults import LiveSourceError, opening_fault, reading_fault
+from pipeline.live.frames import FaultKind
+from pipeline.live.url import SourceAddress
+from pipeline.sources.orientation import orientation_of
+
+# Over UDP: how long to wait for a packet that was overtaken, and room for a key frame's burst.
+_UDP_REORDER_S = 0.2
+_UDP_BUFFER_BYTES = 4 * 2**20
+# A file that came over the network may end this much before its declared duration.
+_DURATION_SLACK_S = 1.0
+# What playlists and redirects may lead to; never files of this machine.
+_PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtsp,rtmp,rtmps,srt,crypto"
+
+
+class DecodedFrame(Protocol):
+    """A frame out of the decoder, not yet converted."""
+
+    @property
+    def pts_s(self) -> float | None:
+        """Presentation time in seconds."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) as shown."""
+        ...
+
+    @property
+    def is_corrupt(self) -> bool:
+        """Whether the decoder marks it as damaged."""
+        ...
+
+    def to_rgb(self) -> NDArray[np.uint8] | None:
+        """(H, W, 3) uint8 RGB, rotation applied; None when it cannot be converted."""
+        ...
+
+
+class Connection(Protocol):
+    """One connection, or one pass over a file. Used by one thread."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its end is a disconnection; otherwise it is the end of the source."""
+        ...
+
+    @property
+    def codec(self) -> str | None:
+        """Name of the codec, where there is one."""
+        ...
+
+    @property
+    def num_bad_packets(self) -> int:
+        """Packets that could not be decoded, so far."""
+        ...
+
+    def frames(self) -> Generator[DecodedFrame, None, None]:
+        """Decode to the end.
+
+        Raises:
+            LiveSourceError: it was lost.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release it."""
+        ...
+
+
+Connector = Callable[[SourceAddress, LiveConfig], Connection]
+
+
+class StreamFrame:
+    """A frame of PyAV."""
+
+    def __init__(
+        self, frame: VideoFrame, time_base: Fraction | None, reformatter: VideoReformatter
+    ) -> None:
+        self._frame = frame
+        self._reformatter = reformatter
+        self._orientation = orientation_of(frame)
+        time_base = frame.time_base or time_base
+        pts = frame.pts
+        self.pts_s = None if pts is None or time_base is None else float(pts * time_base)
+        self.size = self._orientation.shown_size(frame.width, frame.height)
+        self.is_corrupt = bool(frame.is_corrupt)
+
+    def to_rgb(self) -> NDArray[np.uint8] | None:
+        """See ``DecodedFrame.to_rgb``."""
+        try:
+            rgb = self._reformatter.reformat(self._frame, format="rgb24", threads=1)
+        except (av.FFmpegError, ValueError):
+            return None
+        return self._orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))
+
+
+class StreamReader:
+    """A connection by URL or to a camera device.
+
+    FFmpeg's calls block without holding the interpreter lock, and end by themselves at the open
+    or read time-out. Packets that cannot be decoded are counted and passed over: the next key
+    frame repairs the picture.
+    """
+
+    def __init__(self, address: SourceAddress, config: LiveConfig) -> None:
+        """Connect.
+
+        Raises:
+            LiveSourceError: with the kind of the fault; credentials are taken out.
+        """
+        self._address = address
+        self._read_timeout_s = config.read_timeout_s
+        self.num_bad_packets = 0
+        self._container = _open(address, config)
+        try:
+            self._stream = _video_stream(self._container, address)
+        except LiveSourceError:
+            self._container.close()
+            raise
+        self._duration_s = _declared_duration_s(self._container, address)
+        self.is_live = self._duration_s is None
+        # Threads by frame would hold back as many frames as there are threads.
+        self._stream.thread_type = "SLICE" if self.is_live else "AUTO"
+        self.codec: str | None = self._stream.codec_context.name
+
+    def frames(self) -> Generator[DecodedFrame, None, None]:
+        """See ``Connection.frames``."""
+        reformatter = VideoReformatter()
+        last_pts_s: float | None = None
+        waiting_since_s = time.monotonic()
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    waiting_since_s = time.monotonic()
+                for frame in self._decode(packet):
+                    decoded = StreamFrame(frame, self._stream.time_base, reformatter)
+                    last_pts_s = decoded.pts_s
+                    yield decoded
+                    # The consumer's time is not the server's.
+                    waiting_since_s = time.monotonic()
+        except av.FFmpegError as error:
+            fault = reading_fault(error, self._address)
+        else:
+            self._check_end(last_pts_s, time.monotonic() - waiting_since_s)
+            return
+        # Raised out here, so that it does not drag FFmpeg's error along, which holds the URL.
+        raise fault
+
+    def close(self) -> None:
+        """Hang up."""
+        self._container.close()
+
+    def _decode(self, packet: av.Packet[VideoStream]) -> list[VideoFrame]:
+        try:
+            return packet.decode()
+        except av.FFmpegError:
+            self.num_bad_packets += 1
+            return []
+
+    def _check_end(self, last_pts_s: float | None, waited_s: float) -> None:
+        """The packets have ended without an error, which alone means little."""
+        if self._duration_s is None:
+            # FFmpeg's own time-out ends the packets as a hang-up does.
+            if waited_s >= 0.9 * self._read_timeout_s:
+                what = f"no packet within {self._read_timeout_s:g} s"
+                raise LiveSourceError.of(FaultKind.TIMED_OUT, self._address, what)
+            what = "the other side ended the stream"
+            raise LiveSourceError.of(FaultKind.DISCONNECTED, self._address, what)
+        start_s = (self._container.start_time or 0) / av.time_base
+        end_s = -math.inf if last_pts_s is None else last_pts_s - start_s
+        if end_s < self._duration_s - _DURATION_SLACK_S:
+            what = f"it ended after {max(end_s, 0):.1f} of {self._duration_s:.1f} s"
+            raise LiveSourceError.of(FaultKind.DISCONNECTED, self._address, what)
+
+
+def stream_options(address: SourceAddress, config: LiveConfig) -> dict[str, str]:
+    """FFmpeg's options for an address; times in microseconds."""
+    if address.scheme == "v4l2":
+        return {}
+    read_timeout_us = str(round(config.read_timeout_s * 1e6))
+    options = {"protocol_whitelist": _PROTOCOLS}
+    if address.scheme in ("rtsp", "rtsps"):
+        # The session description says all that probing would find out in a second of waiting.
+        options |= {
+            "rtsp_transport": "tcp" if address.scheme == "rtsps" else config.transport,
+            "allowed_media_types": "video",
+            "timeout": read_timeout_us,
+            "probesize": "32",
+            "analyzeduration": "0",
+        }
+        if options["rtsp_transport"] == "udp":
+            options["buffer_size"] = str(_UDP_BUFFER_BYTES)
+            options["max_delay"] = str(round(_UDP_REORDER_S * 1e6))
+    else:
+        options["rw_timeout"] = read_timeout_us
+    if address.scheme in ("rtsps", "https"):
+        options["tls_verify"] = "1" if config.tls_verify else "0"
+        ca_file = config.tls_ca_file or ssl.get_default_verify_paths().cafile
+        if config.tls_verify and ca_file is not None:
+            options["ca_file"] = str(ca_file)
+    return options
+
+
+def _open(address: SourceAddress, config: LiveConfig) -> InputContainer:
+    demuxer = "v4l2" if address.kind == "device" else None
+    if demuxer is not None and demuxer not in av.formats_available:
+        raise LiveSourceError.of(
+            FaultKind.UNSUPPORTED,
+            address,
+            "the installed PyAV is built without Video4Linux; install one built against the "
+            "system's FFmpeg (pip install --no-binary av av), or serve the camera over RTSP",
+        )
+    started_s = time.monotonic()
+    try:
+        return av.open(
+            address.reveal(),
+            "r",
+            format=demuxer,
+            options=stream_options(address, config),
+            timeout=(config.open_timeout_s, config.read_timeout_s),
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        elapsed_s = time.monotonic() - started_s
+        fault = opening_fault(error, address, elapsed_s, config.open_timeout_s)
+    # Raised out here, so that it does not drag FFmpeg's error along, which holds the URL.
+    raise fault
+
+
+def _video_stream(container: InputContainer, address: SourceAddress) -> VideoStream:
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise LiveSourceError.of(FaultKind.INVALID, address, "it holds no video stream")
+
+
+def _declared_duration_s(container: InputContainer, address: SourceAddress) -> float | None:
+    """Seconds, when the address is a file that is read over the network."""
+    if address.scheme not in ("http", "https") or not container.duration:
+        return None
+    return container.duration / av.time_base

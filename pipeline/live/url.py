@@ -1,0 +1,172 @@
+"""Where a source is: checked against what is allowed, and shown without its credentials."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from core.errors import InputError, SourceError
+from pipeline.live.config import LiveConfig
+
+AddressKind = Literal["stream", "file", "device"]
+
+_HIDDEN = "***"
+_MAX_LENGTH = 4096
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_DEVICE = re.compile(r"/dev/video\d+")
+_USER_INFO = re.compile(r"://[^\s'\"]*@")
+_SECRET_KEY = re.compile(
+    r"pass|pwd|secret|token|auth|key|sig|user|login|account|credential|session", re.IGNORECASE
+)
+_PARAMETER = re.compile(r"([?&;#])([^?&;#=\s]*)=([^&;#\s'\"]*)")
+# Of a text that is a URL and nothing else.
+_OWN_USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/*).*@", re.DOTALL)
+_OWN_PARAMETER = re.compile(r"([?&;#])([^?&;#=]*)=([^&;#]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAddress:
+    """A checked address. Everything but ``reveal()`` shows it without credentials.
+
+    Attributes:
+        kind: ``stream`` is opened by URL, ``file`` is a file or folder, ``device`` a camera.
+        scheme: lower-case; ``file`` and ``v4l2`` for paths.
+        shown: what may be written anywhere.
+    """
+
+    kind: AddressKind
+    scheme: str
+    shown: str
+    _location: str = field(repr=False)
+    _secrets: tuple[str, ...] = field(repr=False, default=())
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def reveal(self) -> str:
+        """The URL or path with its credentials: for the one who connects, and nobody else."""
+        return self._location
+
+    def scrub(self, text: str) -> str:
+        """Take this address's credentials out of a text, such as FFmpeg's own words."""
+        text = text.replace(self._location, self.shown)
+        for secret in self._secrets:
+            text = text.replace(secret, _HIDDEN)
+        return redact(text)
+
+
+def redact(text: str) -> str:
+    """Hide the user information, and the parameters that look secret, of every URL in a text.
+
+    Errs on the safe side: all between ``://`` and the last ``@`` of the same word goes.
+    """
+    text = _USER_INFO.sub(f"://{_HIDDEN}@", text)
+    return _PARAMETER.sub(_hide_secret_value, text)
+
+
+def hide_credentials(url: str) -> str:
+    """The same for what is meant to be one URL, however malformed: up to its very last ``@``."""
+    url = _OWN_USER_INFO.sub(rf"\1{_HIDDEN}@", url)
+    return _OWN_PARAMETER.sub(_hide_secret_value, url)
+
+
+def _hide_secret_value(parameter: re.Match[str]) -> str:
+    start, name, value = parameter.groups()
+    return f"{start}{name}={_HIDDEN if _SECRET_KEY.search(unquote(name)) else value}"
+
+
+def parse_address(source: str | Path, config: LiveConfig) -> SourceAddress:
+    """Tell what a source is, and refuse it when it is not allowed.
+
+    Raises:
+        InputError: not a URL or path, a scheme or a place that is not allowed.
+        SourceError: a path where nothing is.
+    """
+    text = str(source)
+    if not text.strip() or len(text) > _MAX_LENGTH or any(ord(c) < 32 for c in text):
+        raise InputError(
+            "the source is empty, has control characters or is longer than "
+            f"{_MAX_LENGTH} characters; expected a URL or the path of a file or folder"
+        )
+    scheme = _SCHEME.match(text) if isinstance(source, str) else None
+    if scheme is None or (":/" not in text and Path(text).exists()):
+        return _parse_path(text, config)
+    name = scheme[1].lower()
+    if name not in config.allowed_schemes:
+        raise InputError(
+            f"source {hide_credentials(text)!r}: the scheme {name!r} is not allowed; "
+            f"allowed are {', '.join(sorted(config.allowed_schemes))}"
+        )
+    if name in ("file", "v4l2"):
+        return _parse_path(_path_of(text, name), config)
+    return _parse_url(text, name)
+
+
+def _path_of(text: str, scheme: str) -> str:
+    path = text[len(scheme) + 1 :]
+    if path.startswith("//"):
+        host, _, rest = path[2:].partition("/")
+        if host not in ("", "localhost"):
+            raise InputError(
+                f"source {text!r}: a {scheme} URL names no host; expected {scheme}:///"
+            )
+        path = "/" + rest
+    return unquote(path)
+
+
+def _parse_url(text: str, scheme: str) -> SourceAddress:
+    shown = hide_credentials(text)
+    parts = _split(text)
+    if parts is None:
+        raise InputError(
+            f"source {shown!r} is not a valid URL; expected {scheme}://user:password@host:port/path"
+            " with special characters of the password as %XX"
+        )
+    if not text.partition(":")[2].startswith("//") or not parts.hostname or re.search(r"\s", text):
+        raise InputError(f"source {shown!r} is not a valid URL; expected {scheme}://host/path")
+    return SourceAddress("stream", scheme, shown, text, _secrets_of(parts))
+
+
+def _split(text: str) -> SplitResult | None:
+    """None for what is no URL; the error itself would quote what may be a password."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises when it is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def _secrets_of(parts: SplitResult) -> tuple[str, ...]:
+    """User names, passwords and tokens as written and as meant, longest first."""
+    found = {parts.netloc.rpartition("@")[0], parts.username or "", parts.password or ""}
+    found |= {
+        value
+        for _, name, value in _OWN_PARAMETER.findall(parts.geturl())
+        if _SECRET_KEY.search(unquote(name))
+    }
+    secrets = found | {unquote(secret) for secret in found}
+    return tuple(sorted((s for s in secrets if len(s) > 2), key=len, reverse=True))
+
+
+def _parse_path(text: str, config: LiveConfig) -> SourceAddress:
+    if _DEVICE.fullmatch(text):
+        if "v4l2" not in config.allowed_schemes:
+            raise InputError(f"source {text!r}: cameras of this machine are not allowed")
+        return SourceAddress("device", "v4l2", text, text)
+    if "file" not in config.allowed_schemes:
+        raise InputError(f"source {text!r}: files are not allowed")
+    # Resolved first, so that neither ".." nor a link leads out of the allowed folders.
+    path = Path(os.path.realpath(text))
+    if config.allowed_roots is not None and not any(
+        path.is_relative_to(os.path.realpath(root)) for root in config.allowed_roots
+    ):
+        # The same answer whether it exists or not.
+        raise InputError(f"source {text!r} does not lie in one of the allowed folders")
+    if not path.exists():
+        raise SourceError(f"{text} does not exist")
+    return SourceAddress("file", "file", str(path), str(path))
