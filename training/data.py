@@ -227,9 +227,9 @@ def _present_query(
     chosen = int(rng.choice(usable))
     color, shape = frame.colors[chosen], frame.shapes[chosen]
     roll = rng.random()
-    if roll < 0.46:
+    if roll < 0.52:
         concept = Concept(color, shape)
-    elif roll < 0.7:
+    elif roll < 0.72:
         concept = Concept(None, shape)
     elif roll < 0.92:
         concept = Concept(color, None)
@@ -261,7 +261,7 @@ def _absent_query(rng: np.random.Generator, frame: SampledFrame) -> Query:
     """Words for what is not there: near misses, other concepts, unknown words."""
     nobody = np.zeros(len(frame.colors), dtype=np.bool_)
     roll = rng.random()
-    if roll < 0.22:
+    if roll < 0.15:
         return Query(_unknown_words(rng), nobody)
     pool = _near_misses(frame) if roll < 0.65 else all_concepts(held_out=False)
     # A concept that shows too little of itself to be asked for is not absent either.

@@ -19,6 +19,7 @@ from tracker.config import TrackerConfig
 from tracker.model import TrackerModel
 from training.config import read_yaml
 from training.initialise import initialise_detector, initialise_tracker
+from training.state import STATE_FILE
 from training.tokenizer import fit_tokenizer, tokenizer_files
 from training.vocabulary import corpus
 
@@ -31,7 +32,7 @@ def averaged_parameters(run: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the folder holds no run.
     """
-    path = run / "state.safetensors"
+    path = run / STATE_FILE
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: train first")
     prefix = "average:"

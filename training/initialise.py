@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detector.decoder import Mlp
 from detector.model import Detector
+from tracker.memory_attention import RopeAttention
 from tracker.model import TrackerModel
+
+# Logits fall by about 2 from one cell to the next.
+NEARBY = 3.0
 
 
 @torch.no_grad()
@@ -60,6 +64,34 @@ def _look_inside(bias: Mlp) -> None:
 
 
 @torch.no_grad()
+def start_tracker_neck(detector: Detector, pixels: Tensor) -> None:
+    """Make the tracker's neck a copy of the detector's, scaled to unit variance on ``pixels``."""
+    necks = detector.vision_encoder.neck, detector.tracker_neck
+    necks[1].load_state_dict(necks[0].state_dict())
+    grid = detector.vision_encoder.backbone(pixels)
+    for level in list(necks[1].fpn_layers)[:3]:
+        deviation = level(grid).std()
+        for name, parameter in level.named_parameters():
+            if name.startswith("proj2."):
+                parameter.div_(deviation)
+
+
+@torch.no_grad()
+def _look_nearby(attention: RopeAttention) -> None:
+    """Let every cell look at the same place of the memory at first.
+
+    Rotary embedding turns query and key by their positions, so that a constant in both of them
+    scores their distance: 2·c²·cos(frequency · distance) for every pair of channels. The highest
+    frequencies tell neighbours apart.
+    """
+    half = attention.q_proj.out_features // attention.num_heads // 2
+    for projection in (attention.q_proj, attention.k_proj):
+        heads = projection.bias.view(attention.num_heads, 2, half)
+        heads[:, :, : max(2, 3 * half // 8)] = NEARBY
+        projection.weight.mul_(0.5)
+
+
+@torch.no_grad()
 def initialise_tracker(model: TrackerModel) -> None:
     """Small random embeddings; both uses of the position frequencies hold the same values."""
     initialise_linears(model)
@@ -74,6 +106,12 @@ def initialise_tracker(model: TrackerModel) -> None:
     ):
         if parameter is not None:
             nn.init.trunc_normal_(parameter, std=0.02)
+    for layer in model.memory_attention.layers:
+        _look_nearby(layer.cross_attn_image)  # type: ignore[arg-type]
+    # What a memory must tell is the mask; the picture's features would drown it.
+    encoder = model.memory_encoder
+    encoder.mask_downsampler.final_conv.weight.mul_(6.0)
+    encoder.feature_projection.weight.mul_(0.3)
     for name, parameter in model.memory_encoder.memory_fuser.named_parameters():
         if name.endswith(".scale"):
             # From 1e-6 the fuser would not wake up within a short run.

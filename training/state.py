@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from core.errors import CheckpointError
 
+STATE_FILE = "state.safetensors"
+
 
 @dataclass(slots=True)
 class Averaged:
@@ -62,9 +64,9 @@ def save_state(
                 tensors[f"optimizer.{key}:{prefix}:{name}"] = value
     tensors |= {f"average:{name}": value for name, value in average.values.items()}
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    draft = folder / "state.safetensors.part"
+    draft = folder / f"{STATE_FILE}.part"
     save_file(contiguous, draft, metadata={"step": str(step)})
-    os.replace(draft, folder / "state.safetensors")
+    os.replace(draft, folder / STATE_FILE)
     write_json(folder / "state.json", {"step": step})
 
 
@@ -79,7 +81,7 @@ def load_state(
     Raises:
         CheckpointError: there is no state, or it is of another model.
     """
-    path = folder / "state.safetensors"
+    path = folder / STATE_FILE
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: there is no run to resume")
     tensors = load_file(path)
@@ -102,8 +104,10 @@ def load_state(
     return int(state["step"])
 
 
-def warm_start(folder: Path, model: nn.Module, *, prefix: str = "") -> list[str]:
-    """Give a model the averaged parameters of another run where name and shape agree.
+def warm_start(folder: Path, model: nn.Module, *, prefix: str = "average:") -> list[str]:
+    """Give a model the parameters of another run where name and shape agree.
+
+    ``prefix`` says which, as in the run's file: by default the averaged ones of its model.
 
     Returns:
         Names of the parameters that were left as they are.
@@ -111,14 +115,14 @@ def warm_start(folder: Path, model: nn.Module, *, prefix: str = "") -> list[str]
     Raises:
         CheckpointError: there is no run in the folder.
     """
-    path = folder / "state.safetensors"
+    path = folder / STATE_FILE
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: there is no run to start from")
     tensors = load_file(path)
     left = []
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            stored = tensors.get(f"average:{prefix}{name}")
+            stored = tensors.get(f"{prefix}{name}")
             if stored is None or stored.shape != parameter.shape:
                 left.append(name)
             else:

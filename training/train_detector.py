@@ -97,10 +97,11 @@ class DetectorTrainer:
         settings = read_yaml(Path(config.model))["detector_config"]
         model = Detector(DetectorConfig.from_dict(settings))
         initialise_detector(model)
-        if warm is not None:
-            warm_start(warm, model)
         model.tracker_neck.requires_grad_(False)
         dense = DenseHead(model.config.hidden_size)
+        if warm is not None:
+            warm_start(warm, model)
+            warm_start(warm, dense, prefix="dense:")
         optimizer = torch.optim.AdamW(parameter_groups(model, dense, config), betas=(0.9, 0.98))
         average = Averaged.of(model, config.ema_decay)
         tokenizer = fit_tokenizer(corpus())
@@ -165,9 +166,11 @@ class DetectorTrainer:
         ):
             levels, output = self._encoded(batch) if dense_only else self._predicted(batch)
         levels = tuple(level.float() for level in levels)
-        losses = {"dense": self.dense(levels, batch)}
+        losses: dict[str, Tensor] = {}
+        share = 1.0 if output is None else self.config.dense_weight
+        if share:
+            losses["dense"] = share * self.dense(levels, batch)
         if output is not None:
-            losses["dense"] = losses["dense"] * self.config.dense_weight
             losses |= detector_losses(self.model, in_float(output), batch, self.config.loss)
         return losses
 

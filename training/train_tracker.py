@@ -16,6 +16,7 @@ from training.clips import ClipPlan, TrackedClip, make_tracked_clip
 from training.config import RunConfig, read_yaml
 from training.evaluate_tracker import evaluate_tracker
 from training.export import build_models, load_averaged
+from training.initialise import start_tracker_neck
 from training.parallel import Team
 from training.rollout import Rollout, tracker_at
 from training.state import Averaged, RunLog, load_state, save_state
@@ -57,7 +58,7 @@ class TrackerTrainer:
         load_averaged(detector, detector_run)
         detector.eval().requires_grad_(False)
         # The detector's neck, trained already, is a good start for the tracker's.
-        detector.tracker_neck.load_state_dict(detector.vision_encoder.neck.state_dict())
+        start_tracker_neck(detector, make_tracked_clip(1, 160, 8, 1, "train").to_float())
         detector.tracker_neck.requires_grad_(True)
         torch.manual_seed(config.seed)
         parts = TrackerParts(tracker, detector.tracker_neck).train()

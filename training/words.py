@@ -9,16 +9,23 @@ concept have on average. From there training goes on as before.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
+from detector.config import DetectorConfig
 from detector.model import Detector
 from detector.prompts import Exemplars, GeometryPrompts
 from training.data import sample_frame
-from training.tokenizer import encode
+from training.export import load_averaged
+from training.state import STATE_FILE
+from training.tokenizer import encode, fit_tokenizer
 from training.vocabulary import (
     ABSENT_COLORS,
     ABSENT_NOUNS,
@@ -26,6 +33,7 @@ from training.vocabulary import (
     VISUAL,
     Concept,
     all_concepts,
+    corpus,
     phrasings,
 )
 
@@ -110,9 +118,7 @@ def teach_words(
     for step in range(num_steps):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - step / num_steps)
-        error = functional.mse_loss(
-            _last_two(model, ids, lengths), goal[:, None].expand(-1, 2, -1)
-        )
+        error = functional.mse_loss(_last_two(model, ids, lengths), goal[:, None].expand(-1, 2, -1))
         drift = functional.mse_loss(_last_two(model, kept_ids, kept_lengths), kept_goal)
         optimizer.zero_grad()
         (error + drift).backward()
@@ -133,3 +139,35 @@ def _last_two(model: Detector, ids: Tensor, lengths: Tensor) -> Tensor:
     tokens = model.encode_text(ids, torch.ones_like(ids)).tokens
     places = torch.stack((lengths - 2, lengths - 1), 1)
     return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def teach_run(
+    settings: Mapping[str, Any], run: Path, out: Path, *, num_frames: int, num_steps: int
+) -> tuple[float, float]:
+    """Teach the averaged model of a run its words; ``out`` is for another run to start from.
+
+    Args:
+        settings: the model's YAML.
+        run: folder of the run.
+        out: folder to write the state to.
+        num_frames: frames to see exemplars in.
+        num_steps: steps of fitting.
+
+    Returns:
+        Mean squared error before and after.
+    """
+    model = Detector(DetectorConfig.from_dict(settings["detector_config"]))
+    load_averaged(model, run)
+    side = model.config.image_size // 2
+    errors = teach_words(
+        model, fit_tokenizer(corpus()), num_frames=num_frames, num_steps=num_steps, side=side
+    )
+    tensors = {
+        name: tensor
+        for name, tensor in load_file(run / STATE_FILE).items()
+        if not name.startswith(("model:", "optimizer."))
+    }
+    tensors |= {f"average:{name}": value.detach() for name, value in model.named_parameters()}
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, out / STATE_FILE)
+    return errors

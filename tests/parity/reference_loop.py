@@ -136,7 +136,7 @@ def new_session(num_frames: int, side: int, num_prompts: int) -> Any:
 
     video = torch.arange(num_frames, dtype=torch.float32).view(-1, 1, 1, 1)
     session = Sam3VideoInferenceSession(
-        video=video, video_height=side, video_width=side, dtype=torch.float32
+        video=video, video_height=side, video_width=side, dtype=torch.float64
     )
     for number in range(num_prompts):
         session.add_prompt(f"prompt {number}")

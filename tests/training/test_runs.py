@@ -65,7 +65,10 @@ def test_log_is_one_json_object_a_line(tmp_path: Path) -> None:
     assert json.loads(lines[1])["step"] == 2
 
 
-@pytest.mark.parametrize("name", ["detector_tiny.yaml", "tracker_tiny.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    ["detector_tiny_1.yaml", "detector_tiny_2.yaml", "detector_tiny_3.yaml", "tracker_tiny.yaml"],
+)
 def test_the_recipes_are_valid(name: str) -> None:
     config = load_run(CONFIGS / name)
     assert config.total_steps > 0

@@ -1,0 +1,129 @@
+"""Every Redis key there is: its name, type, fields and expiry.
+
+All names begin with one namespace, ``maskstream`` unless told otherwise. ``<id>`` is a session id.
+
+Of one session. All expire together, ``expire_after_s`` after the session was last used:
+
+key                       type    holds
+<ns>:session:<id>         hash    record (JSON), limits (JSON), counters (JSON), state, reason,
+                                  nonce, change, created_ms, updated_ms, expire_ms, epoch, writer,
+                                  work_id, max_obj_id, num_prompts, journal_sequence,
+                                  journal_bytes, settled_sequence, result_sequence, result_epoch,
+                                  result_frame
+<ns>:secret:<id>          string  the source with its credentials, sealed
+<ns>:journal:<id>         stream  <sequence>-0 → entry (JSON), ms
+<ns>:outcomes:<id>        hash    sequence → outcome (JSON)
+<ns>:requests:<id>        hash    request id → sequence, so that a retry is no second prompt
+<ns>:objects:<id>         hash    obj_id → object (JSON)
+<ns>:removed:<id>         zset    obj_id of removed objects by last frame; the oldest go first
+<ns>:results:<id>         stream  <sequence>-0 → entry (JSON), ms; capped by age and length
+<ns>:checkpoint:<id>      hash    blob (bytes), meta (JSON), epoch, frame_index
+<ns>:events:<id>          stream  * → e; a doorbell for those who wait, 8 entries long
+
+Of the service. These do not expire; what they say of expired sessions is dropped in passing:
+
+key                       type    holds
+<ns>:sessions             zset    session id by the time it expires, in ms
+<ns>:owners               hash    session id → owner, of sessions that count as open
+<ns>:limits               hash    max_sessions, max_sessions_per_owner
+<ns>:work                 stream  * → session; consumer group ``runtimes``, one consumer a runtime;
+                                  an entry is acknowledged when its session is over
+<ns>:incarnation          string  a random name of this data set; another one, or none, tells that
+                                  the server has lost its data
+
+Times are in milliseconds of the server's clock. Sequences begin at 1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from core.errors import ConfigError
+
+DEFAULT_NAMESPACE = "maskstream"
+RUNTIMES_GROUP = "runtimes"
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.{}-]{1,64}")
+
+# In the order in which the scripts take them. The id comes last: it may hold colons itself.
+_SESSION_KEYS = {
+    "session": "hash",
+    "secret": "string",
+    "journal": "stream",
+    "outcomes": "hash",
+    "requests": "hash",
+    "objects": "hash",
+    "removed": "zset",
+    "results": "stream",
+    "checkpoint": "hash",
+    "events": "stream",
+}
+_SERVICE_KEYS = {"sessions": "zset", "owners": "hash", "limits": "hash", "work": "stream"}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names in one namespace.
+
+    Raises:
+        ConfigError: the namespace holds other characters than letters, digits and ``_.{}-``, or
+            is empty or longer than 64.
+    """
+
+    namespace: str = DEFAULT_NAMESPACE
+
+    def __post_init__(self) -> None:
+        if not _NAMESPACE.fullmatch(self.namespace):
+            raise ConfigError(
+                f"Redis namespace {self.namespace!r:.80} is not usable: give 1 to 64 letters, "
+                "digits and _ . { } -"
+            )
+
+    @property
+    def sessions(self) -> str:
+        return f"{self.namespace}:sessions"
+
+    @property
+    def limits(self) -> str:
+        return f"{self.namespace}:limits"
+
+    @property
+    def work(self) -> str:
+        return f"{self.namespace}:work"
+
+    @property
+    def incarnation(self) -> str:
+        return f"{self.namespace}:incarnation"
+
+    def session(self, session_id: str) -> str:
+        return f"{self.namespace}:session:{session_id}"
+
+    def secret(self, session_id: str) -> str:
+        return f"{self.namespace}:secret:{session_id}"
+
+    def journal(self, session_id: str) -> str:
+        return f"{self.namespace}:journal:{session_id}"
+
+    def outcomes(self, session_id: str) -> str:
+        return f"{self.namespace}:outcomes:{session_id}"
+
+    def objects(self, session_id: str) -> str:
+        return f"{self.namespace}:objects:{session_id}"
+
+    def results(self, session_id: str) -> str:
+        return f"{self.namespace}:results:{session_id}"
+
+    def checkpoint(self, session_id: str) -> str:
+        return f"{self.namespace}:checkpoint:{session_id}"
+
+    def events(self, session_id: str) -> str:
+        return f"{self.namespace}:events:{session_id}"
+
+    def types(self, session_id: str) -> dict[str, str]:
+        """All keys that concern one session, with their types, as every script takes them."""
+        of_session = {
+            f"{self.namespace}:{name}:{session_id}": kind for name, kind in _SESSION_KEYS.items()
+        }
+        of_service = {f"{self.namespace}:{name}": kind for name, kind in _SERVICE_KEYS.items()}
+        return of_session | of_service

@@ -1,0 +1,168 @@
+"""One session of the memory store: its data and what may be done to them, without any locking."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from pipeline.store import problems
+from pipeline.store.codec import as_stored, to_json
+from pipeline.store.records import (
+    PROMPT_KINDS,
+    Checkpoint,
+    Counters,
+    JournalEntry,
+    NewEntry,
+    ObjectRecord,
+    Outcome,
+    ResultEntry,
+    ResultPage,
+    SessionLimits,
+    SessionRecord,
+    SessionState,
+)
+from pipeline.store.redaction import redact_json
+
+TAKE_PROMPTS = [state for state in SessionState if state.takes_prompts]
+
+
+@dataclass(slots=True)
+class MemorySession:
+    """See :class:`pipeline.store.base.SessionStore` for what the methods promise.
+
+    Attributes:
+        source: with its credentials.
+        requests: request id → sequence.
+        results: sequence, time of publishing and result.
+        holder: the runtime that has claimed it.
+        claimed_at: when it last said so, monotonic time.
+    """
+
+    record: SessionRecord
+    source: str = field(repr=False)
+    journal: list[JournalEntry] = field(default_factory=list)
+    journal_bytes: int = 0
+    requests: dict[str, int] = field(default_factory=dict)
+    objects: dict[int, ObjectRecord] = field(default_factory=dict)
+    results: deque[tuple[int, float, ResultEntry]] = field(default_factory=deque)
+    checkpoint: Checkpoint | None = None
+    holder: str | None = None
+    claimed_at: float = 0.0
+
+    @property
+    def limits(self) -> SessionLimits:
+        return self.record.limits
+
+    def update(self, **changes: object) -> None:
+        """Change fields of the record."""
+        self.record = self.record.model_copy(update=changes)
+
+    def entry(self, sequence: int) -> JournalEntry:
+        """One entry of the journal."""
+        if not 1 <= sequence <= self.record.journal_sequence:
+            raise problems.no_entry(self.record.session_id, sequence)
+        return self.journal[sequence - 1]
+
+    def append(self, new: NewEntry) -> JournalEntry:
+        content = new.model_dump() | {"payload": redact_json(new.payload)}
+        size = len(to_json(content, "payload"))
+        known = self.requests.get(new.request_id)
+        if known is not None:
+            return self.journal[known - 1]
+        record = self.record
+        if not record.state.takes_prompts:
+            raise problems.wrong_state(
+                record.session_id, record.state, "take prompts", TAKE_PROMPTS
+            )
+        is_prompt = new.kind in PROMPT_KINDS
+        sequence, prompts = record.journal_sequence + 1, record.num_prompts + is_prompt
+        self._check("max_prompt_bytes", size)
+        if is_prompt:
+            self._check("max_prompts", prompts)
+        self._check("max_journal_entries", sequence)
+        self._check("max_journal_bytes", self.journal_bytes + size)
+        now = time.time()
+        entry = JournalEntry(**content, sequence=sequence, accepted_s=now)
+        self.journal.append(entry)
+        self.journal_bytes += size
+        self.requests[new.request_id] = sequence
+        prompts = 0 if new.kind == "reset" else prompts
+        self.update(journal_sequence=sequence, num_prompts=prompts, updated_s=now)
+        return entry
+
+    def settle(self, sequence: int, outcome: Outcome) -> Outcome:
+        entry = self.entry(sequence)
+        if entry.outcome is not None:
+            return entry.outcome
+        next_one = self.record.settled_sequence + 1
+        if sequence > next_one:
+            raise problems.not_settled_yet(self.record.session_id, sequence, str(next_one))
+        self.journal[sequence - 1] = entry.model_copy(update={"outcome": outcome})
+        self.update(settled_sequence=sequence, updated_s=time.time())
+        return outcome
+
+    def put_objects(self, objects: Sequence[ObjectRecord]) -> None:
+        after = self.objects | {one.obj_id: one for one in objects}
+        removed = [one for one in after.values() if one.state == "removed"]
+        self._check("max_objects", len(after) - len(removed))
+        # Redis orders members of one score by their names.
+        removed.sort(key=lambda one: (one.last_frame, str(one.obj_id)))
+        for one in removed[: max(0, len(removed) - self.limits.max_removed_objects)]:
+            del after[one.obj_id]
+        self.objects = after
+        self.update(max_obj_id=max([self.record.max_obj_id, *(one.obj_id for one in objects)]))
+
+    def publish(self, entry: ResultEntry, counters: Counters | None) -> int | None:
+        record = self.record
+        if record.last_result is not None and entry.place <= record.last_result:
+            return None
+        if record.state.is_over:
+            raise problems.wrong_state(record.session_id, record.state, "take results", ())
+        entry = as_stored(entry, f"result of frame {entry.frame_index}")
+        self._check("max_result_bytes", len(to_json(entry, "result")))
+        now, sequence, log = time.time(), record.result_sequence + 1, self.results
+        log.append((sequence, now, entry))
+        limits = self.limits
+        while len(log) > limits.max_results or log[0][1] < now - limits.max_result_age_s:
+            log.popleft()
+        self.update(result_sequence=sequence, last_result=entry.place)
+        if counters is not None:
+            self.update(counters=counters)
+        return sequence
+
+    def results_after(self, cursor: int, count: int) -> ResultPage:
+        newest, log = self.record.result_sequence, self.results
+        if cursor > newest:
+            raise problems.cursor_ahead(self.record.session_id, "log of results", cursor, newest)
+        start = max(0, cursor + 1 - log[0][0]) if log else 0
+        rows = list(islice(log, start, start + count))
+        end = rows[-1][0] if rows else newest
+        return ResultPage(
+            entries=tuple(entry for _, _, entry in rows),
+            cursor=end,
+            num_missed=end - cursor - len(rows),
+            is_end=end == newest and self.record.state.is_over,
+        )
+
+    def save(self, checkpoint: Checkpoint) -> bool:
+        record = self.record
+        for name, claimed, actual in (
+            ("journal_sequence", checkpoint.journal_sequence, record.settled_sequence),
+            ("result_sequence", checkpoint.result_sequence, record.result_sequence),
+        ):
+            if claimed > actual:
+                raise problems.checkpoint_ahead(record.session_id, name, claimed, actual)
+        self._check("max_checkpoint_bytes", len(checkpoint.blob))
+        old = self.checkpoint
+        if old is not None and checkpoint.place < old.place:
+            return False
+        self.checkpoint = checkpoint
+        return True
+
+    def _check(self, name: str, value: int) -> None:
+        most: int = getattr(self.limits, name)
+        if value > most:
+            raise problems.limit(self.record.session_id, name, most)

@@ -1,0 +1,127 @@
+"""What both stores check, and say when something cannot be done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from core.errors import InputError, SessionError, SessionLimitError, SessionNotFoundError
+from pipeline.store.records import Outcome, SessionState
+from pipeline.store.redaction import redact, redact_json
+
+MAX_REASON = 2000
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+def is_session_id(session_id: str) -> bool:
+    """Whether it can be the id of a session at all."""
+    return _SESSION_ID.fullmatch(session_id) is not None
+
+
+def not_found(session_id: str) -> SessionNotFoundError:
+    """The session is not there."""
+    return SessionNotFoundError(
+        f"there is no session {session_id!r:.140}: it was never started, was closed, or has "
+        "expired; start_session opens one"
+    )
+
+
+def exists(session_id: str) -> SessionError:
+    """The id is taken."""
+    return SessionError(
+        f"there is a session {session_id!r} already; close it first, or choose another id"
+    )
+
+
+def too_many_sessions(owner: str, name: str, most: int) -> SessionLimitError:
+    """A limit of the service."""
+    whose = "there are" if name == "max_sessions" else f"{owner!r} has"
+    return SessionLimitError(
+        f"{whose} {most} open sessions, as many as are allowed ({name}); close one"
+    )
+
+
+def limit(session_id: str, name: str, most: float) -> SessionLimitError:
+    """A limit of the session."""
+    return SessionLimitError(
+        f"session {session_id} would exceed its {name}, which is {most:g}; nothing was changed"
+    )
+
+
+def wrong_state(
+    session_id: str, state: str, wish: str, allowed: Iterable[SessionState]
+) -> SessionError:
+    """The session is not in a state for this."""
+    states = ", ".join(allowed)
+    hint = f"; that takes one that is {states}" if states else ""
+    return SessionError(f"session {session_id} is {state} and cannot {wish}{hint}")
+
+
+def superseded(session_id: str) -> SessionError:
+    """The writer is not the newest."""
+    return SessionError(
+        f"session {session_id} has been taken over by another worker; this one must stop"
+    )
+
+
+def no_entry(session_id: str, sequence: int) -> SessionError:
+    """The journal does not hold this entry."""
+    return SessionError(f"the journal of session {session_id} has no entry {sequence} to settle")
+
+
+def not_settled_yet(session_id: str, sequence: int, before: str) -> SessionError:
+    """Entries are settled in order."""
+    return SessionError(
+        f"entry {sequence} of session {session_id} cannot be settled before entry "
+        f"{before.partition('-')[0]}"
+    )
+
+
+def cursor_ahead(session_id: str, log: str, cursor: int, newest: int) -> InputError:
+    """A cursor of another log."""
+    return InputError(
+        f"cursor {cursor} is ahead of the {log} of session {session_id}, which ends at {newest}; "
+        "0 reads from the start"
+    )
+
+
+def checkpoint_ahead(session_id: str, name: str, claimed: int, actual: int) -> SessionError:
+    """A checkpoint that knows more than was done."""
+    return SessionError(
+        f"the checkpoint of session {session_id} has {name} {claimed}, but only {actual} is done"
+    )
+
+
+def check_range(cursor: int, count: int) -> None:
+    """Refuse a stretch of a log that makes no sense.
+
+    Raises:
+        InputError: it does not.
+    """
+    if cursor < 0 or cursor >= 2**53 or not 1 <= count <= 10_000:
+        raise InputError(
+            f"cursor {cursor} and count {count}: a cursor is 0 or what the last page gave, and a "
+            "page has 1 to 10,000 entries"
+        )
+
+
+def starting_states(
+    to: SessionState, expected: Collection[SessionState] | None
+) -> tuple[SessionState, ...]:
+    """The states from which a transition may start: those that ``to`` can follow."""
+    return tuple(state for state in to.predecessors if expected is None or state in expected)
+
+
+def short_reason(reason: str) -> str:
+    """The reason of a change of state, fit to be kept and shown."""
+    return redact(reason).encode("utf-8", "replace").decode()[:MAX_REASON]
+
+
+def clean_outcome(outcome: Outcome) -> Outcome:
+    """An outcome without credentials."""
+    return Outcome(
+        frame_index=outcome.frame_index,
+        rejection=None if outcome.rejection is None else redact(outcome.rejection),
+        detail=redact_json(outcome.detail),
+    )

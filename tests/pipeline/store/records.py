@@ -1,0 +1,46 @@
+"""Records that tests put into stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.store import (
+    Checkpoint,
+    NewEntry,
+    NewSession,
+    ObjectRecord,
+    ResultEntry,
+    SessionLimits,
+)
+
+
+def new_session(session_id: str = "s", **fields: Any) -> NewSession:
+    limits = SessionLimits(**fields.pop("limits", {}))
+    return NewSession(
+        **{"source": "clip.mp4", "owner": "ann", "session_id": session_id, "limits": limits}
+        | fields
+    )
+
+
+def concept(text: str = "ball", **fields: Any) -> NewEntry:
+    return NewEntry(**{"kind": "add_concept", "payload": {"text": text}, "client_id": "c"} | fields)
+
+
+def result(frame_index: int, epoch: int = 0, **record: Any) -> ResultEntry:
+    return ResultEntry(frame_index=frame_index, epoch=epoch, wall_s=12.5, record=record)
+
+
+def an_object(obj_id: int, state: Any = "confirmed", last_frame: int = 0) -> ObjectRecord:
+    return ObjectRecord(
+        obj_id=obj_id,
+        prompt_id=0,
+        label="ball",
+        first_frame=0,
+        last_frame=last_frame,
+        state=state,
+    )
+
+
+def checkpoint(frame_index: int, blob: bytes = b"\0\xff", **fields: int) -> Checkpoint:
+    cursors = {"journal_sequence": 0, "result_sequence": 0} | fields
+    return Checkpoint(blob=blob, frame_index=frame_index, **cursors)
