@@ -229,6 +229,7 @@ def test_the_account_is_right_whenever_it_is_read() -> None:
     assert (counts.decoded, counts.delivered, counts.waiting) == (num_frames, len(taken), 0)
     assert taken == sorted(set(taken))
     # Every dropped frame is told of, but for those after the last delivered one.
-    untold = sum(1 for index in range(taken[-1] + 1, num_frames))
+    last = taken[-1] if taken else -1  # a slow machine can find all of them stale
+    untold = num_frames - 1 - last
     dropped = sum(n for reason, n in counts.dropped.items() if reason != DropReason.SAMPLING)
     assert dropped - untold <= missing <= dropped

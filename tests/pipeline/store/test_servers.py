@@ -40,8 +40,13 @@ SECRETS = ("hunter22", "s3cr3t-t0ken", PASSWORD)
 
 @pytest.fixture
 def lasting(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server that keeps its data over restarts."""
-    with running(RedisServer(tmp_path, "--appendonly", "yes")) as server:
+    """A server that keeps its data over restarts.
+
+    With the default of one fsync a second, Redis may put off even the write while a disk is slow,
+    and a kill loses what was answered already.
+    """
+    options = ("--appendonly", "yes", "--appendfsync", "always")
+    with running(RedisServer(tmp_path, *options)) as server:
         yield server
 
 
