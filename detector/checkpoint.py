@@ -16,6 +16,9 @@ from torch import Tensor
 PREFIXES = ("detector_model.", "tracker_neck.")
 """Where a folder keeps the tensors of a detector."""
 
+OPTIONAL = ("geometry_encoder.points_", "geometry_encoder.masks_")
+"""Parts that transformers' files leave out, by the start of their names in the module."""
+
 _SPLIT = re.compile(r"(.*backbone\.layers\.\d+\.attention\.)([qkv])_proj\.(weight|bias)")
 _FUSED = re.compile(r"(.*backbone\.layers\.\d+\.attention\.)qkv_proj\.(weight|bias)")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from detector.checkpoint import PREFIXES, to_checkpoint, to_module
+from detector.checkpoint import OPTIONAL, PREFIXES, to_checkpoint, to_module
 from detector.model import Detector
 from tests.detector.small import CONFIG, small_detector
 
@@ -47,4 +47,4 @@ def test_the_trackers_neck_keeps_its_name() -> None:
 
 def test_optional_parts_are_in_the_module() -> None:
     names = list(small_detector().state_dict())
-    assert any(name.startswith("geometry_encoder.points_") for name in names)
+    assert any(name.startswith(OPTIONAL) for name in names)
