@@ -55,9 +55,17 @@ end
 local function superseded(writer)
   return writer ~= '' and number('writer') ~= tonumber(writer)
 end
+-- Redis ends a key once its time is past, not when it is reached; the list of sessions is cut the
+-- same way, so that a session is in both or in neither.
 local function touch()
-  for i = 1, 10 do redis.call('PEXPIRE', KEYS[i], life) end
+  for i = 1, 10 do redis.call('PEXPIREAT', KEYS[i], now + life) end
   redis.call('ZADD', SESSIONS, 'XX', now + life, id)
+end
+local function forget_expired()
+  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', SESSIONS, '-inf', '(' .. now)) do
+    redis.call('ZREM', SESSIONS, gone)
+    redis.call('HDEL', OWNERS, gone)
+  end
 end
 local function ring(what)
   redis.call('XADD', EVENTS, 'MAXLEN', 8, '*', 'e', what)
@@ -105,10 +113,7 @@ if redis.call('EXISTS', SESSION) == 1 then
   if redis.call('HGET', SESSION, 'nonce') == ARGV[2] then return {'ok'} end
   return {'exists'}
 end
-for _, gone in ipairs(redis.call('ZRANGEBYSCORE', SESSIONS, '-inf', now)) do
-  redis.call('ZREM', SESSIONS, gone)
-  redis.call('HDEL', OWNERS, gone)
-end
+forget_expired()
 local most = tonumber(redis.call('HGET', LIMITS, 'max_sessions') or ARGV[9])
 local most_per_owner = tonumber(redis.call('HGET', LIMITS, 'max_sessions_per_owner') or ARGV[10])
 if redis.call('HLEN', OWNERS) >= most then return {'limit', most, 'max_sessions'} end
@@ -140,10 +145,7 @@ if ARGV[2] == '1' then touch() end
 return {'ok', redis.call('HGETALL', SESSION), redis.call('PTTL', SESSION), now, event}
 """,
     "list": """
-for _, gone in ipairs(redis.call('ZRANGEBYSCORE', SESSIONS, '-inf', now)) do
-  redis.call('ZREM', SESSIONS, gone)
-  redis.call('HDEL', OWNERS, gone)
-end
+forget_expired()
 return {'ok', redis.call('ZRANGE', SESSIONS, 0, -1)}
 """,
     "delete": """
