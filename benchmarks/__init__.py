@@ -1,1 +1,1 @@
-"""What measures: speed and memory, against the reference and over long streams."""
+"""What measures: speed and memory, against the reference and over long streams, and quality."""

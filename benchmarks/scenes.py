@@ -10,25 +10,23 @@ import torch
 from torch import Tensor
 
 from training.scenes import ClipRenderer, make_clip
+from training.vocabulary import ABSENT_NOUNS, COLORS, KINDS
 
 SEED = 910_000
 NUM_OBJECTS = (9, 10)
-ABSENT = (
-    *("airplane", "apple", "banana", "bear", "bench", "bicycle", "bird", "boat"),
-    *("book", "bottle", "bridge", "bus", "cake", "cat", "cup", "dog"),
-)
+ABSENT = ABSENT_NOUNS[:16]
 
 
 class Scene:
-    """An endless clip of coloured shapes and what is in it."""
+    """An endless clip of things with names and what is in it."""
 
     def __init__(self, side: int) -> None:
-        spec = make_clip(SEED, "validation", num_objects=NUM_OBJECTS, aspect=1.0)
+        spec = make_clip(SEED, "validation", num_objects=NUM_OBJECTS, aspect=1.0, named_only=True)
         self._renderer = ClipRenderer(spec, (side, side), supersample=2)
         first = self._renderer.frame(0)
         sizes = first.visible.sum((1, 2))
         names = {
-            f"{first.colors[i]} {first.shapes[i]}": None
+            _name(int(first.kinds[i]), int(first.colors[i])): None
             for i in np.argsort(-sizes).tolist()
             if sizes[i] > 0
         }
@@ -46,6 +44,10 @@ class Scene:
         """
         there = [self.present[i % len(self.present)] for i in range(num_present)]
         return there + [ABSENT[i % len(ABSENT)] for i in range(count - num_present)]
+
+
+def _name(kind: int, color: int) -> str:
+    return KINDS[kind].name if color < 0 else f"{COLORS[color]} {KINDS[kind].name}"
 
 
 def disc_masks(count: int, size: tuple[int, int]) -> Tensor:

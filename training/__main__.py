@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from training.config import load_run, read_yaml
+from training.config import load_run
 from training.demo_clip import CHOSEN_SEED, write_demo
 from training.export import export
 from training.parallel import run_team
@@ -13,7 +13,6 @@ from training.tokenizer import fit_tokenizer, save_tokenizer
 from training.train_detector import DetectorWork
 from training.train_tracker import TrackerWork
 from training.vocabulary import corpus
-from training.words import teach_run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,12 +32,6 @@ def parser() -> argparse.ArgumentParser:
                 "--detector", type=Path, required=True, help="folder of the detector's run"
             )
         command.add_argument("--resume", action="store_true", help="go on where it stopped")
-    command = commands.add_parser("words", help="teach a detector words by its exemplars")
-    command.add_argument("--model", type=Path, required=True, help="YAML of the model")
-    command.add_argument("--detector", type=Path, required=True, help="folder of its run")
-    command.add_argument("--out", type=Path, required=True, help="folder to write to")
-    command.add_argument("--frames", type=int, default=600, help="frames to see exemplars in")
-    command.add_argument("--steps", type=int, default=200, help="steps of fitting")
     command = commands.add_parser("tokenizer", help="fit the tokenizer and write it")
     command.add_argument("--out", type=Path, required=True, help="folder to write to")
     command = commands.add_parser("demo", help="render the demonstration clip and its truth")
@@ -57,15 +50,6 @@ def main() -> None:
     arguments = parser().parse_args()
     if arguments.command == "tokenizer":
         save_tokenizer(fit_tokenizer(corpus()), arguments.out)
-    elif arguments.command == "words":
-        before, after = teach_run(
-            read_yaml(arguments.model),
-            arguments.detector,
-            arguments.out,
-            num_frames=arguments.frames,
-            num_steps=arguments.steps,
-        )
-        print(f"mean squared error of words: {before:.3f} before, {after:.3f} after")
     elif arguments.command == "demo":
         write_demo(arguments.out, arguments.seed)
     elif arguments.command == "export":

@@ -10,11 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data import SampledFrame, crowd_at, reduce_frame
-from training.scenes import ClipRenderer, Split, make_clip
+from training.frames import SampledFrame, crowd_at, reduce_frame
+from training.scenes import ClipRenderer, ClipSpec, Split, make_clip
 
-STRIDES = (1, 1, 1, 2, 4)
+STRIDES = (1, 1, 2, 3, 5)
 MAX_TRIES = 20
+# Stretches of each clip that are looked at for hiding objects, at a size of so many pixels.
+NUM_STRETCHES = 5
+PREVIEW_SIDE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,10 @@ class TrackedClip:
     pixels: Tensor
     coverage: Tensor
     boxes: Tensor
+
+    def to(self, device: torch.device) -> TrackedClip:
+        """The same clip on a device."""
+        return TrackedClip(self.pixels.to(device), self.coverage.to(device), self.boxes.to(device))
 
     def to_float(self) -> Tensor:
         """Pixels as the model wants them, (T, 3, S, S) in [-1, 1]."""
@@ -56,8 +63,8 @@ def make_tracked_clip(
 ) -> TrackedClip:
     """The clip of this number.
 
-    Every other clip is drawn until one of its objects goes out of sight, so that hiding and
-    coming back are seen often.
+    In every other clip one of the objects goes out of sight, and often returns, where such
+    a stretch can be found, so that hiding and coming back are seen often.
 
     Args:
         number: of the clip.
@@ -68,20 +75,53 @@ def make_tracked_clip(
         stride: frames from one to the next; None draws it.
     """
     rng = np.random.default_rng((number, 4321))
+    frames: list[SampledFrame] = []
     for attempt in range(MAX_TRIES):
-        step = int(rng.choice(STRIDES)) if stride is None else stride
-        spec = make_clip(number * MAX_TRIES + attempt, split, **crowd_at(side, least=3))
+        seed = number * MAX_TRIES + attempt
+        spec = make_clip(seed, split, **crowd_at(side, least=3))
+        moments = _moments(rng, num_frames, stride)
+        if num_frames > 1 and number % 2 == 0:
+            hiding = _find_hiding(rng, spec, num_frames, stride)
+            # The last try takes what there is.
+            if not hiding and attempt + 1 < MAX_TRIES:
+                continue
+            moments = hiding or moments
         renderer = ClipRenderer(spec, (side, side), supersample=3)
-        start = int(rng.integers(0, 300))
-        frames = [reduce_frame(renderer.frame(start + step * t)) for t in range(num_frames)]
-        if frames[0].usable.any() and (number % 2 or _something_hides(frames)):
+        frames = [reduce_frame(renderer.frame(moment)) for moment in moments]
+        if frames[0].usable.any():
             break
     return _tracked(rng, frames, max_objects, side)
 
 
-def _something_hides(frames: list[SampledFrame]) -> bool:
-    gone = np.stack([frame.coverage.sum((1, 2)) == 0 for frame in frames])
-    return bool((gone.any(0) & frames[0].usable).any())
+def _moments(rng: np.random.Generator, num_frames: int, stride: int | None) -> list[int]:
+    """Numbers of a stretch of frames."""
+    step = int(rng.choice(STRIDES)) if stride is None else stride
+    start = int(rng.integers(0, 300))
+    return [start + step * t for t in range(num_frames)]
+
+
+def _find_hiding(
+    rng: np.random.Generator, spec: ClipSpec, num_frames: int, stride: int | None
+) -> list[int]:
+    """A stretch in which an object that is well seen at first hides; empty if none was found.
+
+    One in which it returns is taken before one in which it does not.
+    """
+    preview = ClipRenderer(spec, (PREVIEW_SIDE, PREVIEW_SIDE), supersample=2)
+    best: list[int] = []
+    for _ in range(NUM_STRETCHES):
+        moments = _moments(rng, num_frames, stride)
+        areas = [preview.areas(moment) for moment in moments]
+        seen = np.stack([visible for visible, _ in areas])
+        begins = seen[0] >= 0.5 * areas[0][1]
+        begins &= areas[0][1] >= 8.0
+        gone = (seen[1:] == 0).any(0) & begins
+        returns = (seen[1:-1] == 0).any(0) & begins & (seen[-1] >= 8.0)
+        if returns.any():
+            return moments
+        if gone.any() and not best:
+            best = moments
+    return best
 
 
 def _tracked(

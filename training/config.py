@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from core.config import from_mapping
@@ -25,12 +26,22 @@ class Stage:
     steps: int
     concepts: int = 4
     """Concepts asked of each frame."""
+    texts: int = 0
+    """Texts that the image's cells are aligned with, for the whole batch of one process."""
     dense_only: bool = False
-    """Train the image encoder alone, by its dense read-outs; the detector's only."""
+    """Train image and text encoder alone, by read-outs and alignment; the detector's only."""
     freeze_backbone: bool = False
     """Leave the ViT as it is, so that a tracker can be trained on it meanwhile."""
     frames: int = 8
-    """Frames of a clip; the tracker's only."""
+    """Frames of a clip; the tracker's only, as the next four."""
+    objects: int = 4
+    """Most objects to follow in a clip."""
+    prompts: tuple[float, ...] = (0.6, 0.25, 0.15)
+    """How often the first frame is prompted by masks, by clicks and by boxes."""
+    correction_rate: float = 0.45
+    """How often a click is followed by another one where the answer is wrong."""
+    freeze_neck: bool = False
+    """Leave the tracker's branch of the neck as it is."""
     peak_lr: float = 8e-4
     final_lr: float = 1e-5
 
@@ -43,9 +54,11 @@ class RunConfig:
     """Path of the model's YAML."""
     stages: tuple[Stage, ...]
     seed: int = 0
+    device: str = "auto"
+    """"auto" takes the GPU where there is one; else as torch names it."""
     num_processes: int = 2
     """Processes that share each batch, one thread each: threads of one process would wait for
-    each other at every layer, processes wait once a step."""
+    each other at every layer, processes wait once a step. On a GPU it is one."""
     mixed_precision: bool = True
     """Run the model in bfloat16 where that is safe."""
     warmup_steps: int = 150
@@ -65,6 +78,13 @@ class RunConfig:
     loss: LossWeights = field(default_factory=LossWeights)
     """The detector's."""
     tracker_loss: TrackerLossWeights = field(default_factory=TrackerLossWeights)
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that is meant."""
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @property
     def total_steps(self) -> int:

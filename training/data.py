@@ -8,35 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.scenes import ClipRenderer, Frame, Split, make_clip
-from training.tokenizer import encode
-from training.vocabulary import (
-    ABSENT_COLORS,
-    ABSENT_NOUNS,
-    COLORS,
-    GENERIC,
-    HELD_OUT,
-    SHAPES,
-    VISUAL,
-    Concept,
-    all_concepts,
-    phrasings,
+from training.frames import (
+    FULL_SIDE,
+    MAX_TARGETS,
+    TEMPLATE,
+    Crowd,
+    SampledFrame,
+    crowd_at,
+    reduce_frame,
+    sample_frame,
+    visible_boxes,
 )
+from training.queries import MAX_BOXES, MAX_POINTS, Query, draw_queries, draw_texts, members_of
+from training.spec import Split
+from training.tokenizer import CONTEXT_LENGTH, encode
+from training.vocabulary import Concept
 
-FULL_SIDE = 320
-MAX_TARGETS = 9
-TEMPLATE = 8
-MAX_BOXES = 2
-MAX_POINTS = 2
+__all__ = [
+    "FULL_SIDE", "MAX_BOXES", "MAX_POINTS", "MAX_TARGETS", "TEMPLATE", "BatchPlan", "Crowd",
+    "DetectorBatch", "Query", "SampledFrame", "batches", "crowd_at", "draw_queries", "make_batch",
+    "reduce_frame", "sample_frame", "visible_boxes",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,18 @@ class DetectorBatch:
         target_masks: (K, G, S/4, S/4) share of each cell that is the object's.
         target_count: (K,) int64, number of real targets.
         semantic: (K, S/4, S/4) share of each cell that belongs to the concept.
-        colors: (B, S/4, S/4) int64 colour number of each cell, 0 for background.
-        shapes: (B, S/4, S/4) int64 shape number of each cell, 0 for background.
+        colors: (B, S/4, S/4) int64, 1 + colour number of each cell, 0 for background, -1 for things
+            of no named colour.
+        kinds: (B, S/4, S/4) int64, 1 + kind number of each cell, 0 for background, -1 for things
+            without a name.
         edges: (B, 4, S/4, S/4) distance from each cell to its object's left, top, right, bottom.
         owners: (B, S/4, S/4) int64 number of the object that each cell shows, -1 for none.
         stencils: (B, G, TEMPLATE²) each object's visible mask, its box stretched to a small square.
+        object_kinds: (B, G) int64 kind number of each object, -1 for those without a name or none.
+        object_usable: (B, G) bool, whether enough of each object is seen.
+        text_ids: (M, 32) int64, texts to be aligned with what the frames show.
+        text_lengths: (M,) int64, tokens of each text, start and end included.
+        text_members: (M, B, G) bool, the objects that each text is true of.
     """
 
     pixels: Tensor
@@ -76,234 +83,34 @@ class DetectorBatch:
     target_count: Tensor
     semantic: Tensor
     colors: Tensor
-    shapes: Tensor
+    kinds: Tensor
     edges: Tensor
     owners: Tensor
     stencils: Tensor
+    object_kinds: Tensor
+    object_usable: Tensor
+    text_ids: Tensor
+    text_lengths: Tensor
+    text_members: Tensor
+
+    def to(self, device: torch.device) -> DetectorBatch:
+        """The same batch on a device."""
+        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        return DetectorBatch(**moved)
 
     def to_float(self) -> Tensor:
         """Pixels as the model wants them, (B, 3, S, S) in [-1, 1]."""
         return self.pixels.float() / 127.5 - 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class SampledFrame:
-    """One frame at training size.
-
-    Attributes:
-        image: (S, S, 3) uint8.
-        coverage: (N, S/4, S/4) float32.
-        boxes: (N, 4) cx cy w h normalised, of what is visible.
-        usable: (N,) bool, whether enough is visible to be asked for.
-        colors: N colour names.
-        shapes: N shape names.
-        stencils: (N, TEMPLATE²) float32, each visible mask with its box stretched to a square.
-    """
-
-    image: npt.NDArray[np.uint8]
-    coverage: npt.NDArray[np.float32]
-    boxes: npt.NDArray[np.float32]
-    stencils: npt.NDArray[np.float32]
-    usable: npt.NDArray[np.bool_]
-    colors: tuple[str, ...]
-    shapes: tuple[str, ...]
-
-
-class Crowd(TypedDict):
-    """How many objects of what size a clip shows, as ``make_clip`` takes it."""
-
-    num_objects: tuple[int, int]
-    zoom: float
-
-
-def crowd_at(side: int, least: int = 1) -> Crowd:
-    """Fewer and larger objects in smaller pictures.
-
-    Objects nearly keep their size in pixels, as in a cutout of a full-size picture, so that what
-    is learned on small pictures carries over.
-    """
-    zoom = FULL_SIDE / side
-    return Crowd(num_objects=(least, max(least, round(9 / zoom))), zoom=zoom**0.8)
-
-
-def sample_frame(seed: int, side: int, split: Split) -> SampledFrame:
-    """Render one frame of clip ``seed`` at ``side`` pixels."""
-    spec = make_clip(seed, split, **crowd_at(side))
-    rng = np.random.default_rng((seed, 77))
-    frame = ClipRenderer(spec, (side, side), supersample=3).frame(int(rng.integers(0, 400)))
-    return reduce_frame(frame)
-
-
-def reduce_frame(frame: Frame) -> SampledFrame:
-    """Truth at a quarter of the frame's resolution, with boxes."""
-    count, height, width = frame.visible.shape
-    cells = frame.visible.reshape(count, height // 4, 4, width // 4, 4).mean((2, 4))
-    boxes = visible_boxes(frame.masks)
-    stencils = np.stack([_stencil(*pair) for pair in zip(frame.visible, boxes, strict=True)])
-    area = frame.visible.sum((1, 2))
-    enough = (area >= 0.0012 * height * width) & (area >= 0.2 * frame.amodal_area)
-    usable = enough & (boxes[:, 2:] > 0).all(1)
-    return SampledFrame(frame.image, cells, boxes, stencils, usable, frame.colors, frame.shapes)
-
-
-def _stencil(
-    visible: npt.NDArray[np.float32], box: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    """What is seen of one object, cut out along its box and resampled to TEMPLATE²."""
-    if not box[2:].all():
-        return np.zeros(TEMPLATE * TEMPLATE, np.float32)
-    height, width = visible.shape
-    corner, size = box[:2] - box[2:] / 2, box[2:]
-    x0, y0 = round(corner[0] * width), round(corner[1] * height)
-    x1, y1 = round((corner + size)[0] * width), round((corner + size)[1] * height)
-    cut = Image.fromarray(visible[y0:y1, x0:x1])
-    small = cut.resize((TEMPLATE, TEMPLATE), Image.Resampling.BILINEAR)
-    return np.asarray(small, dtype=np.float32).ravel().clip(0, 1)
-
-
-def visible_boxes(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Tight boxes of (N, H, W) masks, cx cy w h normalised; zeros for an empty mask."""
-    boxes = np.zeros((len(masks), 4), dtype=np.float32)
-    height, width = masks.shape[1:]
-    rows = np.asarray(masks.any(axis=2))
-    columns = np.asarray(masks.any(axis=1))
-    for index in np.flatnonzero(rows.any(axis=1)):
-        ys, xs = np.flatnonzero(rows[index]), np.flatnonzero(columns[index])
-        x0, x1, y0, y1 = xs[0], xs[-1] + 1, ys[0], ys[-1] + 1
-        center = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
-        boxes[index] = (*center, (x1 - x0) / width, (y1 - y0) / height)
-    return boxes
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One concept asked of one frame.
-
-    Attributes:
-        text: the words.
-        members: (N,) bool, the objects that belong to the concept.
-        positive: objects shown as positive exemplars.
-        negative: objects shown as negative exemplars.
-        as_points: show exemplars by a point instead of a box.
-    """
-
-    text: str
-    members: npt.NDArray[np.bool_]
-    positive: tuple[int, ...] = ()
-    negative: tuple[int, ...] = ()
-    as_points: bool = False
-
-
-def draw_queries(
-    rng: np.random.Generator, frame: SampledFrame, count: int, exemplar_rate: float
-) -> list[Query]:
-    """Concepts to ask of a frame: present, nearly present, absent, and by exemplar."""
-    usable = np.flatnonzero(frame.usable)
-    queries = []
-    for _ in range(count):
-        roll = rng.random()
-        if len(usable) and roll < exemplar_rate:
-            queries.append(_exemplar_query(rng, frame, usable))
-        elif len(usable) and roll < exemplar_rate + 0.6 * (1 - exemplar_rate):
-            queries.append(_present_query(rng, frame, usable))
-        else:
-            queries.append(_absent_query(rng, frame))
-    return queries
-
-
-def _members(frame: SampledFrame, concept: Concept) -> npt.NDArray[np.bool_]:
-    pairs = zip(frame.colors, frame.shapes, strict=True)
-    return np.asarray([concept.matches(*pair) for pair in pairs], dtype=np.bool_)
-
-
-def _wording(rng: np.random.Generator, concept: Concept) -> str:
-    phrases = phrasings(concept)
-    return phrases[0] if rng.random() < 0.5 else str(rng.choice(phrases))
-
-
-def _present_query(
-    rng: np.random.Generator, frame: SampledFrame, usable: npt.NDArray[np.int64]
-) -> Query:
-    chosen = int(rng.choice(usable))
-    color, shape = frame.colors[chosen], frame.shapes[chosen]
-    roll = rng.random()
-    if roll < 0.52:
-        concept = Concept(color, shape)
-    elif roll < 0.72:
-        concept = Concept(None, shape)
-    elif roll < 0.92:
-        concept = Concept(color, None)
-    else:
-        concept = Concept(None, None)
-    members = _members(frame, concept)
-    shown = (chosen,) if rng.random() < 0.06 else ()
-    return Query(_wording(rng, concept), members, positive=shown)
-
-
-def _exemplar_query(
-    rng: np.random.Generator, frame: SampledFrame, usable: npt.NDArray[np.int64]
-) -> Query:
-    """Exemplars alone: everything of the same colour and shape as the positive one."""
-    chosen = int(rng.choice(usable))
-    members = _members(frame, Concept(frame.colors[chosen], frame.shapes[chosen]))
-    positive: tuple[int, ...] = (chosen,)
-    twins = [int(i) for i in usable if members[i] and i != chosen]
-    others = [int(i) for i in usable if not members[i]]
-    if twins and rng.random() < 0.3:
-        positive += (int(rng.choice(twins)),)
-    negative = (int(rng.choice(others)),) if others and rng.random() < 0.25 else ()
-    if len(positive) + len(negative) > MAX_BOXES:
-        negative = ()
-    return Query(VISUAL, members, positive, negative, as_points=bool(rng.random() < 0.35))
-
-
-def _absent_query(rng: np.random.Generator, frame: SampledFrame) -> Query:
-    """Words for what is not there: near misses, other concepts, unknown words."""
-    nobody = np.zeros(len(frame.colors), dtype=np.bool_)
-    roll = rng.random()
-    if roll < 0.15:
-        return Query(_unknown_words(rng), nobody)
-    pool = _near_misses(frame) if roll < 0.65 else all_concepts(held_out=False)
-    # A concept that shows too little of itself to be asked for is not absent either.
-    seen = frame.coverage.sum((1, 2)) > 0
-    pool = [concept for concept in pool if not (_members(frame, concept) & seen).any()]
-    if not pool:
-        return Query(_unknown_words(rng), nobody)
-    return Query(_wording(rng, pool[int(rng.integers(0, len(pool)))]), nobody)
-
-
-def _near_misses(frame: SampledFrame) -> list[Concept]:
-    """Pairs whose colour is there and whose shape is there, but not together."""
-    return [
-        Concept(color, shape)
-        for color in COLORS
-        if color in frame.colors
-        for shape in SHAPES
-        if shape in frame.shapes and (color, shape) not in HELD_OUT
-    ]
-
-
-def _unknown_words(rng: np.random.Generator) -> str:
-    roll = rng.random()
-    if roll < 0.45:
-        return str(rng.choice(ABSENT_NOUNS))
-    if roll < 0.65:
-        return f"{rng.choice(COLORS)} {rng.choice(ABSENT_NOUNS)}"
-    if roll < 0.8:
-        return f"{rng.choice(ABSENT_COLORS)} {rng.choice(SHAPES + GENERIC)}"
-    if roll < 0.85:
-        return str(rng.choice(ABSENT_COLORS))
-    letters = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), int(rng.integers(3, 9))))
-    return letters if rng.random() < 0.5 else f"{rng.choice(COLORS)} {letters}"
-
-
 def collate(
     rng: np.random.Generator,
     frames: list[SampledFrame],
     queries: list[list[Query]],
+    texts: list[tuple[str, Concept]],
     tokenizer: Tokenizer,
 ) -> DetectorBatch:
-    """Put frames and their queries into one padded batch."""
+    """Put frames, their queries and texts to align them with into one padded batch."""
     flat = [(index, query) for index, group in enumerate(queries) for query in group]
     ids, attention = encode(tokenizer, [query.text for _, query in flat])
     cells = frames[0].coverage.shape[1:]
@@ -334,6 +141,7 @@ def collate(
                 arrays["boxes"][row, slot] = _jittered(rng, frame.boxes[target])
                 arrays["box_labels"][row, slot] = label
     dense = [_dense_truth(frame) for frame in frames]
+    text_ids, text_attention = encode(tokenizer, [text for text, _ in texts])
     return DetectorBatch(
         pixels=torch.from_numpy(np.stack([f.image for f in frames]))
         .permute(0, 3, 1, 2)
@@ -342,10 +150,17 @@ def collate(
         input_ids=torch.tensor(ids),
         attention_mask=torch.tensor(attention, dtype=torch.bool),
         colors=torch.from_numpy(np.stack([d[0] for d in dense])),
-        shapes=torch.from_numpy(np.stack([d[1] for d in dense])),
+        kinds=torch.from_numpy(np.stack([d[1] for d in dense])),
         edges=torch.from_numpy(np.stack([d[2] for d in dense])),
         owners=torch.from_numpy(np.stack([d[3] for d in dense])),
-        stencils=torch.from_numpy(np.stack([_padded(frame.stencils) for frame in frames])),
+        stencils=torch.from_numpy(np.stack([_padded(frame.stencils, 0) for frame in frames])),
+        object_kinds=torch.from_numpy(np.stack([_padded(frame.kinds, -1) for frame in frames])),
+        object_usable=torch.from_numpy(
+            np.stack([_padded(frame.usable, False) for frame in frames])
+        ),
+        text_ids=torch.tensor(text_ids, dtype=torch.int64).reshape(-1, CONTEXT_LENGTH),
+        text_lengths=torch.tensor([sum(mask) for mask in text_attention], dtype=torch.int64),
+        text_members=torch.from_numpy(_text_members(frames, texts)),
         **{name: torch.from_numpy(array) for name, array in arrays.items()},
     )
 
@@ -368,10 +183,23 @@ def _jittered(rng: np.random.Generator, box: npt.NDArray[np.float32]) -> npt.NDA
     return jittered
 
 
-def _padded(stencils: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    padded = np.zeros((MAX_TARGETS, stencils.shape[1]), np.float32)
-    padded[: len(stencils)] = stencils
+def _padded(rows: npt.NDArray[Any], filling: float) -> npt.NDArray[Any]:
+    """Rows of objects, with rows of ``filling`` up to MAX_TARGETS."""
+    padded = np.full((MAX_TARGETS, *rows.shape[1:]), filling, rows.dtype)
+    padded[: len(rows)] = rows
     return padded
+
+
+def _text_members(
+    frames: list[SampledFrame], texts: list[tuple[str, Concept]]
+) -> npt.NDArray[np.bool_]:
+    """(M, B, G): which objects of which frame each text is true of."""
+    members = np.zeros((len(texts), len(frames), MAX_TARGETS), np.bool_)
+    for column, frame in enumerate(frames):
+        count = len(frame.kinds)
+        for row, (_, concept) in enumerate(texts):
+            members[row, column, :count] = members_of(frame, concept)
+    return members
 
 
 def _dense_truth(
@@ -379,12 +207,12 @@ def _dense_truth(
 ) -> tuple[
     npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]
 ]:
-    """Colour number, shape number, edge distances and object number of each cell."""
+    """Colour, kind, edge distances and object number of each cell."""
     height, width = frame.coverage.shape[1:]
     owner = frame.coverage.argmax(0)
     inside = frame.coverage.max(0) >= 0.5
-    color_of = np.asarray([COLORS.index(name) + 1 for name in frame.colors])
-    shape_of = np.asarray([SHAPES.index(name) + 1 for name in frame.shapes])
+    color_of = np.where(frame.colors < 0, -1, frame.colors + 1)
+    kind_of = np.where(frame.kinds < 0, -1, frame.kinds + 1)
     box = frame.boxes[owner]
     x = ((np.arange(width, dtype=np.float32) + 0.5) / width)[None]
     y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
@@ -392,7 +220,7 @@ def _dense_truth(
     edges = np.stack([x - left, y - top, left + box[..., 2] - x, top + box[..., 3] - y])
     return (
         np.where(inside, color_of[owner], 0),
-        np.where(inside, shape_of[owner], 0),
+        np.where(inside, kind_of[owner], 0),
         (edges * inside).astype(np.float32),
         np.where(inside, owner, -1),
     )
@@ -411,6 +239,7 @@ class BatchPlan:
         first: number of the first batch.
         count: number of batches.
         stride: distance of one batch's number from the next one's.
+        texts: number of texts to align with the frames of a batch.
     """
 
     side: int
@@ -421,6 +250,7 @@ class BatchPlan:
     first: int
     count: int
     stride: int = 1
+    texts: int = 0
 
 
 def make_batch(plan: BatchPlan, number: int, tokenizer: Tokenizer) -> DetectorBatch:
@@ -429,7 +259,7 @@ def make_batch(plan: BatchPlan, number: int, tokenizer: Tokenizer) -> DetectorBa
     frames = [sample_frame(seed, plan.side, plan.split) for seed in seeds]
     rng = np.random.default_rng((number, 1234))
     queries = [draw_queries(rng, frame, plan.concepts, plan.exemplar_rate) for frame in frames]
-    return collate(rng, frames, queries, tokenizer)
+    return collate(rng, frames, queries, draw_texts(rng, frames, plan.texts), tokenizer)
 
 
 def batches(plan: BatchPlan, tokenizer: Tokenizer) -> Iterator[DetectorBatch]:

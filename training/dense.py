@@ -1,4 +1,4 @@
-"""Dense supervision of the image encoder: what colour, shape and object each cell shows.
+"""Dense supervision of the image encoder: what colour, kind and object each cell shows.
 
 Words and queries give the encoder a thin signal at first. Linear read-outs of its three levels,
 used in training only, teach it within minutes what there is to see.
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data import TEMPLATE, DetectorBatch
-from training.vocabulary import COLORS, SHAPES
+from training.vocabulary import COLORS, KINDS
 
 
 def absolute_boxes(edges: Tensor) -> Tensor:
@@ -49,20 +49,33 @@ def stencil_loss(logits: Tensor, owners: Tensor, stencils: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits[image, :, y, x], truth)
 
 
+def masked_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Mean cross-entropy over cells with labels of 0 and more; 0 where there are none.
+
+    Args:
+        logits: (B, C, h, w).
+        labels: (B, h, w) int64.
+        weight: (C,) factor of each label.
+    """
+    if not bool((labels >= 0).any()):
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits, labels, weight, ignore_index=-1)
+
+
 class DenseHead(nn.Module):
     """A linear read-out for each of the neck's three levels."""
 
     color_weight: Tensor
-    shape_weight: Tensor
+    kind_weight: Tensor
 
     def __init__(self, channels: int, num_levels: int = 3) -> None:
         super().__init__()
-        self.sizes = (len(COLORS) + 1, len(SHAPES) + 1, 4, 4, TEMPLATE * TEMPLATE)
+        self.sizes = (len(COLORS) + 1, len(KINDS) + 1, 4, 4, TEMPLATE * TEMPLATE)
         self.readouts = nn.ModuleList(
             nn.Conv2d(channels, sum(self.sizes), kernel_size=1) for _ in range(num_levels)
         )
         # Most cells are background.
-        for name, size in (("color_weight", self.sizes[0]), ("shape_weight", self.sizes[1])):
+        for name, size in (("color_weight", self.sizes[0]), ("kind_weight", self.sizes[1])):
             weight = torch.ones(size)
             weight[0] = 0.25
             self.register_buffer(name, weight, persistent=False)
@@ -82,24 +95,33 @@ class DenseHead(nn.Module):
             step = 2**index
             # The cell at a coarse cell's centre stands for it.
             pick = slice(step // 2, None, step)
-            colors, shapes = batch.colors[:, pick, pick], batch.shapes[:, pick, pick]
-            color_logits, shape_logits, edges, boxes, stencils = readout(level).split(self.sizes, 1)
-            total = total + functional.cross_entropy(color_logits, colors, self.color_weight)
-            total = total + functional.cross_entropy(shape_logits, shapes, self.shape_weight)
-            inside = (colors > 0)[:, None]
+            colors, kinds = batch.colors[:, pick, pick], batch.kinds[:, pick, pick]
+            color_logits, kind_logits, edges, boxes, stencils = readout(level).split(self.sizes, 1)
+            total = total + masked_entropy(color_logits, colors, self.color_weight)
+            total = total + masked_entropy(kind_logits, kinds, self.kind_weight)
+            owners = batch.owners[:, pick, pick]
+            inside = (owners >= 0)[:, None]
             error = (edges - batch.edges[:, :, pick, pick]).abs()
             error = error + (boxes - absolute_boxes(batch.edges)[:, :, pick, pick]).abs()
-            total = total + 3.0 * stencil_loss(
-                stencils, batch.owners[:, pick, pick], batch.stencils
-            )
+            total = total + 3.0 * stencil_loss(stencils, owners, batch.stencils)
             total = total + 2.0 * (error * inside).sum() / inside.sum().clamp(min=1)
         return total
 
     @torch.no_grad()
     def accuracy(self, levels: tuple[Tensor, ...], batch: DetectorBatch) -> tuple[float, float]:
-        """Share of foreground cells of the finest level with the right colour and shape."""
-        color_logits, shape_logits, *_ = self.readouts[0](levels[0]).split(self.sizes, 1)
-        inside = batch.colors > 0
-        right_color = (color_logits.argmax(1) == batch.colors)[inside].float().mean()
-        right_shape = (shape_logits.argmax(1) == batch.shapes)[inside].float().mean()
-        return float(right_color), float(right_shape)
+        """Share of cells with a named colour, and of those with a named kind, that are right.
+
+        Args:
+            levels: as for ``forward``; the coarsest is judged.
+            batch: the truth.
+        """
+        index = len(self.readouts) - 1
+        step = 2**index
+        pick = slice(step // 2, None, step)
+        color_logits, kind_logits, *_ = self.readouts[index](levels[-1]).split(self.sizes, 1)
+        shares = []
+        for logits, labels in ((color_logits, batch.colors), (kind_logits, batch.kinds)):
+            truth = labels[:, pick, pick]
+            named = truth > 0
+            shares.append(float((logits.argmax(1) == truth)[named].float().mean()))
+        return shares[0], shares[1]

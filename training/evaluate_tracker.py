@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from detector.model import Detector
 from tracker.memory_bank import MemoryBank
-from tracker.model import MaskletPrediction, TrackerModel
+from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
+from tracker.object_prompt import PREVIOUS_MASK_LIMIT
 from training.clips import ClipPlan, TrackedClip, make_tracked_clip
 from training.tracker_losses import actual_quality
 
@@ -45,7 +48,7 @@ def evaluate_tracker(detector: Detector, model: TrackerModel, plan: ClipPlan) ->
         ``return_miou``: the same over frames after the object was out of sight;
         ``visible_recall`` and ``hidden_recall``: how often the object score is right.
     """
-    was_training = model.training
+    was_training, device = model.training, model.no_memory_embedding.device
     model.eval()
     quality: dict[str, list[Tensor]] = {"mask_miou": [], "last_miou": [], "return_miou": []}
     right: dict[str, list[Tensor]] = {"visible_recall": [], "hidden_recall": []}
@@ -53,7 +56,7 @@ def evaluate_tracker(detector: Detector, model: TrackerModel, plan: ClipPlan) ->
         number = plan.first + index
         clip = make_tracked_clip(
             number, plan.side, plan.num_frames, plan.max_objects, plan.split, EVERY_FRAME
-        )
+        ).to(device)
         if not clip.coverage.shape[1]:
             continue
         been_away = clip.hidden.cumsum(0) > 0
@@ -69,3 +72,80 @@ def evaluate_tracker(detector: Detector, model: TrackerModel, plan: ClipPlan) ->
     model.train(was_training)
     joined = {name: torch.cat(parts) for name, parts in (quality | right).items()}
     return {name: float(values.mean()) for name, values in joined.items() if len(values)}
+
+
+NUM_CLICKS = 3
+
+
+def deepest(region: Tensor) -> Tensor:
+    """The cell of each (N, H, W) bool map that lies farthest from its edge: (N, 2) x y.
+
+    The customary place of a simulated click (Sofiiuk et al., 2022). An empty map gives 0, 0.
+    """
+    places = []
+    for one in region.cpu().numpy():
+        depth = distance_transform_edt(np.pad(one, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        places.append((float(x), float(y)))
+    return torch.tensor(places, device=region.device)
+
+
+def click_through(
+    model: TrackerModel, frame: FrameEmbedding, coverage: Tensor, num_clicks: int
+) -> list[Tensor]:
+    """IoU (N,) of N objects after 1, 2, … clicks, each on the worst of what is still wrong.
+
+    Args:
+        model: the network.
+        frame: the frame that shows the objects.
+        coverage: (N, 4h, 4w), the truth.
+        num_clicks: how many.
+    """
+    cell = model.config.image_size / coverage.shape[-1]
+    truth = coverage >= 0.5
+    points = coverage.new_zeros(len(truth), 0, 2)
+    labels = points.new_zeros(len(truth), 0, dtype=torch.int64)
+    mask = torch.zeros_like(truth)
+    previous = None
+    quality = []
+    for _ in range(num_clicks):
+        place = deepest(mask != truth)
+        rows = torch.arange(len(truth), device=truth.device)
+        label = truth[rows, place[:, 1].long(), place[:, 0].long()].long()
+        points = torch.cat((points, (place[:, None] + 0.5) * cell), 1)
+        labels = torch.cat((labels, label[:, None]), 1)
+        said = model.prompt(
+            frame, points=points, point_labels=labels, mask_logits=previous, memory=None
+        )
+        previous = said.low_res_masks.clamp(-PREVIOUS_MASK_LIMIT, PREVIOUS_MASK_LIMIT)
+        mask = said.low_res_masks > 0
+        quality.append(actual_quality(said.low_res_masks[:, None], coverage)[:, 0])
+    return quality
+
+
+@torch.no_grad()
+def evaluate_prompts(detector: Detector, model: TrackerModel, plan: ClipPlan) -> dict[str, float]:
+    """Mean IoU on the first frames of a plan's clips after clicks, and after a box."""
+    was_training, device = model.training, model.no_memory_embedding.device
+    model.eval()
+    clicked: list[list[Tensor]] = [[] for _ in range(NUM_CLICKS)]
+    boxed: list[Tensor] = []
+    for number in range(plan.first, plan.first + plan.count):
+        clip = make_tracked_clip(number, plan.side, 1, plan.max_objects, plan.split).to(device)
+        if not clip.coverage.shape[1]:
+            continue
+        features = detector.encode_image(clip.to_float(), tracker=True)
+        frame = model.embed(features.tracker_features(0))
+        for parts, iou in zip(
+            clicked, click_through(model, frame, clip.coverage[0], NUM_CLICKS), strict=True
+        ):
+            parts.append(iou)
+        said = model.prompt(frame, boxes=clip.boxes, memory=None)
+        boxed.append(actual_quality(said.low_res_masks[:, None], clip.coverage[0])[:, 0])
+    model.train(was_training)
+    metrics = {
+        f"iou_after_{count}": float(torch.cat(parts).mean())
+        for count, parts in enumerate(clicked, start=1)
+        if parts
+    }
+    return metrics | ({"iou_of_box": float(torch.cat(boxed).mean())} if boxed else {})

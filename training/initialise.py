@@ -5,13 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from core.layers import Attention
 from detector.decoder import Mlp
 from detector.model import Detector
+from tracker.mask_decoder import DecoderAttention
 from tracker.memory_attention import RopeAttention
 from tracker.model import TrackerModel
 
 # Logits fall by about 2 from one cell to the next.
 NEARBY = 3.0
+# A click's logit at its own cell is about 6 above that of cells far away.
+POSITION_STRENGTH = 1.5
+# Of embeddings beside a position code of norm √(C / 2).
+SMALL = 0.3
 
 
 @torch.no_grad()
@@ -40,12 +46,25 @@ def initialise_detector(model: Detector) -> None:
     decoder.reference_points.weight.copy_(torch.logit(spread))
     for bias in (decoder.box_rpb_embed_x, decoder.box_rpb_embed_y):
         _look_inside(bias)
+    # Alignment has made likes of words and of cells that show what they mean.
+    for layer in model.detr_encoder.layers:
+        _look_alike(layer.cross_attn)  # type: ignore[arg-type]
+    for layer in decoder.layers:
+        _look_alike(layer.text_cross_attn)  # type: ignore[arg-type]
+    _look_alike(model.mask_decoder.prompt_cross_attn)
     last = decoder.box_head.layer3
     if last is not None:
         nn.init.zeros_(last.weight)
     embeddings = model.text_encoder.text_model.embeddings
     nn.init.normal_(embeddings.token_embedding.weight, std=0.3)
     nn.init.normal_(embeddings.position_embedding.weight, std=0.1)
+
+
+@torch.no_grad()
+def _look_alike(attention: Attention | DecoderAttention, strength: float = 1.0) -> None:
+    """Compare queries and keys as they are, in a random projection that both share."""
+    attention.q_proj.weight.mul_(strength)
+    attention.k_proj.weight.copy_(attention.q_proj.weight)
 
 
 @torch.no_grad()
@@ -92,6 +111,30 @@ def _look_nearby(attention: RopeAttention) -> None:
 
 
 @torch.no_grad()
+def _let_clicks_mark_objects(model: TrackerModel) -> None:
+    """Let a click find its cell, take that cell's features, and be found by cells like it.
+
+    A click and its cell carry the same position code, and the image encoder has made the cells of
+    one object alike. From random values the decoder takes thousands of steps to make use of either.
+    """
+    for embedding in model.prompt_encoder.modules():
+        if isinstance(embedding, nn.Embedding):
+            embedding.weight.mul_(SMALL)
+    decoder = model.mask_decoder
+    for token in (decoder.iou_token, decoder.mask_tokens, decoder.obj_score_token):
+        token.weight.mul_(SMALL)
+    transformer = decoder.transformer
+    asking = [transformer.final_attn_token_to_image]
+    for block in transformer.layers:
+        asking.append(block.cross_attn_token_to_image)  # type: ignore[arg-type]
+        _look_alike(block.cross_attn_image_to_token, POSITION_STRENGTH)  # type: ignore[arg-type]
+    for attention in asking:
+        _look_alike(attention, POSITION_STRENGTH)
+        # Values out as they went in, but for the directions that the narrow inside has no room for.
+        attention.o_proj.weight.copy_(attention.v_proj.weight.T)
+
+
+@torch.no_grad()
 def initialise_tracker(model: TrackerModel) -> None:
     """Small random embeddings; both uses of the position frequencies hold the same values."""
     initialise_linears(model)
@@ -108,6 +151,7 @@ def initialise_tracker(model: TrackerModel) -> None:
             nn.init.trunc_normal_(parameter, std=0.02)
     for layer in model.memory_attention.layers:
         _look_nearby(layer.cross_attn_image)  # type: ignore[arg-type]
+    _let_clicks_mark_objects(model)
     # What a memory must tell is the mask; the picture's features would drown it.
     encoder = model.memory_encoder
     encoder.mask_downsampler.final_conv.weight.mul_(6.0)

@@ -15,10 +15,10 @@ from core.types import TrackerFeatures
 from tracker.config import TrackerConfig
 from tracker.memory_bank import MemoryBatch
 from tracker.model import FrameEmbedding, TrackerModel
+from tracker.object_prompt import PREVIOUS_MASK_LIMIT
 
-# How the first frame is prompted, and how often.
 PROMPTS = ("mask", "point", "box")
-PROMPT_RATES = (0.6, 0.2, 0.2)
+MAX_CLICKS = 4
 
 
 def config_at(config: TrackerConfig, side: int) -> TrackerConfig:
@@ -84,7 +84,7 @@ class Memories:
                 pointers.append((frame, back))
         rows, like = len(self.maps[0]), self.pointers[0]
         reach = config.max_object_pointers_in_encoder - 1
-        map_offsets = torch.tensor([offset for _, offset in maps]).expand(rows, -1)
+        map_offsets = torch.tensor([o for _, o in maps], device=like.device).expand(rows, -1)
         offsets = like.new_tensor([offset / reach for _, offset in pointers]).expand(rows, -1)
         return MemoryBatch(
             maps=torch.stack([self.maps[frame] for frame, _ in maps], 1),
@@ -115,11 +115,13 @@ class Rollout:
 
     model: TrackerModel
     generator: torch.Generator
+    prompt_rates: tuple[float, ...]
+    correction_rate: float = 0.45
     recondition_rate: float = 0.15
 
     def run(
         self, levels: tuple[Tensor, ...], coverage: Tensor, boxes: Tensor
-    ) -> list[FrameOutcome | None]:
+    ) -> list[tuple[int, FrameOutcome]]:
         """Follow N objects.
 
         Args:
@@ -128,16 +130,18 @@ class Rollout:
             boxes: (N, 4) x0 y0 x1 y1 pixels, in the first frame.
 
         Returns:
-            For every frame what was proposed; None for a first frame whose mask was given.
+            What was proposed, each time with the number of its frame. Nothing for a first frame
+            whose mask was given, and one more after each correcting click.
         """
-        outcomes: list[FrameOutcome | None] = []
+        outcomes: list[tuple[int, FrameOutcome]] = []
         memories = Memories(gap=self._draw_gap())
         for t in range(len(coverage)):
             fine, middle, coarse = (level[t : t + 1] for level in levels)
             frame = self.model.embed(TrackerFeatures((fine, middle, coarse)))
             visible = coverage[t].flatten(1).sum(1) >= 1.0
             if t == 0:
-                outcome, mask, pointer = self._first(frame, coverage[0], boxes)
+                first, mask, pointer = self._first(frame, coverage[0], boxes)
+                outcomes += [(0, outcome) for outcome in first]
             else:
                 image = self.model._remember(frame, memories.batch(self.model.config))
                 image = image + self.model.prompt_encoder.no_mask()
@@ -145,9 +149,11 @@ class Rollout:
                 outcome, tokens = decode_all(self.model, frame, image, prompts, single=False)
                 there = self._there(outcome, visible)
                 mask, pointer = self._answer(outcome, tokens, there)
-            outcomes.append(outcome)
+                outcomes.append((t, outcome))
+            if t + 1 == len(coverage):
+                break
             score = torch.where(mask.flatten(1).amax(1) > 0, 10.0, -10.0)
-            maps = self.model.encode_memory(frame, mask, score, binarize=outcome is None)
+            maps = self.model.encode_memory(frame, mask, score, binarize=not outcomes)
             memories.maps.append(maps)
             memories.pointers.append(pointer.float())
             if t and self._chance() < self.recondition_rate:
@@ -166,45 +172,71 @@ class Rollout:
 
     def _first(
         self, frame: FrameEmbedding, coverage: Tensor, boxes: Tensor
-    ) -> tuple[FrameOutcome | None, Tensor, Tensor]:
-        """The prompted frame: outcome, mask logits (N, 4h, 4w), pointers (N, C)."""
-        rates = torch.tensor(PROMPT_RATES)
+    ) -> tuple[list[FrameOutcome], Tensor, Tensor]:
+        """The prompted frame: outcomes, mask logits (N, 4h, 4w), pointers (N, C)."""
+        rates = torch.tensor(self.prompt_rates)
         kind = PROMPTS[int(torch.multinomial(rates, 1, generator=self.generator))]
         if kind == "mask":
             cut = 0.35 + 0.3 * self._chance()
             given = self.model.from_masks(frame, (coverage >= cut).float())
-            return None, given.low_res_masks.float(), given.object_pointers
-        encoder = self.model.prompt_encoder
-        if kind == "point":
-            points = self._clicks(coverage)
-            labels = torch.ones(points.shape[:2], dtype=torch.int64)
-        else:
+            return [], given.low_res_masks.float(), given.object_pointers
+        if kind == "box":
             size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-            noise = torch.rand(boxes.shape, generator=self.generator) - 0.5
+            noise = (torch.rand(boxes.shape, generator=self.generator) - 0.5).to(boxes.device)
             points = (boxes + 0.16 * noise * size).unflatten(1, (2, 2))
-            labels = torch.tensor([2, 3]).expand(len(boxes), -1)
-        image = frame.image.flatten(2).transpose(1, 2) + self.model.no_memory_embedding
-        image = image + encoder.no_mask()
-        prompts = encoder.points(points, labels)
-        outcome, tokens = decode_all(self.model, frame, image, prompts, single=kind == "box")
-        mask, pointer = self._answer(outcome, tokens, torch.ones(len(boxes), dtype=torch.bool))
+            labels = torch.tensor([2, 3], device=boxes.device).expand(len(boxes), -1)
+        else:
+            cells = self._pick_cells(coverage >= 0.9 * coverage.amax((1, 2), keepdim=True))
+            points, labels = self._clicks(coverage, cells)
+        outcome, mask, pointer = self._prompted(frame, points, labels, None)
+        outcomes = [outcome]
+        while self._chance() < self.correction_rate and len(outcomes) < MAX_CLICKS:
+            # A click where the answer is wrong, on top of the clicks and the answer so far, or
+            # of the clicks alone, as when they are all given at once.
+            wrong = (mask > 0) != (coverage >= 0.5)
+            click, label = self._clicks(coverage, self._pick_cells(wrong))
+            points, labels = torch.cat((points, click), 1), torch.cat((labels, label), 1)
+            previous = mask.detach() if self._chance() < 0.6 else None
+            outcome, mask, pointer = self._prompted(frame, points, labels, previous)
+            outcomes.append(outcome)
+        return outcomes, mask, pointer
+
+    def _prompted(
+        self, frame: FrameEmbedding, points: Tensor, labels: Tensor, previous: Tensor | None
+    ) -> tuple[FrameOutcome, Tensor, Tensor]:
+        """The answer to clicks (a box is two of them) on a frame without memory."""
+        encoder = self.model.prompt_encoder
+        dense = encoder.no_mask()
+        if previous is not None:
+            dense = encoder.masks(previous.clamp(-PREVIOUS_MASK_LIMIT, PREVIOUS_MASK_LIMIT))
+        image = frame.image.flatten(2).transpose(1, 2) + self.model.no_memory_embedding + dense
+        single = points.shape[1] > 1
+        outcome, tokens = decode_all(
+            self.model, frame, image, encoder.points(points, labels), single=single
+        )
+        there = torch.ones(len(points), dtype=torch.bool, device=points.device)
+        mask, pointer = self._answer(outcome, tokens, there)
         return outcome, mask, pointer
 
-    def _clicks(self, coverage: Tensor) -> Tensor:
-        """A random point inside each object, (N, 1, 2) pixels."""
-        side = self.model.config.image_size
-        flat = coverage.flatten(1)
-        weight = (flat >= 0.9 * flat.amax(1, keepdim=True)).float()
-        cell = torch.multinomial(weight, 1, generator=self.generator)
+    def _pick_cells(self, allowed: Tensor) -> Tensor:
+        """A random allowed cell of each (H, W) map, or any cell where none is; (N, 1) flat."""
+        weight = allowed.flatten(1).float() + 1e-6
+        # The generator is the CPU's, so that a run draws the same on any device.
+        return torch.multinomial(weight.cpu(), 1, generator=self.generator).to(allowed.device)
+
+    def _clicks(self, coverage: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Clicks at cells: (N, 1, 2) pixels, and (N, 1) whether they are on the object."""
         width = coverage.shape[-1]
-        xy = torch.stack((cell % width, cell // width), -1).float()
-        return (xy + 0.5) * (side / width)
+        within = torch.rand(*cells.shape, 2, generator=self.generator).to(cells.device)
+        xy = torch.stack((cells % width, cells // width), -1) + within
+        labels = (coverage.flatten(1).gather(1, cells) >= 0.5).long()
+        return xy * (self.model.config.image_size / width), labels
 
     def _answer(
         self, outcome: FrameOutcome, tokens: Tensor, there: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The chosen mask's logits and pointer, as in inference."""
-        rows = torch.arange(len(there))
+        rows = torch.arange(len(there), device=there.device)
         best = outcome.iou_scores[:, 1:].argmax(1) + 1
         chosen = torch.zeros_like(best) if outcome.single else best
         mask = outcome.masks[rows, chosen].masked_fill(~there[:, None, None], -1024.0)

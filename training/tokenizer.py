@@ -22,7 +22,7 @@ WORD_END = "</w>"
 _SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
-def fit_tokenizer(corpus: Iterable[str], max_merges: int = 254) -> Tokenizer:
+def fit_tokenizer(corpus: Iterable[str], max_merges: int = 1022) -> Tokenizer:
     """Learn merges from ``corpus`` and build the tokenizer.
 
     The vocabulary is the 256 bytes, the 256 bytes at a word's end, the merges, start and end.

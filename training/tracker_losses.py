@@ -19,7 +19,8 @@ class TrackerLossWeights:
     mask: float = 5.0
     dice: float = 2.0
     single: float = 0.4
-    """The single mask's share next to the best of the several."""
+    """Share of the mask that is not the answer: the single one where one of several is chosen,
+    the best of the several where the single one is."""
     quality: float = 1.0
     presence: float = 1.0
 
@@ -73,7 +74,10 @@ def frame_losses(
     cells, dice = mask_errors(outcome.masks, truth)
     cost = weights.mask * cells + weights.dice * dice
     best = cost[:, 1:].detach().argmin(1, keepdim=True) + 1
-    picked = cost.gather(1, best)[:, 0] + weights.single * cost[:, 0]
+    answer, other = cost.gather(1, best)[:, 0], cost[:, 0]
+    if outcome.single:
+        answer, other = other, answer
+    picked = answer + weights.single * other
     losses["mask"] = (picked * seen).sum() / count
     error = (outcome.iou_scores - actual_quality(outcome.masks, truth)).abs().sum(1)
     losses["quality"] = weights.quality * (error * seen).sum() / count

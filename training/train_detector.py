@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from detector.config import DetectorConfig
 from detector.model import Detector, DetectorOutput
+from training.alignment import AlignmentHead, spoken
 from training.config import RunConfig, Stage, read_yaml
 from training.data import BatchPlan, DetectorBatch, batches
 from training.dense import DenseHead
@@ -28,6 +29,7 @@ from training.tokenizer import fit_tokenizer
 from training.vocabulary import corpus
 
 VALIDATION_IMAGES = 8
+VALIDATION_TEXTS = 128
 
 
 def learning_rate(stage: Stage, step: int, warmup_steps: int) -> float:
@@ -38,15 +40,24 @@ def learning_rate(stage: Stage, step: int, warmup_steps: int) -> float:
     return warm * (stage.final_lr + span * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+class ReadOuts(nn.Module):
+    """What is trained beside the detector and thrown away afterwards."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.dense = DenseHead(hidden_size)
+        self.alignment = AlignmentHead()
+
+
 def parameter_groups(
-    model: Detector, dense: DenseHead, config: RunConfig
+    model: Detector, readouts: ReadOuts, config: RunConfig
 ) -> list[dict[str, object]]:
     """Groups with and without weight decay, encoder and rest; ``factor`` scales the rate."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    named = [*model.named_parameters(), *dense.named_parameters()]
-    for name, parameter in named:
+    for name, parameter in [*model.named_parameters(), *readouts.named_parameters()]:
         if parameter.requires_grad:
-            key = (name.startswith("vision_encoder"), parameter.ndim > 1 and "embed" not in name)
+            encoder = name.startswith("vision_encoder")
+            key = (encoder, parameter.ndim > 1 and "embed" not in name)
             groups.setdefault(key, []).append(parameter)
     return [
         {
@@ -77,7 +88,7 @@ class DetectorTrainer:
     config: RunConfig
     out: Path
     model: Detector
-    dense: DenseHead
+    readouts: ReadOuts
     optimizer: torch.optim.Optimizer
     average: Averaged
     tokenizer: Tokenizer
@@ -97,22 +108,25 @@ class DetectorTrainer:
         settings = read_yaml(Path(config.model))["detector_config"]
         model = Detector(DetectorConfig.from_dict(settings))
         initialise_detector(model)
+        device = config.torch_device
         model.tracker_neck.requires_grad_(False)
-        dense = DenseHead(model.config.hidden_size)
+        readouts = ReadOuts(model.config.hidden_size)
         if warm is not None:
             warm_start(warm, model)
-            warm_start(warm, dense, prefix="dense:")
-        optimizer = torch.optim.AdamW(parameter_groups(model, dense, config), betas=(0.9, 0.98))
+            warm_start(warm, readouts, prefix="readouts:")
+        model, readouts = model.to(device), readouts.to(device)
+        groups = parameter_groups(model, readouts, config)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
         average = Averaged.of(model, config.ema_decay)
         tokenizer = fit_tokenizer(corpus())
         log = RunLog(out / "log.jsonl")
-        trainer = cls(config, out, model, dense, optimizer, average, tokenizer, log, team)
+        trainer = cls(config, out, model, readouts, optimizer, average, tokenizer, log, team)
         if resume:
             trainer.step = load_state(out, trainer._modules(), optimizer, average)
         return trainer
 
     def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model, "dense": self.dense}
+        return {"model": self.model, "readouts": self.readouts}
 
     def run(self) -> None:
         """Train to the end of the last stage."""
@@ -130,6 +144,7 @@ class DetectorTrainer:
             images=stage.images,
             concepts=stage.concepts,
             exemplar_rate=self.config.exemplar_rate,
+            texts=stage.texts,
             split="train",
             # Stages draw from ranges of clips far apart.
             first=index * 1_000_000 + done * self.team.size + self.team.rank,
@@ -141,7 +156,9 @@ class DetectorTrainer:
         stage = self.config.stages[index]
         self.model.vision_encoder.backbone.requires_grad_(not stage.freeze_backbone)
         began, last = time.perf_counter(), self.step
-        for batch in batches(self._plan(index, done), self.tokenizer):
+        device = self.config.torch_device
+        for drawn in batches(self._plan(index, done), self.tokenizer):
+            batch = drawn.to(device)
             rate = learning_rate(stage, done, self.config.warmup_steps)
             losses = self.train_step(batch, rate, dense_only=stage.dense_only)
             done += 1
@@ -153,23 +170,30 @@ class DetectorTrainer:
                 self.log.write({"step": self.step, "lr": rate, "step_s": seconds, **losses})
             if self.step % self.config.save_every == 0:
                 self._save()
-            if self.step % self.config.validate_every == 0 and not stage.dense_only:
-                self.validate(stage.side)
+            if self.step % self.config.validate_every == 0:
+                self.validate(stage)
                 began, last = time.perf_counter(), self.step
 
     def losses(self, batch: DetectorBatch, *, dense_only: bool) -> dict[str, Tensor]:
         """Weighted loss terms by name."""
         # Without the fused kernel: its bfloat16 backward pass is slow for narrow heads on CPUs.
         with (
-            torch.autocast("cpu", torch.bfloat16, enabled=self.config.mixed_precision),
+            torch.autocast(
+                batch.pixels.device.type, torch.bfloat16, enabled=self.config.mixed_precision
+            ),
             sdpa_kernel(SDPBackend.MATH),
         ):
             levels, output = self._encoded(batch) if dense_only else self._predicted(batch)
+            texts = None
+            if len(batch.text_ids):
+                texts = spoken(self.model, batch.text_ids, batch.text_lengths).float()
         levels = tuple(level.float() for level in levels)
         losses: dict[str, Tensor] = {}
         share = 1.0 if output is None else self.config.dense_weight
         if share:
-            losses["dense"] = share * self.dense(levels, batch)
+            losses["dense"] = share * self.readouts.dense(levels, batch)
+        if texts is not None:
+            losses["alignment"] = self.readouts.alignment(levels[-1], texts, batch)
         if output is not None:
             losses |= detector_losses(self.model, in_float(output), batch, self.config.loss)
         return losses
@@ -210,23 +234,41 @@ class DetectorTrainer:
         model.load_state_dict(self.average.values, strict=False)
         return model
 
-    def validate(self, side: int) -> dict[str, float]:
+    def validate(self, stage: Stage) -> dict[str, float]:
         """Metrics of the averaged model on validation clips, logged."""
-        metrics = evaluate(self.averaged_model(), self._validation(side))
-        self.log.write({"step": self.step, "validation": side, **metrics})
+        model = self.averaged_model()
+        if stage.dense_only:
+            metrics = self._validate_encoder(model, stage)
+        else:
+            metrics = evaluate(model, self._validation(stage))
+        self.log.write({"step": self.step, "validation": stage.side, **metrics})
         return metrics
 
-    def _validation(self, side: int) -> Iterator[DetectorBatch]:
+    @torch.no_grad()
+    def _validate_encoder(self, model: Detector, stage: Stage) -> dict[str, float]:
+        """How many cells' colour and kind are read off rightly, and how many find their text."""
+        seen = []
+        for batch in self._validation(stage):
+            levels = model.encode_image(batch.to_float()).levels
+            texts = spoken(model, batch.text_ids, batch.text_lengths)
+            told = self.readouts.alignment.accuracy(levels[-1], texts, batch)
+            seen.append((*self.readouts.dense.accuracy(levels, batch), told))
+        color, kind, text = torch.tensor(seen).nanmean(0).tolist()
+        return {"color_accuracy": color, "kind_accuracy": kind, "text_accuracy": text}
+
+    def _validation(self, stage: Stage) -> Iterator[DetectorBatch]:
         plan = BatchPlan(
-            side=side,
+            side=stage.side,
             images=VALIDATION_IMAGES,
             concepts=4,
             exemplar_rate=self.config.exemplar_rate,
             split="validation",
             first=0,
             count=self.config.validation_batches,
+            texts=VALIDATION_TEXTS,
         )
-        return batches(plan, self.tokenizer)
+        device = self.config.torch_device
+        return (batch.to(device) for batch in batches(plan, self.tokenizer))
 
     def _save(self) -> None:
         save_state(self.out, self.step, self._modules(), self.optimizer, self.average)

@@ -13,8 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from detector.model import Detector
 from tracker.model import TrackerModel
 from training.clips import ClipPlan, TrackedClip, make_tracked_clip
-from training.config import RunConfig, read_yaml
-from training.evaluate_tracker import evaluate_tracker
+from training.config import RunConfig, Stage, read_yaml
+from training.evaluate_tracker import evaluate_prompts, evaluate_tracker
 from training.export import build_models, load_averaged
 from training.initialise import start_tracker_neck
 from training.parallel import Team
@@ -23,7 +23,8 @@ from training.state import Averaged, RunLog, load_state, save_state
 from training.tracker_losses import frame_losses
 from training.train_detector import learning_rate
 
-MAX_OBJECTS = 4
+VALIDATION_OBJECTS = 4
+VALIDATION_FRAMES = 20
 
 
 class TrackerParts(nn.Module):
@@ -57,11 +58,14 @@ class TrackerTrainer:
         detector, tracker = build_models(read_yaml(Path(config.model)))
         load_averaged(detector, detector_run)
         detector.eval().requires_grad_(False)
+        device = config.torch_device
         # The detector's neck, trained already, is a good start for the tracker's.
-        start_tracker_neck(detector, make_tracked_clip(1, 160, 8, 1, "train").to_float())
+        sample = make_tracked_clip(1, config.stages[0].side, 8, 1, "train").to_float()
+        start_tracker_neck(detector, sample)
         detector.tracker_neck.requires_grad_(True)
         torch.manual_seed(config.seed)
-        parts = TrackerParts(tracker, detector.tracker_neck).train()
+        detector.to(device)
+        parts = TrackerParts(tracker.to(device), detector.tracker_neck).train()
         decayed = [p for p in parts.parameters() if p.ndim > 1]
         rest = [p for p in parts.parameters() if p.ndim <= 1]
         optimizer = torch.optim.AdamW(
@@ -88,16 +92,20 @@ class TrackerTrainer:
 
     def _run_stage(self, index: int, done: int) -> None:
         stage = self.config.stages[index]
+        device = self.config.torch_device
+        self.parts.neck.requires_grad_(not stage.freeze_neck)
         model = tracker_at(self.parts.tracker, stage.side)
         began, last = time.perf_counter(), self.step
         while done < stage.steps:
             first = (index * 1_000_000 + done * self.team.size + self.team.rank) * stage.images
             clips = [
-                make_tracked_clip(first + i, stage.side, stage.frames, MAX_OBJECTS, "train")
+                make_tracked_clip(first + i, stage.side, stage.frames, stage.objects, "train").to(
+                    device
+                )
                 for i in range(stage.images)
             ]
             rate = learning_rate(stage, done, self.config.warmup_steps)
-            losses = self.train_step(model, clips, rate)
+            losses = self.train_step(model, clips, rate, stage)
             done += 1
             if self.team.rank:
                 continue
@@ -112,7 +120,11 @@ class TrackerTrainer:
                 began, last = time.perf_counter(), self.step
 
     def train_step(
-        self, model: TrackerModel, clips: list[TrackedClip], rate: float
+        self,
+        model: TrackerModel,
+        clips: list[TrackedClip],
+        rate: float,
+        stage: Stage,
     ) -> dict[str, float]:
         """One optimiser step; returns the loss terms."""
         for group in self.optimizer.param_groups:
@@ -122,12 +134,13 @@ class TrackerTrainer:
         for number, clip in enumerate(clips):
             if not clip.coverage.shape[1]:
                 continue
-            losses = self._clip_losses(model, clip, number)
+            losses = self._clip_losses(model, clip, number, stage)
             total = torch.stack(list(losses.values())).sum() / len(clips)
             total.backward()
             for name, term in losses.items():
                 terms[name] = terms.get(name, 0.0) + float(term.detach()) / len(clips)
-        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        groups = self.optimizer.param_groups
+        trained = [p for group in groups for p in group["params"] if p.requires_grad]
         self.team.average_gradients(trained)
         norm = nn.utils.clip_grad_norm_(trained, self.config.max_grad_norm)
         self.optimizer.step()
@@ -136,12 +149,16 @@ class TrackerTrainer:
         return {"loss": sum(terms.values()), "grad_norm": float(norm), **terms}
 
     def _clip_losses(
-        self, model: TrackerModel, clip: TrackedClip, number: int
+        self, model: TrackerModel, clip: TrackedClip, number: int, stage: Stage
     ) -> dict[str, Tensor]:
         seed = (self.step * 97 + number) * self.team.size + self.team.rank
-        rollout = Rollout(model, torch.Generator().manual_seed(seed))
+        rollout = Rollout(
+            model, torch.Generator().manual_seed(seed), stage.prompts, stage.correction_rate
+        )
         with (
-            torch.autocast("cpu", torch.bfloat16, enabled=self.config.mixed_precision),
+            torch.autocast(
+                clip.pixels.device.type, torch.bfloat16, enabled=self.config.mixed_precision
+            ),
             sdpa_kernel(SDPBackend.MATH),
         ):
             with torch.no_grad():
@@ -150,8 +167,7 @@ class TrackerTrainer:
             outcomes = rollout.run(levels, clip.coverage, clip.boxes)
         frames = [
             frame_losses(outcome, clip.coverage[t], self.config.tracker_loss)
-            for t, outcome in enumerate(outcomes)
-            if outcome is not None
+            for t, outcome in outcomes
         ]
         return {name: torch.stack([frame[name] for frame in frames]).mean() for name in frames[0]}
 
@@ -159,9 +175,17 @@ class TrackerTrainer:
         """Metrics of the averaged tracker on validation clips, logged."""
         current = {name: p.detach().clone() for name, p in self.parts.named_parameters()}
         self.parts.load_state_dict(self.average.values, strict=False)
-        plan = ClipPlan(side, 20, MAX_OBJECTS, "validation", 0, self.config.validation_batches)
+        plan = ClipPlan(
+            side=side,
+            num_frames=VALIDATION_FRAMES,
+            max_objects=VALIDATION_OBJECTS,
+            split="validation",
+            first=0,
+            count=self.config.validation_batches,
+        )
         model = tracker_at(self.parts.tracker, side)
         metrics = evaluate_tracker(self.detector, model, plan)
+        metrics |= evaluate_prompts(self.detector, model, plan)
         self.parts.load_state_dict(current, strict=False)
         self.log.write({"step": self.step, "validation": side, **metrics})
         return metrics

@@ -40,10 +40,15 @@ def random_truth(generator: torch.Generator, counts: list[int]) -> DetectorBatch
         target_count=torch.tensor(counts),
         semantic=masks.amax(1),
         colors=torch.zeros(1, cells, cells, dtype=torch.int64),
-        shapes=torch.zeros(1, cells, cells, dtype=torch.int64),
+        kinds=torch.zeros(1, cells, cells, dtype=torch.int64),
         edges=torch.zeros(1, 4, cells, cells),
         owners=torch.full((1, cells, cells), -1),
         stencils=torch.zeros(1, MAX_TARGETS, TEMPLATE * TEMPLATE),
+        object_kinds=torch.full((1, MAX_TARGETS), -1),
+        object_usable=torch.zeros(1, MAX_TARGETS, dtype=torch.bool),
+        text_ids=torch.zeros(0, 32, dtype=torch.int64),
+        text_lengths=torch.zeros(0, dtype=torch.int64),
+        text_members=torch.zeros(0, 1, MAX_TARGETS, dtype=torch.bool),
     )
 
 

@@ -65,14 +65,12 @@ def test_log_is_one_json_object_a_line(tmp_path: Path) -> None:
     assert json.loads(lines[1])["step"] == 2
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["detector_tiny_1.yaml", "detector_tiny_2.yaml", "detector_tiny_3.yaml", "tracker_tiny.yaml"],
-)
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
 def test_the_recipes_are_valid(name: str) -> None:
     config = load_run(CONFIGS / name)
     assert config.total_steps > 0
-    assert all(stage.side % 64 == 0 or stage.side == 160 for stage in config.stages)
+    assert all(stage.side % 64 == 0 for stage in config.stages)
+    assert all(len(stage.prompts) == 3 for stage in config.stages)
     assert "detector_config" in read_yaml(CONFIGS.parents[1] / config.model)
 
 

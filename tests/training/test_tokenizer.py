@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from training.names import KINDS
 from training.tokenizer import CONTEXT_LENGTH, END, START, encode, fit_tokenizer, save_tokenizer
 from training.vocabulary import COLORS, SHAPES, corpus
 
@@ -26,6 +27,20 @@ def test_case_and_spaces_do_not_matter() -> None:
 def test_every_known_word_is_one_token() -> None:
     for word in (*COLORS, *SHAPES):
         assert len(TOKENIZER.encode(word).ids) == 3
+
+
+def test_names_are_short_and_the_vocabulary_is_as_large_as_it_should_be() -> None:
+    assert TOKENIZER.get_vocab_size() == 512 + 1022 + 2
+    for names in ([kind.name for kind in KINDS], [kind.chinese for kind in KINDS]):
+        lengths = [len(TOKENIZER.encode(name).ids) - 2 for name in names]
+        assert sum(length <= 6 for length in lengths) > 0.95 * len(names)
+        assert max(lengths) <= 12
+    assert max(len(TOKENIZER.encode(text).ids) for text in corpus()) <= CONTEXT_LENGTH
+
+
+def test_names_differ_in_their_tokens() -> None:
+    names = [name for kind in KINDS for name in (kind.name, kind.chinese)]
+    assert len({tuple(TOKENIZER.encode(name).ids) for name in names}) == len(names)
 
 
 def test_padding_and_cutting() -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from core.types import TrackerFeatures
 from detector.model import Detector
 from tests.training.small import SIDE, small_detector_config, small_tracker_config
 from tracker.memory_bank import MemoryBank
 from tracker.model import TrackerModel
 from training.clips import ClipPlan, make_tracked_clip, tracked_clips
-from training.evaluate_tracker import evaluate_tracker
+from training.evaluate_tracker import click_through, deepest, evaluate_prompts, evaluate_tracker
 from training.initialise import initialise_tracker
 from training.rollout import FrameOutcome, Memories, Rollout, tracker_at
 from training.tracker_losses import TrackerLossWeights, actual_quality, frame_losses
@@ -95,16 +98,15 @@ def test_gradients_reach_every_part_of_the_tracker() -> None:
     tracker = TrackerModel(small_tracker_config()).train()
     initialise_tracker(tracker)
     reached: set[str] = set()
-    for seed in range(14):
+    for seed in range(20):
         clip = make_tracked_clip(seed, SIDE, 4, 2, "train")
         size = SIDE // 4
         levels = tuple(torch.randn(4, 16, size // n, size // n) for n in (1, 2, 4))
-        rollout = Rollout(tracker, torch.Generator().manual_seed(seed))
+        rollout = Rollout(tracker, torch.Generator().manual_seed(seed), (0.6, 0.2, 0.2))
         outcomes = rollout.run(levels, clip.coverage, clip.boxes)
         losses = [
             term
-            for t, outcome in enumerate(outcomes)
-            if outcome is not None
+            for t, outcome in outcomes
             for term in frame_losses(outcome, clip.coverage[t], TrackerLossWeights()).values()
         ]
         tracker.zero_grad()
@@ -124,6 +126,80 @@ def test_gradients_reach_every_part_of_the_tracker() -> None:
     assert not any("upscale" in name or "conv_s" in name for name in missed)
 
 
+def test_the_single_mask_is_pulled_where_it_is_the_answer() -> None:
+    truth = torch.zeros(1, 8, 8)
+    truth[:, 2:6, 2:6] = 1
+    masks = torch.randn(1, 4, 8, 8, requires_grad=True)
+    outcome = replace(outcome_of(masks, 5.0), single=True)
+    frame_losses(outcome, truth, TrackerLossWeights(single=0.0))["mask"].backward()
+    assert masks.grad is not None
+    moved = masks.grad[0].abs().flatten(1).sum(1) > 0
+    assert moved.tolist() == [True, False, False, False]
+
+
+def test_correcting_clicks_stand_where_the_answer_is_wrong() -> None:
+    tracker = TrackerModel(small_tracker_config()).train()
+    initialise_tracker(tracker)
+    given: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    class Watched(Rollout):
+        def _prompted(self, frame, points, labels, previous):  # type: ignore[no-untyped-def]
+            given.append((points, labels))
+            return super()._prompted(frame, points, labels, previous)
+
+    clip = make_tracked_clip(5, SIDE, 1, 3, "train")
+    size = SIDE // 4
+    levels = tuple(torch.randn(1, 16, size // n, size // n) for n in (1, 2, 4))
+    for seed in range(8):
+        rollout = Watched(tracker, torch.Generator().manual_seed(seed), (0.0, 1.0, 0.0))
+        before = len(given)
+        with torch.no_grad():
+            outcomes = rollout.run(levels, clip.coverage, clip.boxes)
+        assert len(outcomes) == len(given) - before
+        for number, (points, labels) in enumerate(given[before:], start=1):
+            assert points.shape == (clip.coverage.shape[1], number, 2)
+            cells = (points[:, -1] / (SIDE / size)).long()
+            rows = torch.arange(len(points))
+            on_it = clip.coverage[0][rows, cells[:, 1], cells[:, 0]] >= 0.5
+            assert labels[:, -1].bool().tolist() == on_it.tolist()
+            if number > 1:
+                earlier = outcomes[number - 2][1]
+                best = earlier.iou_scores[:, 1:].argmax(1) + 1
+                chosen = torch.zeros_like(best) if earlier.single else best
+                said = earlier.masks[rows, chosen] > 0
+                wrong = said != (clip.coverage[0] >= 0.5)
+                hit = wrong[rows, cells[:, 1], cells[:, 0]]
+                assert (hit | ~wrong.flatten(1).any(1)).all()
+    assert max(points.shape[1] for points, _ in given) > 1
+
+
+def test_clicks_of_the_evaluation_are_the_deepest_cells() -> None:
+    region = torch.zeros(2, 9, 9, dtype=torch.bool)
+    region[0, 1:8, 2:7] = True
+    region[1, 0, 0] = True
+    x, y = deepest(region)[0].tolist()
+    assert x == 2 + 2
+    assert 3 <= y <= 5
+    assert deepest(region)[1].tolist() == [0.0, 0.0]
+
+
+def test_clicking_through_gives_every_click_to_the_model() -> None:
+    tracker = TrackerModel(small_tracker_config()).eval()
+    initialise_tracker(tracker)
+    clip = make_tracked_clip(5, SIDE, 1, 3, "train")
+    size = SIDE // 4
+    fine, middle, coarse = (torch.randn(1, 16, size // n, size // n) for n in (1, 2, 4))
+    with torch.no_grad():
+        frame = tracker.embed(TrackerFeatures((fine, middle, coarse)))
+        quality = click_through(tracker, frame, clip.coverage[0], 3)
+        place = (deepest(clip.coverage[0] >= 0.5)[:, None] + 0.5) * (SIDE / size)
+        ones = torch.ones(len(place), 1, dtype=torch.int64)
+        alone = tracker.prompt(frame, points=place, point_labels=ones, memory=None)
+    assert len(quality) == 3
+    truth = actual_quality(alone.low_res_masks[:, None], clip.coverage[0])[:, 0]
+    torch.testing.assert_close(quality[0], truth)
+
+
 def test_another_image_size_shares_the_parameters() -> None:
     tracker = TrackerModel(small_tracker_config())
     twin = tracker_at(tracker, 2 * SIDE)
@@ -138,5 +214,6 @@ def test_metrics_of_an_untrained_tracker_lie_in_range() -> None:
     plan = ClipPlan(SIDE, 4, 2, "validation", first=0, count=3)
     assert len(list(tracked_clips(plan))) == 3
     metrics = evaluate_tracker(detector, tracker, plan)
-    assert "mask_miou" in metrics
+    metrics |= evaluate_prompts(detector, tracker, plan)
+    assert {"mask_miou", "iou_after_1", "iou_after_3", "iou_of_box"} <= set(metrics)
     assert all(0.0 <= value <= 1.0 for value in metrics.values())
