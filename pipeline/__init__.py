@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detector.build import Sam3ImageModel, build_sam3_image_model
     from detector.processor import Sam3Processor
+    from pipeline.client import Client
     from pipeline.model import VideoModel
     from pipeline.predictor import Sam3VideoPredictor, build_sam3_video_predictor
     from pipeline.results import FrameResult
+    from pipeline.runtime import Runtime, RuntimeConfig
     from pipeline.segmenter import VideoSegmenter
     from pipeline.sources import Frame, open_source
 
 __all__ = [
+    "Client",
     "Frame",
     "FrameResult",
+    "Runtime",
+    "RuntimeConfig",
     "Sam3ImageModel",
     "Sam3Processor",
     "Sam3VideoPredictor",
@@ -31,8 +36,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Client": "pipeline.client",
     "Frame": "pipeline.sources",
     "FrameResult": "pipeline.results",
+    "Runtime": "pipeline.runtime",
+    "RuntimeConfig": "pipeline.runtime",
     "Sam3ImageModel": "detector.build",
     "Sam3Processor": "detector.processor",
     "Sam3VideoPredictor": "pipeline.predictor",

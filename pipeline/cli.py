@@ -14,8 +14,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 from core.errors import CheckpointError, InputError, MaskstreamError
 from pipeline.cli_checkpoint import add_checkpoint_parser, checkpoint
+from pipeline.cli_doctor import add_doctor_parser
 from pipeline.cli_options import add_segment_parser
+from pipeline.cli_prompt import add_prompt_parser
+from pipeline.cli_results import add_results_parser
 from pipeline.cli_segment import LoadSegmenter, load_segmenter, segment
+from pipeline.cli_serve import add_serve_parser
+from pipeline.cli_sessions import add_sessions_parser
+from pipeline.cli_stream import add_stream_parser
 
 
 def main(arguments: Sequence[str] | None = None, *, load: LoadSegmenter = load_segmenter) -> int:
@@ -32,9 +38,17 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadSegmenter = load_s
     try:
         if options.command == "checkpoint":
             return checkpoint(options)
-        return segment(options, load)
+        if options.command == "segment":
+            return segment(options, load)
+        code: int = options.run(options)
+        return code
     except MaskstreamError as error:
         return _report(error, options)
+    except KeyboardInterrupt:
+        if options.command == "segment":
+            raise
+        print("maskstream: interrupted", file=sys.stderr)
+        return 130
 
 
 def _report(error: MaskstreamError, options: Namespace) -> int:
@@ -55,6 +69,12 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_segment_parser(commands)
     add_checkpoint_parser(commands)
+    add_serve_parser(commands)
+    add_stream_parser(commands)
+    add_prompt_parser(commands)
+    add_sessions_parser(commands)
+    add_results_parser(commands)
+    add_doctor_parser(commands)
     return parser
 
 

@@ -79,7 +79,7 @@ def _add_model_options(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--threshold",
-        type=_probability,
+        type=probability,
         metavar="P",
         help="least score of a detection, 0 to 1; default: the checkpoint's",
     )
@@ -101,12 +101,12 @@ def _add_run_options(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--start",
-        type=_count,
+        type=count,
         metavar="FRAME",
         help="0-based; default: 0, backward the last frame, both the first @FRAME of a prompt",
     )
     group.add_argument(
-        "--max-frames", type=_positive, metavar="N", help="at most N frames in each direction"
+        "--max-frames", type=positive, metavar="N", help="at most N frames in each direction"
     )
     group.add_argument(
         "--fps", type=_rate, metavar="FPS", help="timing of a folder of pictures; default: 25"
@@ -130,19 +130,30 @@ def _add_output_options(parser: ArgumentParser) -> None:
     group.add_argument("--debug", action="store_true", help="show tracebacks of errors")
 
 
-def _count(value: str) -> int:
+def count(value: str) -> int:
+    """A whole number, 0 or more."""
     if not value.isdecimal():
         raise ArgumentTypeError(f"{value!r} is not a whole number, 0 or more")
     return int(value)
 
 
-def _positive(value: str) -> int:
+def positive(value: str) -> int:
+    """A whole number, 1 or more."""
     if not value.isdecimal() or int(value) == 0:
         raise ArgumentTypeError(f"{value!r} is not a whole number, 1 or more")
     return int(value)
 
 
-def _probability(value: str) -> float:
+def positive_number(value: str) -> float:
+    """A number above 0."""
+    number = _float(value)
+    if not 0 < number < 1e9:
+        raise ArgumentTypeError(f"{value!r} is not a number above 0")
+    return number
+
+
+def probability(value: str) -> float:
+    """A number from 0 to 1."""
     number = _float(value)
     if not 0 <= number <= 1:
         raise ArgumentTypeError(f"{value!r} is not a number from 0 to 1")

@@ -11,36 +11,56 @@ from typing import Any
 
 import torch
 
-from core.errors import ConfigError, RequestError, SessionLimitError, SessionNotFoundError
+from core.errors import ConfigError, RequestError, SessionError, SessionLimitError
 from detector.original_options import check_original_options
+from pipeline.answers import Answer, driven_session_answer, frame_answer, prompt_answer
+from pipeline.client import Client, new_session
+from pipeline.live import LiveConfig, open_live, parse_address
 from pipeline.model import VideoModel
+from pipeline.options import source_kind
+from pipeline.pushed_frames import StoredFrames
 from pipeline.requests import (
     AddPrompt,
     CancelPropagation,
     CloseSession,
-    PropagateInVideo,
+    GetResults,
+    GetSession,
+    ListSessions,
+    PauseSession,
+    PushFrame,
     RemoveObject,
     RemovePrompt,
-    Request,
     ResetSession,
+    ResumeSession,
     StartSession,
-    parse_request,
+    StreamResults,
+    parse_single_request,
+    parse_stream_request,
 )
+from pipeline.running import RunningSession
 from pipeline.segmenter import Latency, VideoSegmenter
 from pipeline.session import VideoSession
 from pipeline.sources import open_source
+from pipeline.store import MemoryStore
+from pipeline.store.problems import not_pushed
 
-Answer = dict[str, Any]
+_CLOSE_TIMEOUT_S = 10.0
 
 
 class Sam3VideoPredictor:
     """Many sessions over one model.
 
+    Sessions on files and folders wait for their client and are stepped in its thread. Those that
+    run by themselves (streams, cameras, pushed frames, files with ``autostart``) have a thread
+    each, and are spoken to as those of a runtime are: through a store, here one in memory.
+
     Args:
         model: shared by all sessions.
-        latency: "delayed", as offline processing gives it, or "live".
+        latency: "delayed", as offline processing gives it, or "live"; a session may ask for
+            another.
         max_sessions: a session more is refused.
-        expire_after_s: sessions that nobody has used for so long give way when room is needed.
+        expire_after_s: sessions that nobody has used for so long give way when room is needed; a
+            session may ask for another time.
     """
 
     def __init__(
@@ -56,15 +76,24 @@ class Sam3VideoPredictor:
         self._max_sessions = max_sessions
         self._expire_after_s = expire_after_s
         self._sessions: dict[str, VideoSession] = {}
-        self._lock = threading.Lock()
-        self._handlers: dict[type, Callable[[Any], Answer]] = {
-            StartSession: self._start_session,
-            AddPrompt: self._add_prompt,
-            RemoveObject: self._remove_object,
-            RemovePrompt: self._remove_prompt,
-            ResetSession: self._reset_session,
-            CloseSession: self._close_session,
-            CancelPropagation: self._cancel_propagation,
+        self._running: dict[str, RunningSession] = {}
+        self._starting: set[str] = set()
+        self._store = MemoryStore()
+        self._client = Client(self._store)
+        self._lock = threading.RLock()
+        self._handlers: dict[type, Callable[[Any, VideoSession], Answer]] = {
+            AddPrompt: _add_prompt,
+            RemoveObject: lambda request, session: _success(session.remove_object(request.obj_id)),
+            RemovePrompt: lambda request, session: _success(
+                session.remove_prompt(request.prompt_id)
+            ),
+            ResetSession: _reset_session,
+            CancelPropagation: lambda request, session: _success(session.cancel()),
+            PauseSession: lambda request, session: _success(session.pause()),
+            ResumeSession: lambda request, session: _success(session.resume()),
+            GetSession: lambda request, session: driven_session_answer(session),
+            GetResults: _refuse_log,
+            PushFrame: _refuse_frame,
         }
 
     def handle_request(self, request: Mapping[str, Any]) -> Answer:
@@ -78,110 +107,202 @@ class Sam3VideoPredictor:
             SessionNotFoundError: no session goes by this id.
             MaskstreamError: what was asked cannot be done; the session is as it was.
         """
-        parsed = parse_request(request)
-        handler = self._handlers.get(type(parsed))
-        if handler is None:
-            raise RequestError(
-                [f"{parsed.type} answers with a stream; send it to handle_stream_request"]
-            )
-        return handler(parsed)
+        parsed = parse_single_request(request)
+        if isinstance(parsed, StartSession):
+            return self._start_session(parsed)
+        if isinstance(parsed, CloseSession):
+            return self._close_session(parsed)
+        if isinstance(parsed, ListSessions):
+            return self._list_sessions(parsed)
+        with self._lock:
+            session = self._sessions.get(parsed.session_id)
+        if session is None:
+            return self._client.answer(parsed)
+        return self._handlers[type(parsed)](parsed, session)
 
     def handle_stream_request(self, request: Mapping[str, Any]) -> Iterator[Answer]:
-        """Propagate and stream ``{"frame_index", "outputs"}`` for frame after frame.
+        """Propagate, or follow a session that runs by itself, and stream an answer a frame.
 
         Raises:
             RequestError: the request is malformed, at once and not at the first frame.
             SessionNotFoundError: no session goes by this id.
         """
-        parsed = parse_request(request)
-        if not isinstance(parsed, PropagateInVideo):
-            raise RequestError(
-                [f"{parsed.type} answers at once; send it to handle_request instead"]
-            )
-        session = self._session(parsed)
-        results = session.propagate(
+        parsed = parse_stream_request(request)
+        with self._lock:
+            session = self._sessions.get(parsed.session_id)
+        if session is None:
+            return self._client.stream(parsed)
+        if isinstance(parsed, StreamResults):
+            raise no_log(session.session_id)
+        steps = session.propagate(
             parsed.propagation_direction, parsed.start_frame_index, parsed.max_frame_num_to_track
         )
-        threshold = parsed.output_prob_thresh
         return (
-            {"frame_index": result.frame_index, "outputs": result.above(threshold).to_outputs()}
-            for result in results
+            frame_answer(
+                step.result,
+                wall_s=step.wall_s,
+                epoch=step.epoch,
+                threshold=parsed.output_prob_thresh,
+            )
+            for step in steps
         )
 
     def close(self) -> None:
         """Close all sessions."""
         with self._lock:
             sessions, self._sessions = list(self._sessions.values()), {}
+            running = list(self._running)
         for session in sessions:
             session.close()
+        for session_id in running:
+            self._close_running(session_id)
 
     def _start_session(self, request: StartSession) -> Answer:
         session_id = request.session_id or uuid.uuid4().hex
-        source = open_source(request.resource_path)
-        session = VideoSession(
-            session_id, source, VideoSegmenter(self.model, latency=self._latency)
-        )
         with self._lock:
-            if session_id in self._sessions:
-                problem: Exception = RequestError([f"there is a session {session_id!r} already"])
-            elif not self._has_room():
-                problem = SessionLimitError(
-                    f"there are {len(self._sessions)} sessions, as many as are allowed; close one"
+            if self._is_taken(session_id):
+                raise RequestError([f"there is a session {session_id!r} already"])
+            if not self._has_room():
+                raise SessionLimitError(
+                    f"there are {self._max_sessions} sessions, as many as are allowed; close one"
                 )
+            self._starting.add(session_id)
+        # Opening a source can take a while; other sessions go on meanwhile.
+        try:
+            if request.options.runs_by_itself(request.resource_path):
+                self._running[session_id] = self._start_running(session_id, request)
             else:
-                self._sessions[session_id] = session
-                return {"session_id": session_id}
-        source.close()
-        raise problem
+                self._sessions[session_id] = self._open_driven(session_id, request)
+        finally:
+            with self._lock:
+                self._starting.discard(session_id)
+        return {"session_id": session_id}
+
+    def _open_driven(self, session_id: str, request: StartSession) -> VideoSession:
+        expire_after_s = request.expire_after_s
+        path = parse_address(request.resource_path, LiveConfig()).reveal()
+        return VideoSession(
+            session_id,
+            open_source(path),
+            self._segmenter(request),
+            owner=request.owner,
+            path=request.resource_path,
+            options=request.options,
+            expire_after_s=self._expire_after_s if expire_after_s is None else expire_after_s,
+        )
+
+    def _start_running(self, session_id: str, request: StartSession) -> RunningSession:
+        options, path = request.options, request.resource_path
+        config = options.to_live_config()
+        is_pushed = source_kind(path) == "pushed"
+        segmenter = self._segmenter(request)
+        # A source that cannot be opened is told before there is a session.
+        live = None if is_pushed else open_live(path, config)
+        try:
+            self._store.create_session(new_session(request, session_id))
+            source = live or StoredFrames(self._store, session_id, config)
+            return RunningSession(
+                self._store,
+                session_id,
+                source,
+                segmenter,
+                start_frame=options.start_frame,
+                max_frames=options.max_frames,
+            )
+        except BaseException:
+            if live is not None:
+                live.close()
+            self._store.delete_session(session_id)
+            raise
+
+    def _segmenter(self, request: StartSession) -> VideoSegmenter:
+        latency = request.latency if "latency" in request.model_fields_set else self._latency
+        return VideoSegmenter(self.model, latency=latency, score_threshold=request.score_threshold)
+
+    def _is_taken(self, session_id: str) -> bool:
+        listed = {record.session_id for record in self._store.list_sessions().sessions}
+        return session_id in {*self._sessions, *self._starting, *listed}
 
     def _has_room(self) -> bool:
         """Whether one more fits, after sessions that nobody uses any more have gone."""
-        if len(self._sessions) < self._max_sessions:
+        if self._num_open() < self._max_sessions:
             return True
         now = time.monotonic()
         for session_id, session in list(self._sessions.items()):
-            if now - session.last_used > self._expire_after_s:
+            if now - session.last_used > session.expire_after_s:
                 del self._sessions[session_id]
                 session.close()
-        return len(self._sessions) < self._max_sessions
+        return self._num_open() < self._max_sessions
 
-    def _add_prompt(self, request: AddPrompt) -> Answer:
-        session = self._session(request)
-        info = session.source.info
-        result = session.add_prompt(request.frame_index, request.to_prompt(info.width, info.height))
-        outputs = result.above(request.output_prob_thresh).to_outputs()
-        return {"frame_index": request.frame_index, "outputs": outputs}
-
-    def _remove_object(self, request: RemoveObject) -> Answer:
-        return {"is_success": self._session(request).remove_object(request.obj_id)}
-
-    def _remove_prompt(self, request: RemovePrompt) -> Answer:
-        return {"is_success": self._session(request).remove_prompt(request.prompt_id)}
-
-    def _reset_session(self, request: ResetSession) -> Answer:
-        self._session(request).reset()
-        return {"is_success": True}
-
-    def _cancel_propagation(self, request: CancelPropagation) -> Answer:
-        return {"is_success": self._session(request).cancel()}
+    def _num_open(self) -> int:
+        running = {
+            record.session_id
+            for record in self._store.list_sessions().sessions
+            if not record.state.is_over
+        }
+        return len(self._starting | running | self._sessions.keys())
 
     def _close_session(self, request: CloseSession) -> Answer:
         with self._lock:
             session = self._sessions.pop(request.session_id, None)
         if session is not None:
             session.close()
+        else:
+            self._close_running(request.session_id)
         return {"is_success": True}
 
-    def _session(self, request: Request) -> VideoSession:
-        session_id = request.session_id
+    def _close_running(self, session_id: str) -> None:
+        self._client.handle_request({"type": "close_session", "session_id": session_id})
         with self._lock:
-            session = self._sessions.get(session_id or "")
-        if session is None:
-            raise SessionNotFoundError(
-                f"there is no session {session_id!r}: it was never started, was closed, or has "
-                "expired; start_session opens one"
-            )
-        return session
+            running = self._running.pop(session_id, None)
+        if running is not None:
+            running.join(_CLOSE_TIMEOUT_S)
+
+    def _list_sessions(self, request: ListSessions) -> Answer:
+        answer = self._client.answer(request)
+        with self._lock:
+            driven = [driven_session_answer(session) for session in self._sessions.values()]
+        wanted = [one for one in driven if request.owner in (None, one["owner"])]
+        sessions = sorted(answer["sessions"] + wanted, key=lambda one: one["created_s"])
+        return answer | {"sessions": sessions}
+
+
+def no_log(session_id: str) -> SessionError:
+    """A session that is driven in process keeps no results."""
+    return SessionError(
+        f"session {session_id} waits for its client and keeps no log of results in this process; "
+        "propagate_in_video streams them"
+    )
+
+
+def _add_prompt(request: AddPrompt, session: VideoSession) -> Answer:
+    info = session.source.info
+    applied = session.add_prompt(request.frame_index, request.to_prompt(info.width, info.height))
+    return prompt_answer(
+        request.frame_index,
+        applied.result,
+        prompt_id=applied.prompt_id,
+        obj_id=applied.obj_id,
+        took_effect_at=request.frame_index,
+        threshold=request.output_prob_thresh,
+    )
+
+
+def _reset_session(request: ResetSession, session: VideoSession) -> Answer:
+    session.reset()
+    return _success(True)
+
+
+def _refuse_log(request: GetResults, session: VideoSession) -> Answer:
+    raise no_log(session.session_id)
+
+
+def _refuse_frame(request: PushFrame, session: VideoSession) -> Answer:
+    raise not_pushed(session.session_id)
+
+
+def _success(is_success: bool) -> Answer:
+    return {"is_success": is_success}
 
 
 def build_sam3_video_predictor(

@@ -49,6 +49,7 @@ class ObjectPrompt:
         point_labels: 1 on the object, 0 beside it, one for each point.
         box: around the object.
         mask: (H, W) bool, covering the whole frame.
+        clear_old_points: False adds the points to those given before on this frame.
     """
 
     obj_id: int | None = None
@@ -56,6 +57,7 @@ class ObjectPrompt:
     point_labels: tuple[int, ...] = ()
     box: Box | None = None
     mask: NDArray[np.bool_] | None = None
+    clear_old_points: bool = True
 
 
 def text_faults(text: str) -> list[str]:

@@ -2,26 +2,23 @@
 
 A request that is wrong anywhere is refused with every fault named: unknown keys (with what was
 probably meant), missing fields, wrong types, values out of range, fields that exclude each other.
+They are the same in process, through a client and at the runtime.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, cast, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 from pydantic import ValidationError as _ValidationError
-from pydantic_core import ErrorDetails
 
 from core.errors import RequestError
+from pipeline.frame_codec import Coding
+from pipeline.options import SessionOptions
 from pipeline.prompts import (
-    Box,
     ConceptPrompt,
     ObjectPrompt,
-    Point,
     box_faults,
     label_faults,
     normalised_boxes,
@@ -29,78 +26,68 @@ from pipeline.prompts import (
     point_faults,
     text_faults,
 )
-from pipeline.rle import decode_mask
-
-SessionId = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:-]+$")
-]
-FrameIndex = Annotated[int, Field(ge=0, lt=2**53)]
-ObjId = Annotated[int, Field(ge=0, lt=2**53)]
-Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Direction = Literal["both", "forward", "backward"]
-
-
-def _to_mask(value: Any) -> NDArray[np.bool_] | None:
-    if value is None:
-        return None
-    if isinstance(value, Mapping):
-        return decode_mask(value)
-    mask = np.asarray(value)
-    if mask.ndim != 2 or mask.size == 0 or mask.dtype.kind not in "bui":
-        raise ValueError(
-            "a mask is a (H, W) array of true and false, or a run-length code with size and counts"
-        )
-    if mask.dtype.kind != "b" and not np.isin(mask, (0, 1)).all():
-        raise ValueError("a mask of numbers holds 0 and 1 only")
-    return mask.astype(np.bool_)
+from pipeline.request_faults import bounded, sentence, shown, suggestion
+from pipeline.request_fields import (
+    ARRAYS,
+    BoxList,
+    Direction,
+    Index,
+    LabelList,
+    Mask,
+    Owner,
+    PointList,
+    Probability,
+    PushedPicture,
+    RequestModel,
+    Seconds,
+    SessionId,
+    plain_value,
+)
 
 
-# JSON has lists where we have tuples.
-_PointField = Annotated[Point, Field(strict=False)]
-_BoxField = Annotated[Box, Field(strict=False)]
-Mask = Annotated[Any, BeforeValidator(_to_mask)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    def faults(self, given: Collection[str]) -> list[str]:
-        """What is wrong with the fields taken together.
-
-        Args:
-            given: the fields that the request has, also those that are malformed and so are
-                missing here.
-        """
-        return []
-
-
-class StartSession(_Model):
-    """Open a session on a video file, a folder of JPEGs or an image.
+class StartSession(RequestModel, SessionOptions):
+    """Open a session on a video file, a folder of pictures, an image, a stream, a camera, or
+    ``pushed://``: frames that its client pushes. The options are those of ``SessionOptions``.
 
     Frames are always read as they are needed and never kept, so the two ``offload`` options of
     earlier clients have nothing left to do; they are accepted.
     """
 
     type: Literal["start_session"]
-    resource_path: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    resource_path: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
+        repr=False
+    )
     session_id: SessionId | None = None
+    owner: Owner = "anonymous"
+    expire_after_s: Annotated[float, Field(gt=0, le=366 * 86400, allow_inf_nan=False)] | None = None
     offload_video_to_cpu: bool = False
     offload_state_to_cpu: bool = False
 
+    def faults(self, given: Collection[str]) -> list[str]:
+        """What is wrong with the options for this source."""
+        source = getattr(self, "resource_path", None)
+        return self.option_faults(source) if isinstance(source, str) else []
 
-class AddPrompt(_Model):
+    @property
+    def options(self) -> SessionOptions:
+        """How the session is to run."""
+        values = {name: getattr(self, name) for name in SessionOptions.model_fields}
+        return SessionOptions.model_construct(None, **values)
+
+
+class AddPrompt(RequestModel):
     """Add a concept (text and boxes) or an object (points, a box or a mask, with ``obj_id``)."""
 
     type: Literal["add_prompt"]
     session_id: SessionId
-    frame_index: FrameIndex
+    frame_index: Index
     text: str | None = None
-    bounding_boxes: list[_BoxField] | None = None
-    bounding_box_labels: list[int] | None = None
-    points: list[_PointField] | None = None
-    point_labels: list[int] | None = None
+    bounding_boxes: BoxList | None = None
+    bounding_box_labels: LabelList | None = None
+    points: PointList | None = None
+    point_labels: LabelList | None = None
     mask: Mask = None
-    obj_id: ObjId | None = None
+    obj_id: Index | None = None
     output_prob_thresh: Probability | None = None
     clear_old_points: bool = True
     clear_old_boxes: bool = True
@@ -143,6 +130,7 @@ class AddPrompt(_Model):
             point_labels=tuple(self.point_labels or [1] * len(points)),
             box=unit_boxes[0] if unit_boxes else None,
             mask=self.mask,
+            clear_old_points=self.clear_old_points,
         )
 
     def _label_faults(self, given: Collection[str]) -> list[str]:
@@ -187,43 +175,43 @@ class AddPrompt(_Model):
 _BOX_NAMES = ("bounding_boxes", "bounding_box_labels")
 
 
-class PropagateInVideo(_Model):
+class PropagateInVideo(RequestModel):
     """Stream the results of frame after frame."""
 
     type: Literal["propagate_in_video"]
     session_id: SessionId
     propagation_direction: Direction = "both"
-    start_frame_index: FrameIndex | None = None
+    start_frame_index: Index | None = None
     max_frame_num_to_track: Annotated[int, Field(ge=1)] | None = None
     output_prob_thresh: Probability | None = None
 
 
-class RemoveObject(_Model):
+class RemoveObject(RequestModel):
     """Drop one object."""
 
     type: Literal["remove_object"]
     session_id: SessionId
-    obj_id: ObjId
-    frame_index: FrameIndex | None = None
+    obj_id: Index
+    frame_index: Index | None = None
     is_user_action: bool = True
 
 
-class RemovePrompt(_Model):
+class RemovePrompt(RequestModel):
     """Stop looking for a concept and drop its objects."""
 
     type: Literal["remove_prompt"]
     session_id: SessionId
-    prompt_id: Annotated[int, Field(ge=0, lt=2**53)]
+    prompt_id: Index
 
 
-class ResetSession(_Model):
+class ResetSession(RequestModel):
     """Forget all prompts and objects; keep the source."""
 
     type: Literal["reset_session"]
     session_id: SessionId
 
 
-class CloseSession(_Model):
+class CloseSession(RequestModel):
     """End a session and free what it holds; the two tuning options of earlier clients are moot."""
 
     type: Literal["close_session"]
@@ -232,11 +220,82 @@ class CloseSession(_Model):
     clear_cache_threshold: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
-class CancelPropagation(_Model):
+class CancelPropagation(RequestModel):
     """Stop a running propagation at the next frame."""
 
     type: Literal["cancel_propagation"]
     session_id: SessionId
+
+
+class PauseSession(RequestModel):
+    """Take no more frames until ``resume_session``; prompts are still accepted."""
+
+    type: Literal["pause_session"]
+    session_id: SessionId
+
+
+class ResumeSession(RequestModel):
+    """Go on after ``pause_session``."""
+
+    type: Literal["resume_session"]
+    session_id: SessionId
+
+
+class ListSessions(RequestModel):
+    """All sessions, or those of one owner."""
+
+    type: Literal["list_sessions"]
+    owner: Owner | None = None
+
+
+class GetSession(RequestModel):
+    """What a session is doing: state, frames accounted for, rates and latencies."""
+
+    type: Literal["get_session"]
+    session_id: SessionId
+
+
+class GetResults(RequestModel):
+    """A page of the log of results, from a cursor on; the answer's cursor reads on from there."""
+
+    type: Literal["get_results"]
+    session_id: SessionId
+    cursor: Index = 0
+    max_results: Annotated[int, Field(ge=1, le=1000)] = 64
+    timeout_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
+    output_prob_thresh: Probability | None = None
+
+
+class StreamResults(RequestModel):
+    """Stream the log of results from a cursor on, and go on with it until the session is over."""
+
+    type: Literal["stream_results"]
+    session_id: SessionId
+    cursor: Index = 0
+    output_prob_thresh: Probability | None = None
+
+
+class PushFrame(RequestModel):
+    """Hand in the next frame of a session with the source ``pushed://``.
+
+    Attributes:
+        coding: how it travels; ``zlib`` and ``png`` lose nothing. Bytes of a JPEG or PNG picture
+            travel as they are.
+        is_last: there will be no more; then the frame may be left out.
+    """
+
+    type: Literal["push_frame"]
+    session_id: SessionId
+    frame: PushedPicture = Field(default=None, repr=False)
+    pts_s: Seconds | None = None
+    coding: Coding = "zlib"
+    is_last: bool = False
+
+    def faults(self, given: Collection[str]) -> list[str]:
+        """What is wrong with the fields taken together."""
+        if "frame" not in given and not self.is_last:
+            return ["frame is missing; only with is_last can it be left out"]
+        return []
 
 
 Request = (
@@ -248,10 +307,19 @@ Request = (
     | ResetSession
     | CloseSession
     | CancelPropagation
+    | PauseSession
+    | ResumeSession
+    | ListSessions
+    | GetSession
+    | GetResults
+    | StreamResults
+    | PushFrame
 )
-_MODELS: dict[str, type[_Model]] = {
+StreamRequest = PropagateInVideo | StreamResults
+_MODELS: dict[str, type[RequestModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(Request)
 }
+_MAX_KEYS = 100
 
 
 def parse_request(request: Any) -> Request:
@@ -272,21 +340,51 @@ def parse_request(request: Any) -> Request:
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
         raise RequestError([_type_fault(request)])
-    plain = {str(key): value if key == "mask" else _plain(value) for key, value in request.items()}
+    if len(request) > _MAX_KEYS:
+        raise RequestError([f"the request has {len(request)} keys; at most {_MAX_KEYS} are read"])
+    plain = {
+        str(key): value if key in ARRAYS else plain_value(value) for key, value in request.items()
+    }
     given = {key for key, value in plain.items() if value is not None}
     faults: list[str] = []
     try:
         parsed = model.model_validate(plain)
     except _ValidationError as error:
         items = error.errors(include_url=False)
-        faults += [_sentence(item, model) for item in items]
+        faults += [sentence(item, model.model_fields) for item in items]
         bad = {item["loc"][0] for item in items}
         sound = {key: value for key, value in plain.items() if key not in bad}
         parsed = model.model_construct(None, **sound)
     faults += parsed.faults(given)
     if faults:
-        raise RequestError(list(dict.fromkeys(faults)))
+        raise RequestError(bounded(faults))
     return cast(Request, parsed)
+
+
+def parse_single_request(request: Any) -> Request:
+    """Check a request for ``handle_request``.
+
+    Raises:
+        RequestError: it was refused, or answers with a stream.
+    """
+    parsed = parse_request(request)
+    if isinstance(parsed, StreamRequest):
+        raise RequestError(
+            [f"{parsed.type} answers with a stream; send it to handle_stream_request"]
+        )
+    return parsed
+
+
+def parse_stream_request(request: Any) -> StreamRequest:
+    """Check a request for ``handle_stream_request``.
+
+    Raises:
+        RequestError: it was refused, or answers at once.
+    """
+    parsed = parse_request(request)
+    if not isinstance(parsed, StreamRequest):
+        raise RequestError([f"{parsed.type} answers at once; send it to handle_request instead"])
+    return parsed
 
 
 def _type_fault(request: Mapping[Any, Any]) -> str:
@@ -294,34 +392,5 @@ def _type_fault(request: Mapping[Any, Any]) -> str:
     if "type" not in request:
         return f"type is missing; it must be one of {known}"
     kind = request["type"]
-    return f"unknown type {kind!r:.80}{_suggestion(str(kind), list(_MODELS))}; types are {known}"
-
-
-def _sentence(error: ErrorDetails, model: type[_Model]) -> str:
-    where = _place(error["loc"])
-    if error["type"] == "extra_forbidden":
-        names = list(model.model_fields)
-        return f"unknown key {where!r:.80}{_suggestion(where, names)}"
-    if error["type"] == "missing" and len(error["loc"]) == 1:
-        return f"{where} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = f"{error['input']!r:.60}" if not isinstance(error["input"], np.ndarray) else "an array"
-    return f"{where}: {message[:1].lower()}{message[1:]}, not {shown}"
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
-    return "".join(parts).removeprefix(".")
-
-
-def _suggestion(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _plain(value: Any) -> Any:
-    """Arrays and scalars of numpy or torch as lists and numbers; anything else as it is."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    to_list = getattr(value, "tolist", None)
-    return to_list() if callable(to_list) and not isinstance(value, type) else value
+    hint = suggestion(kind, _MODELS) if isinstance(kind, str) else ""
+    return f"unknown type {shown(kind)}{hint}; types are {known}"

@@ -8,7 +8,11 @@ them. Delayed output, here, holds every frame until hot start has decided on all
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+import torch
 
 from tracker.lifecycle import MaskletState
 from tracker.tracked_frame import TrackedFrame
@@ -53,6 +57,18 @@ class Delay:
     def hide(self, obj_id: int) -> None:
         """Leave an object out of the frames still held; for one that a user has removed."""
         self._hide({obj_id})
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """The frames held, as tensors on the CPU and plain data."""
+        return [frame.state_dict() for frame in self._held]
+
+    def load_state_dict(self, state: Sequence[Mapping[str, Any]], device: torch.device) -> None:
+        """Undo :meth:`state_dict`.
+
+        Raises:
+            CheckpointError: a frame is malformed; nothing is changed.
+        """
+        self._held = deque(TrackedFrame.from_state_dict(frame, device) for frame in state)
 
     def _is_ready(self, frame: TrackedFrame, newest: int) -> bool:
         return abs(newest - frame.frame_index) >= self._delay - 1 or len(self._held) >= self._delay

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.errors import CheckpointError
 from tracker.lifecycle import Masklet, MaskletState
 
 
@@ -80,6 +82,41 @@ class TrackedFrame:
 
     def __len__(self) -> int:
         return len(self.obj_ids)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors on the CPU and plain data."""
+        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return {
+            name: value.cpu() if isinstance(value, Tensor) else value
+            for name, value in values.items()
+        } | {
+            "states": [str(state) for state in self.states],
+            "frame_stats": self.frame_stats.to_dict(),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any], device: torch.device) -> TrackedFrame:
+        """Undo :meth:`state_dict`.
+
+        Raises:
+            CheckpointError: a field is missing, unknown or malformed.
+        """
+        wanted = {spec.name for spec in fields(cls)}
+        if set(state) != wanted:
+            raise CheckpointError(f"frame with {sorted(state)}; it must have {sorted(wanted)}")
+        try:
+            return cls(
+                **{
+                    **state,
+                    "low_res_masks": state["low_res_masks"].to(device),
+                    "states": [MaskletState(name) for name in state["states"]],
+                    "frame_stats": FrameStats(**state["frame_stats"]),
+                }
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"frame {state['frame_index']!r} is malformed: {error}"
+            ) from error
 
     def select(self, rows: Sequence[int]) -> TrackedFrame:
         """The same frame with these rows only, in this order."""

@@ -77,10 +77,14 @@ def build_models(settings: dict[str, Any]) -> tuple[Detector, TrackerModel]:
     return detector, tracker
 
 
+def _stored(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value
+
+
 def export(
     model: Path, detector_run: Path | None, tracker_run: Path | None, destination: Path
 ) -> Path:
-    """Write the checkpoint folder.
+    """Write the checkpoint folder, weights as float16: half the size, to be run in float32.
 
     Args:
         model: YAML of the model.
@@ -111,6 +115,7 @@ def export(
     }
     tensors = to_checkpoint(detector.state_dict())
     tensors |= {TRACKER_PREFIX + name: value for name, value in tracker.state_dict().items()}
+    tensors = {name: _stored(value) for name, value in tensors.items()}
     files = tokenizer_files(fit_tokenizer(corpus()))
     files["README.md"] = MODEL_CARD.read_bytes()
     return write_folder(destination, config, tensors, files, overwrite=True)

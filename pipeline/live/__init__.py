@@ -22,7 +22,7 @@ from pipeline.live.frames import (
 from pipeline.live.pushed import PushedSource
 from pipeline.live.reader import StreamReader
 from pipeline.live.source import LiveSource
-from pipeline.live.url import SourceAddress, parse_address, redact
+from pipeline.live.url import SourceAddress, parse_address
 
 __all__ = [
     "Crop",
@@ -42,7 +42,6 @@ __all__ = [
     "SourceAddress",
     "open_live",
     "parse_address",
-    "redact",
 ]
 
 

@@ -11,21 +11,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from core.errors import InputError, SourceError
 from pipeline.live.config import LiveConfig
+from pipeline.redaction import HIDDEN, redact, redact_url, secret_parameters
 
 AddressKind = Literal["stream", "file", "device"]
 
-_HIDDEN = "***"
 _MAX_LENGTH = 4096
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DEVICE = re.compile(r"/dev/video\d+")
-_USER_INFO = re.compile(r"://[^\s'\"]*@")
-_SECRET_KEY = re.compile(
-    r"pass|pwd|secret|token|auth|key|sig|user|login|account|credential|session", re.IGNORECASE
-)
-_PARAMETER = re.compile(r"([?&;#])([^?&;#=\s]*)=([^&;#\s'\"]*)")
-# Of a text that is a URL and nothing else.
-_OWN_USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/*).*@", re.DOTALL)
-_OWN_PARAMETER = re.compile(r"([?&;#])([^?&;#=]*)=([^&;#]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +47,8 @@ class SourceAddress:
         """Take this address's credentials out of a text, such as FFmpeg's own words."""
         text = text.replace(self._location, self.shown)
         for secret in self._secrets:
-            text = text.replace(secret, _HIDDEN)
+            text = text.replace(secret, HIDDEN)
         return redact(text)
-
-
-def redact(text: str) -> str:
-    """Hide the user information, and the parameters that look secret, of every URL in a text.
-
-    Errs on the safe side: all between ``://`` and the last ``@`` of the same word goes.
-    """
-    text = _USER_INFO.sub(f"://{_HIDDEN}@", text)
-    return _PARAMETER.sub(_hide_secret_value, text)
-
-
-def hide_credentials(url: str) -> str:
-    """The same for what is meant to be one URL, however malformed: up to its very last ``@``."""
-    url = _OWN_USER_INFO.sub(rf"\1{_HIDDEN}@", url)
-    return _OWN_PARAMETER.sub(_hide_secret_value, url)
-
-
-def _hide_secret_value(parameter: re.Match[str]) -> str:
-    start, name, value = parameter.groups()
-    return f"{start}{name}={_HIDDEN if _SECRET_KEY.search(unquote(name)) else value}"
 
 
 def parse_address(source: str | Path, config: LiveConfig) -> SourceAddress:
@@ -98,7 +70,7 @@ def parse_address(source: str | Path, config: LiveConfig) -> SourceAddress:
     name = scheme[1].lower()
     if name not in config.allowed_schemes:
         raise InputError(
-            f"source {hide_credentials(text)!r}: the scheme {name!r} is not allowed; "
+            f"source {redact_url(text)!r}: the scheme {name!r} is not allowed; "
             f"allowed are {', '.join(sorted(config.allowed_schemes))}"
         )
     if name in ("file", "v4l2"):
@@ -112,14 +84,14 @@ def _path_of(text: str, scheme: str) -> str:
         host, _, rest = path[2:].partition("/")
         if host not in ("", "localhost"):
             raise InputError(
-                f"source {text!r}: a {scheme} URL names no host; expected {scheme}:///"
+                f"source {redact_url(text)!r}: a {scheme} URL names no host; expected {scheme}:///"
             )
         path = "/" + rest
     return unquote(path)
 
 
 def _parse_url(text: str, scheme: str) -> SourceAddress:
-    shown = hide_credentials(text)
+    shown = redact_url(text)
     parts = _split(text)
     if parts is None:
         raise InputError(
@@ -144,11 +116,7 @@ def _split(text: str) -> SplitResult | None:
 def _secrets_of(parts: SplitResult) -> tuple[str, ...]:
     """User names, passwords and tokens as written and as meant, longest first."""
     found = {parts.netloc.rpartition("@")[0], parts.username or "", parts.password or ""}
-    found |= {
-        value
-        for _, name, value in _OWN_PARAMETER.findall(parts.geturl())
-        if _SECRET_KEY.search(unquote(name))
-    }
+    found |= set(secret_parameters(parts.geturl()))
     secrets = found | {unquote(secret) for secret in found}
     return tuple(sorted((s for s in secrets if len(s) > 2), key=len, reverse=True))
 
@@ -156,17 +124,19 @@ def _secrets_of(parts: SplitResult) -> tuple[str, ...]:
 def _parse_path(text: str, config: LiveConfig) -> SourceAddress:
     if _DEVICE.fullmatch(text):
         if "v4l2" not in config.allowed_schemes:
-            raise InputError(f"source {text!r}: cameras of this machine are not allowed")
+            raise InputError(
+                f"source {redact_url(text)!r}: cameras of this machine are not allowed"
+            )
         return SourceAddress("device", "v4l2", text, text)
     if "file" not in config.allowed_schemes:
-        raise InputError(f"source {text!r}: files are not allowed")
+        raise InputError(f"source {redact_url(text)!r}: files are not allowed")
     # Resolved first, so that neither ".." nor a link leads out of the allowed folders.
     path = Path(os.path.realpath(text))
     if config.allowed_roots is not None and not any(
         path.is_relative_to(os.path.realpath(root)) for root in config.allowed_roots
     ):
         # The same answer whether it exists or not.
-        raise InputError(f"source {text!r} does not lie in one of the allowed folders")
+        raise InputError(f"source {redact_url(text)!r} does not lie in one of the allowed folders")
     if not path.exists():
-        raise SourceError(f"{text} does not exist")
+        raise SourceError(f"{redact_url(text)} does not exist")
     return SourceAddress("file", "file", str(path), str(path))

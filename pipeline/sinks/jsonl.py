@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from core.errors import OutputError
 from pipeline.results import FrameResult
@@ -41,9 +42,17 @@ class JsonlSink:
 
     def write(self, result: FrameResult) -> None:
         """See ``Sink.write``."""
+        self.write_record(result.to_record())
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write a line that is JSON values already, such as a record with more fields.
+
+        Raises:
+            OutputError: as ``write``.
+        """
         if self._file is None:
             raise OutputError(f"{self._path} is closed")
-        line = (to_json(result.to_record()) + "\n").encode()
+        line = (to_json(record) + "\n").encode()
         try:
             _write_all(self._file, line)
         except OSError as error:

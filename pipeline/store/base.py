@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from pipeline.store.records import (
     Checkpoint,
@@ -14,6 +14,8 @@ from pipeline.store.records import (
     NewSession,
     ObjectRecord,
     Outcome,
+    PushedPage,
+    PushReceipt,
     ResultEntry,
     ResultPage,
     ServiceLimits,
@@ -109,9 +111,14 @@ class SessionStore(Protocol):
         *,
         counters: Counters | None = None,
         epoch: int | None = None,
+        stats: Mapping[str, Any] | None = None,
         writer: int | None = None,
     ) -> None:
-        """Set the counters; raise the epoch, which never goes down."""
+        """Set the counters and the stats; raise the epoch, which never goes down.
+
+        Raises:
+            InputError: the stats are not JSON, or more than ``MAX_STATS_BYTES``.
+        """
 
     def wait_for_state(
         self, session_id: str, states: Collection[SessionState], timeout_s: float
@@ -162,9 +169,18 @@ class SessionStore(Protocol):
         """
 
     def settle_entry(
-        self, session_id: str, sequence: int, outcome: Outcome, *, writer: int | None = None
+        self,
+        session_id: str,
+        sequence: int,
+        outcome: Outcome,
+        *,
+        checkpoint: Checkpoint | None = None,
+        writer: int | None = None,
     ) -> Outcome:
         """Say what became of an entry; in order, and once.
+
+        Args:
+            checkpoint: with what the entry did, saved together with the outcome, if that is new.
 
         Returns:
             the outcome that is stored: another than given when it was settled before.
@@ -205,13 +221,13 @@ class SessionStore(Protocol):
         counters: Counters | None = None,
         writer: int | None = None,
     ) -> int | None:
-        """Append a frame's result unless one as far or farther on is there.
+        """Append a result unless one as far or farther on is there.
 
         Args:
             counters: set together with it, if it is new.
 
         Returns:
-            its sequence; None when (epoch, frame_index) does not lie behind the newest one.
+            its sequence; None when (epoch, step) does not lie behind the newest one.
 
         Raises:
             SessionError: the session is over, or the writer was superseded.
@@ -225,6 +241,51 @@ class SessionStore(Protocol):
         Raises:
             InputError: the cursor is ahead of the log.
             StoreError: the next entry cannot be read; ``resume_after`` is a cursor behind it.
+        """
+
+    # Frames that a client pushes
+
+    def push_frame(self, session_id: str, blob: bytes, pts_s: float | None = None) -> PushReceipt:
+        """Hand in the next frame of a session with the source ``pushed://``.
+
+        When more wait than the session may hold, the oldest that nobody has taken is dropped.
+
+        Args:
+            blob: see ``pipeline.frame_codec``.
+            pts_s: its presentation time.
+
+        Raises:
+            SessionError: the session has another source, is draining or over, or
+                ``finish_frames`` was called.
+            SessionLimitError: the blob is too large.
+        """
+
+    def finish_frames(self, session_id: str) -> None:
+        """Say that no more frames will come. What waits is still taken. Twice is fine.
+
+        Raises:
+            SessionError: as ``push_frame``.
+        """
+
+    def take_frames(
+        self,
+        session_id: str,
+        after: int = 0,
+        *,
+        done: int | None = None,
+        count: int = 8,
+        timeout_s: float = 0.0,
+    ) -> PushedPage:
+        """Pushed frames with sequences above ``after``.
+
+        Args:
+            done: frames up to this one are freed; those between it and ``after`` can be taken
+                again, 256 at most. None: all up to ``after``.
+
+        Raises:
+            SessionError: the session has another source.
+            InputError: ``after`` is ahead of the frames.
+            StoreError: the first of them cannot be read; ``resume_after`` takes the next one.
         """
 
     # Checkpoints

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from core.errors import InputError, StoreError
-from pipeline.store.redaction import redact
+from pipeline.redaction import redact
 
 R = TypeVar("R", bound=BaseModel)
 

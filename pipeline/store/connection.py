@@ -15,9 +15,9 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from core.errors import ConfigError, StoreError
+from pipeline.redaction import redact, redact_url
 from pipeline.store import problems
 from pipeline.store.keys import Keys
-from pipeline.store.redaction import redact, redact_url
 from pipeline.store.scripts import SCRIPTS
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ key                       type    holds
                                   nonce, change, created_ms, updated_ms, expire_ms, epoch, writer,
                                   work_id, max_obj_id, num_prompts, journal_sequence,
                                   journal_bytes, settled_sequence, result_sequence, result_epoch,
-                                  result_frame
+                                  result_step, stats (JSON)
 <ns>:secret:<id>          string  the source with its credentials, sealed
 <ns>:journal:<id>         stream  <sequence>-0 → entry (JSON), ms
 <ns>:outcomes:<id>        hash    sequence → outcome (JSON)
@@ -17,7 +17,10 @@ key                       type    holds
 <ns>:objects:<id>         hash    obj_id → object (JSON)
 <ns>:removed:<id>         zset    obj_id of removed objects by last frame; the oldest go first
 <ns>:results:<id>         stream  <sequence>-0 → entry (JSON), ms; capped by age and length
-<ns>:checkpoint:<id>      hash    blob (bytes), meta (JSON), epoch, frame_index
+<ns>:checkpoint:<id>      hash    blob (bytes), meta (JSON), epoch, step
+<ns>:frames:<id>          stream  <sequence>-0 → blob, pts, ms; pushed frames not done with yet
+<ns>:pushed:<id>          hash    sequence, taken, waiting, dropped, end; only of sessions whose
+                                  frames are pushed
 <ns>:events:<id>          stream  * → e; a doorbell for those who wait, 8 entries long
 
 Of the service. These do not expire; what they say of expired sessions is dropped in passing:
@@ -58,6 +61,8 @@ _SESSION_KEYS = {
     "results": "stream",
     "checkpoint": "hash",
     "events": "stream",
+    "frames": "stream",
+    "pushed": "hash",
 }
 _SERVICE_KEYS = {"sessions": "zset", "owners": "hash", "limits": "hash", "work": "stream"}
 
@@ -116,6 +121,12 @@ class Keys:
 
     def checkpoint(self, session_id: str) -> str:
         return f"{self.namespace}:checkpoint:{session_id}"
+
+    def frames(self, session_id: str) -> str:
+        return f"{self.namespace}:frames:{session_id}"
+
+    def pushed(self, session_id: str) -> str:
+        return f"{self.namespace}:pushed:{session_id}"
 
     def events(self, session_id: str) -> str:
         return f"{self.namespace}:events:{session_id}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
+from pipeline.redaction import redact_json, redact_url
 from pipeline.store import problems
 from pipeline.store.codec import as_stored
 from pipeline.store.memory_session import MemorySession
@@ -20,6 +22,8 @@ from pipeline.store.records import (
     NewSession,
     ObjectRecord,
     Outcome,
+    PushedPage,
+    PushReceipt,
     ResultEntry,
     ResultPage,
     ServiceLimits,
@@ -27,7 +31,6 @@ from pipeline.store.records import (
     SessionRecord,
     SessionState,
 )
-from pipeline.store.redaction import redact_json, redact_url
 
 T = TypeVar("T")
 
@@ -141,10 +144,14 @@ class MemoryStore:
         *,
         counters: Counters | None = None,
         epoch: int | None = None,
+        stats: Mapping[str, Any] | None = None,
         writer: int | None = None,
     ) -> None:
+        told = None if stats is None else json.loads(problems.stats_text(stats))
         with self._news:
             session = self._session(session_id, writer)
+            if told is not None:
+                session.update(stats=told)
             if counters is not None:
                 session.update(counters=counters)
             if epoch is not None:
@@ -214,11 +221,17 @@ class MemoryStore:
         return self._wait(look, timeout_s)
 
     def settle_entry(
-        self, session_id: str, sequence: int, outcome: Outcome, *, writer: int | None = None
+        self,
+        session_id: str,
+        sequence: int,
+        outcome: Outcome,
+        *,
+        checkpoint: Checkpoint | None = None,
+        writer: int | None = None,
     ) -> Outcome:
         clean = problems.clean_outcome(as_stored(outcome, "outcome"))
         with self._news:
-            stored = self._session(session_id, writer).settle(sequence, clean)
+            stored = self._session(session_id, writer).settle(sequence, clean, checkpoint)
             self._news.notify_all()
             return stored
 
@@ -265,6 +278,37 @@ class MemoryStore:
         def look() -> tuple[ResultPage, bool]:
             page = self._session(session_id).results_after(cursor, count)
             return page, page.cursor > cursor or page.is_end
+
+        return self._wait(look, timeout_s)
+
+    # Frames that a client pushes
+
+    def push_frame(self, session_id: str, blob: bytes, pts_s: float | None = None) -> PushReceipt:
+        with self._news:
+            receipt = self._session(session_id).push_frame(blob, problems.check_time(pts_s))
+            self._news.notify_all()
+            return receipt
+
+    def finish_frames(self, session_id: str) -> None:
+        with self._news:
+            self._session(session_id).finish_frames()
+            self._news.notify_all()
+
+    def take_frames(
+        self,
+        session_id: str,
+        after: int = 0,
+        *,
+        done: int | None = None,
+        count: int = 8,
+        timeout_s: float = 0.0,
+    ) -> PushedPage:
+        problems.check_range(after, count)
+        oldest = problems.frames_to_keep(after, done)
+
+        def look() -> tuple[PushedPage, bool]:
+            page = self._session(session_id).take_frames(after, oldest, count)
+            return page, bool(page.frames) or page.is_end
 
         return self._wait(look, timeout_s)
 

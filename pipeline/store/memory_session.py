@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from pipeline.options import PUSHED_SOURCE
+from pipeline.redaction import redact_json
 from pipeline.store import problems
 from pipeline.store.codec import as_stored, to_json
 from pipeline.store.records import (
@@ -18,13 +20,15 @@ from pipeline.store.records import (
     NewEntry,
     ObjectRecord,
     Outcome,
+    PushedFrame,
+    PushedPage,
+    PushReceipt,
     ResultEntry,
     ResultPage,
     SessionLimits,
     SessionRecord,
     SessionState,
 )
-from pipeline.store.redaction import redact_json
 
 TAKE_PROMPTS = [state for state in SessionState if state.takes_prompts]
 
@@ -51,6 +55,11 @@ class MemorySession:
     checkpoint: Checkpoint | None = None
     holder: str | None = None
     claimed_at: float = 0.0
+    frames: deque[PushedFrame] = field(default_factory=deque)
+    num_pushed: int = 0
+    num_frames_dropped: int = 0
+    taken_sequence: int = 0
+    no_more_frames: bool = False
 
     @property
     def limits(self) -> SessionLimits:
@@ -93,13 +102,15 @@ class MemorySession:
         self.update(journal_sequence=sequence, num_prompts=prompts, updated_s=now)
         return entry
 
-    def settle(self, sequence: int, outcome: Outcome) -> Outcome:
+    def settle(self, sequence: int, outcome: Outcome, checkpoint: Checkpoint | None) -> Outcome:
         entry = self.entry(sequence)
         if entry.outcome is not None:
             return entry.outcome
         next_one = self.record.settled_sequence + 1
         if sequence > next_one:
             raise problems.not_settled_yet(self.record.session_id, sequence, str(next_one))
+        if checkpoint is not None:
+            self.save(checkpoint, settled=sequence)
         self.journal[sequence - 1] = entry.model_copy(update={"outcome": outcome})
         self.update(settled_sequence=sequence, updated_s=time.time())
         return outcome
@@ -147,10 +158,11 @@ class MemorySession:
             is_end=end == newest and self.record.state.is_over,
         )
 
-    def save(self, checkpoint: Checkpoint) -> bool:
+    def save(self, checkpoint: Checkpoint, settled: int | None = None) -> bool:
         record = self.record
+        settled = record.settled_sequence if settled is None else settled
         for name, claimed, actual in (
-            ("journal_sequence", checkpoint.journal_sequence, record.settled_sequence),
+            ("journal_sequence", checkpoint.journal_sequence, settled),
             ("result_sequence", checkpoint.result_sequence, record.result_sequence),
         ):
             if claimed > actual:
@@ -161,6 +173,57 @@ class MemorySession:
             return False
         self.checkpoint = checkpoint
         return True
+
+    def push_frame(self, blob: bytes, pts_s: float | None) -> PushReceipt:
+        self._check_takes_frames()
+        self._check("max_frame_bytes", len(blob))
+        if self.no_more_frames:
+            raise problems.no_more_frames(self.record.session_id)
+        self.num_pushed += 1
+        self.frames.append(
+            PushedFrame(sequence=self.num_pushed, blob=blob, pts_s=pts_s, pushed_s=time.time())
+        )
+        waiting = [frame for frame in self.frames if frame.sequence > self.taken_sequence]
+        if len(waiting) > self.limits.max_waiting_frames:
+            self.frames.remove(waiting.pop(0))
+            self.num_frames_dropped += 1
+        return PushReceipt(
+            sequence=self.num_pushed,
+            num_waiting=len(waiting),
+            num_dropped=self.num_frames_dropped,
+        )
+
+    def finish_frames(self) -> None:
+        self._check_takes_frames()
+        self.no_more_frames = True
+
+    def take_frames(self, after: int, done: int, count: int) -> PushedPage:
+        self._check_is_pushed()
+        if after > self.num_pushed:
+            raise problems.cursor_ahead(
+                self.record.session_id, "pushed frames", after, self.num_pushed
+            )
+        while self.frames and self.frames[0].sequence <= done:
+            self.frames.popleft()
+        rows = [frame for frame in self.frames if frame.sequence > after][:count]
+        if rows:
+            self.taken_sequence = max(self.taken_sequence, rows[-1].sequence)
+        return PushedPage(
+            frames=tuple(rows),
+            cursor=rows[-1].sequence if rows else after,
+            num_dropped=self.num_frames_dropped,
+            is_end=self.no_more_frames and len(rows) < count,
+        )
+
+    def _check_is_pushed(self) -> None:
+        if self.record.source != PUSHED_SOURCE:
+            raise problems.not_pushed(self.record.session_id)
+
+    def _check_takes_frames(self) -> None:
+        self._check_is_pushed()
+        record = self.record
+        if not record.state.takes_prompts:
+            raise problems.wrong_state(record.session_id, record.state, "take frames", TAKE_PROMPTS)
 
     def _check(self, name: str, value: int) -> None:
         most: int = getattr(self.limits, name)

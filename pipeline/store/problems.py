@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from core.errors import InputError, SessionError, SessionLimitError, SessionNotFoundError
-from pipeline.store.records import Outcome, SessionState
-from pipeline.store.redaction import redact, redact_json
+from pipeline.redaction import redact, redact_json
+from pipeline.store.codec import to_json
+from pipeline.store.records import MAX_STATS_BYTES, Outcome, SessionState
 
 MAX_REASON = 2000
+MAX_TAKEN_FRAMES = 256
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
@@ -93,6 +97,21 @@ def checkpoint_ahead(session_id: str, name: str, claimed: int, actual: int) -> S
     )
 
 
+def not_pushed(session_id: str) -> SessionError:
+    """The session's frames come from elsewhere."""
+    return SessionError(
+        f"session {session_id} takes no pushed frames: it has a source of its own; start one with "
+        "the source pushed://"
+    )
+
+
+def no_more_frames(session_id: str) -> SessionError:
+    """The client has said that there would be no more."""
+    return SessionError(
+        f"session {session_id} takes no more frames: the last one has been pushed already"
+    )
+
+
 def check_range(cursor: int, count: int) -> None:
     """Refuse a stretch of a log that makes no sense.
 
@@ -106,6 +125,22 @@ def check_range(cursor: int, count: int) -> None:
         )
 
 
+def check_time(pts_s: float | None) -> float | None:
+    """Refuse a time that is none.
+
+    Raises:
+        InputError: it is not.
+    """
+    if pts_s is not None and not math.isfinite(pts_s):
+        raise InputError(f"pts_s is {pts_s}; expected seconds as a finite number, or None")
+    return pts_s
+
+
+def frames_to_keep(after: int, done: int | None) -> int:
+    """The sequence up to which pushed frames are freed."""
+    return after if done is None else max(min(done, after), after - MAX_TAKEN_FRAMES)
+
+
 def starting_states(
     to: SessionState, expected: Collection[SessionState] | None
 ) -> tuple[SessionState, ...]:
@@ -116,6 +151,20 @@ def starting_states(
 def short_reason(reason: str) -> str:
     """The reason of a change of state, fit to be kept and shown."""
     return redact(reason).encode("utf-8", "replace").decode()[:MAX_REASON]
+
+
+def stats_text(stats: Mapping[str, Any]) -> bytes:
+    """Stats as they are stored: JSON without credentials.
+
+    Raises:
+        InputError: they are not JSON, or too large.
+    """
+    text = to_json(redact_json(dict(stats)), "stats")
+    if len(text) > MAX_STATS_BYTES:
+        raise InputError(
+            f"the stats take {len(text):,} bytes; at most {MAX_STATS_BYTES:,} are stored"
+        )
+    return text
 
 
 def clean_outcome(outcome: Outcome) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from pipeline.requests import SessionId
+from pipeline.request_fields import SessionId
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 FrameIndex = Count
@@ -80,6 +80,8 @@ class SessionLimits(Record):
         max_checkpoint_bytes: of its blob.
         max_objects: the registry refuses more that are not removed.
         max_removed_objects: it remembers so many that are removed.
+        max_waiting_frames: pushed frames that nobody has taken; beyond it the oldest go.
+        max_frame_bytes: of one pushed frame, as it is encoded.
     """
 
     expire_after_s: Annotated[float, Field(strict=False, gt=0, le=366 * 86400)] = 3600.0
@@ -93,6 +95,8 @@ class SessionLimits(Record):
     max_checkpoint_bytes: Positive = 32 * 2**20
     max_objects: Positive = 10_000
     max_removed_objects: Positive = 1000
+    max_waiting_frames: Annotated[int, Field(ge=1, le=256)] = 8
+    max_frame_bytes: Positive = 16 * 2**20
 
 
 class Counters(Record):
@@ -150,7 +154,8 @@ class SessionRecord(Record):
         journal_sequence: of the newest entry; 0 when there is none.
         settled_sequence: all entries up to this one have been applied or rejected.
         result_sequence: of the newest result; 0 when there is none.
-        last_result: its (epoch, frame_index).
+        last_result: its (epoch, step).
+        stats: JSON values that the runtime tells of the session: rates, latencies, faults.
         max_obj_id: the largest the registry has seen; -1 when it has seen none.
     """
 
@@ -173,6 +178,7 @@ class SessionRecord(Record):
     settled_sequence: Count
     result_sequence: Count
     last_result: tuple[int, int] | None
+    stats: dict[str, Any] = Field(default_factory=dict)
     max_obj_id: Annotated[int, Field(ge=-1)]
 
 
@@ -185,7 +191,9 @@ EntryKind = Literal[
     "pause",
     "resume",
     "cancel",
+    "propagate",
 ]
+MAX_STATS_BYTES = 8 * 2**10
 PROMPT_KINDS = frozenset({"add_concept", "add_object"})
 
 
@@ -260,26 +268,32 @@ class ObjectRecord(Record):
 
 
 class ResultEntry(Record):
-    """One frame's result.
+    """One frame's result, or the end of a run.
 
     Attributes:
-        frame_index: 0-based, of the decoder, never used twice in an epoch.
-        epoch: of the source.
+        frame_index: 0-based, of the decoder; goes down where a video is played backward. Of an
+            end, that of the newest frame.
+        epoch: of the source; in a session that its client drives, each run in one direction is
+            an epoch.
+        step: goes up with every entry of an epoch. Forward it is the frame index.
+        kind: ``end`` closes a run.
         wall_s: when the frame was taken, seconds since 1970.
         gap_s: time of the source that is missing before this frame; 0 when it follows the last.
-        record: ``FrameResult.to_record``.
+        record: ``FrameResult.to_record``; of an end, why it ended.
     """
 
     frame_index: FrameIndex
     epoch: Count = 0
+    step: Count
+    kind: Literal["frame", "end"] = "frame"
     wall_s: Seconds
     gap_s: Annotated[float, Field(strict=False, ge=0, allow_inf_nan=False)] = 0.0
     record: dict[str, Any]
 
     @property
     def place(self) -> tuple[int, int]:
-        """(epoch, frame_index): results are published in this order."""
-        return self.epoch, self.frame_index
+        """(epoch, step): results are published in this order."""
+        return self.epoch, self.step
 
 
 class Checkpoint(Record):
@@ -287,23 +301,70 @@ class Checkpoint(Record):
 
     Attributes:
         blob: the tracker's; the store does not look into it.
+        step: of the last frame that is in it, as results count.
         journal_sequence: entries up to this one are in it.
         result_sequence: of the newest result that it knows of.
     """
 
     blob: bytes = Field(repr=False)
-    frame_index: FrameIndex
     epoch: Count = 0
+    step: Count
     journal_sequence: Count
     result_sequence: Count
 
     @property
     def place(self) -> tuple[int, int]:
-        return self.epoch, self.frame_index
+        return self.epoch, self.step
 
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.blob).hexdigest()
+
+
+class PushedFrame(Record):
+    """A frame that a client has pushed.
+
+    Attributes:
+        sequence: 1, 2, 3… of all that were pushed to this session; one that is missing was
+            dropped before it was taken. The frame's index is one less.
+        blob: ``pipeline.frame_codec`` opens it.
+        pushed_s: of the store's clock, seconds since 1970.
+    """
+
+    sequence: Annotated[int, Field(ge=1)]
+    blob: bytes = Field(repr=False)
+    pts_s: Seconds | None
+    pushed_s: Seconds
+
+
+class PushReceipt(Record):
+    """What became of a pushed frame.
+
+    Attributes:
+        sequence: the frame's; see ``PushedFrame``.
+        num_waiting: frames that nobody has taken yet, this one included.
+        num_dropped: frames of this session that had to make room before they were taken.
+    """
+
+    sequence: Annotated[int, Field(ge=1)]
+    num_waiting: Count
+    num_dropped: Count
+
+
+class PushedPage(Record):
+    """Some of the pushed frames.
+
+    Attributes:
+        frames: in order.
+        cursor: reads on from the last one's end.
+        num_dropped: as in ``PushReceipt``.
+        is_end: there will be no more, and these are all there are.
+    """
+
+    frames: tuple[PushedFrame, ...]
+    cursor: Count
+    num_dropped: Count
+    is_end: bool
 
 
 class ServiceLimits(Record):

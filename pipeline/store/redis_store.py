@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from core.errors import SessionNotFoundError, StoreError
+from pipeline.redaction import redact_json, redact_url
 from pipeline.store import problems, stored
 from pipeline.store.codec import to_json
 from pipeline.store.connection import Connection
@@ -21,6 +23,8 @@ from pipeline.store.records import (
     NewSession,
     ObjectRecord,
     Outcome,
+    PushedPage,
+    PushReceipt,
     ResultEntry,
     ResultPage,
     ServiceLimits,
@@ -28,7 +32,6 @@ from pipeline.store.records import (
     SessionRecord,
     SessionState,
 )
-from pipeline.store.redaction import redact_json, redact_url
 from pipeline.store.sealing import Sealer
 
 _TAKE_PROMPTS = [state for state in SessionState if state.takes_prompts]
@@ -176,6 +179,7 @@ class RedisStore:
         *,
         counters: Counters | None = None,
         epoch: int | None = None,
+        stats: Mapping[str, Any] | None = None,
         writer: int | None = None,
     ) -> None:
         self._run(
@@ -184,6 +188,7 @@ class RedisStore:
             _token(writer),
             _optional_json(counters),
             "" if epoch is None else epoch,
+            b"" if stats is None else problems.stats_text(stats),
         )
 
     def wait_for_state(
@@ -263,11 +268,19 @@ class RedisStore:
         return self._link.wait(session_id, look, timeout_s)
 
     def settle_entry(
-        self, session_id: str, sequence: int, outcome: Outcome, *, writer: int | None = None
+        self,
+        session_id: str,
+        sequence: int,
+        outcome: Outcome,
+        *,
+        checkpoint: Checkpoint | None = None,
+        writer: int | None = None,
     ) -> Outcome:
         clean = problems.clean_outcome(outcome)
         text = to_json(clean, "outcome")
-        answer = self._run("settle_entry", session_id, _token(writer), sequence, text)
+        saved = [] if checkpoint is None else _arguments(checkpoint)
+        answer = self._run("settle_entry", session_id, _token(writer), sequence, text, *saved)
+        _check_not_ahead(session_id, answer)
         if answer[0] == "unknown":
             raise problems.no_entry(session_id, sequence)
         if answer[0] == "order":
@@ -311,7 +324,7 @@ class RedisStore:
             session_id,
             _token(writer),
             entry.epoch,
-            entry.frame_index,
+            entry.step,
             text,
             _optional_json(counters),
             *_OVER,
@@ -343,26 +356,64 @@ class RedisStore:
 
         return self._link.wait(session_id, look, timeout_s)
 
+    # Frames that a client pushes
+
+    def push_frame(self, session_id: str, blob: bytes, pts_s: float | None = None) -> PushReceipt:
+        time_s = problems.check_time(pts_s)
+        answer = self._push(session_id, 0, "" if time_s is None else repr(float(time_s)), blob)
+        return PushReceipt(sequence=answer[1], num_waiting=answer[2], num_dropped=answer[3])
+
+    def finish_frames(self, session_id: str) -> None:
+        self._push(session_id, 1, "", b"")
+
+    def take_frames(
+        self,
+        session_id: str,
+        after: int = 0,
+        *,
+        done: int | None = None,
+        count: int = 8,
+        timeout_s: float = 0.0,
+    ) -> PushedPage:
+        problems.check_range(after, count)
+        oldest = problems.frames_to_keep(after, done)
+        key = self._keys.frames(session_id)
+
+        def look() -> tuple[PushedPage, bool, bytes]:
+            answer = self._run("take_frames", session_id, after, oldest, count)
+            if answer[0] == "not_pushed":
+                raise problems.not_pushed(session_id)
+            if answer[0] == "ahead":
+                raise problems.cursor_ahead(session_id, "pushed frames", after, int(answer[1]))
+            _, rows, dropped, is_end, event = answer
+            frames = stored.readable(stored.frames(rows, key))
+            page = PushedPage(
+                frames=frames,
+                cursor=frames[-1].sequence if frames else after,
+                num_dropped=dropped,
+                is_end=bool(is_end) and len(frames) == len(rows),
+            )
+            return page, bool(frames) or page.is_end, event
+
+        return self._link.wait(session_id, look, timeout_s)
+
+    def _push(self, session_id: str, is_end: int, pts: str, blob: bytes) -> list[Any]:
+        answer = self._run("push_frame", session_id, is_end, pts, blob, *_TAKE_PROMPTS)
+        if answer[0] == "not_pushed":
+            raise problems.not_pushed(session_id)
+        if answer[0] == "finished":
+            raise problems.no_more_frames(session_id)
+        if answer[0] == "refused":
+            raise problems.wrong_state(session_id, answer[1].decode(), "take frames", _TAKE_PROMPTS)
+        return answer
+
     # Checkpoints
 
     def save_checkpoint(
         self, session_id: str, checkpoint: Checkpoint, *, writer: int | None = None
     ) -> bool:
-        meta = checkpoint.model_dump(exclude={"blob"}) | {"sha256": checkpoint.digest}
-        answer = self._run(
-            "save_checkpoint",
-            session_id,
-            _token(writer),
-            checkpoint.epoch,
-            checkpoint.frame_index,
-            checkpoint.journal_sequence,
-            checkpoint.result_sequence,
-            to_json(meta, "checkpoint"),
-            checkpoint.blob,
-        )
-        if answer[0] == "ahead":
-            name, claimed, actual = answer[1].decode(), int(answer[2]), int(answer[3])
-            raise problems.checkpoint_ahead(session_id, name, claimed, actual)
+        answer = self._run("save_checkpoint", session_id, _token(writer), *_arguments(checkpoint))
+        _check_not_ahead(session_id, answer)
         return bool(answer[1])
 
     def load_checkpoint(self, session_id: str) -> Checkpoint | None:
@@ -398,6 +449,24 @@ class RedisStore:
 
 def _token(writer: int | None) -> str | int:
     return "" if writer is None else writer
+
+
+def _arguments(checkpoint: Checkpoint) -> list[str | int | bytes]:
+    meta = checkpoint.model_dump(exclude={"blob"}) | {"sha256": checkpoint.digest}
+    return [
+        checkpoint.epoch,
+        checkpoint.step,
+        checkpoint.journal_sequence,
+        checkpoint.result_sequence,
+        to_json(meta, "checkpoint"),
+        checkpoint.blob,
+    ]
+
+
+def _check_not_ahead(session_id: str, answer: list[Any]) -> None:
+    if answer[0] == "ahead":
+        name, claimed, actual = answer[1].decode(), int(answer[2]), int(answer[3])
+        raise problems.checkpoint_ahead(session_id, name, claimed, actual)
 
 
 def _optional_json(counters: Counters | None) -> bytes:

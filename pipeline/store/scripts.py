@@ -21,7 +21,9 @@ _PRELUDE = (
     """
 local SESSION, SECRET, JOURNAL, OUTCOMES, REQUESTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local OBJECTS, REMOVED, RESULTS, CHECKPOINT, EVENTS = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local SESSIONS, OWNERS, LIMITS, WORK = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local FRAMES, PUSHED = KEYS[11], KEYS[12]
+local NUM_OF_SESSION = 12
+local SESSIONS, OWNERS, LIMITS, WORK = KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 local GROUP = '"""
     + RUNTIMES_GROUP
     + """'
@@ -52,13 +54,18 @@ local function limit(name)
   end
   return limits[name]
 end
+local function pushed(name)
+  local value = tonumber(redis.call('HGET', PUSHED, name) or '')
+  if not value then error('CORRUPT ' .. PUSHED .. ' ' .. name .. '.') end
+  return value
+end
 local function superseded(writer)
   return writer ~= '' and number('writer') ~= tonumber(writer)
 end
 -- Redis ends a key once its time is past, not when it is reached; the list of sessions is cut the
 -- same way, so that a session is in both or in neither.
 local function touch()
-  for i = 1, 10 do redis.call('PEXPIREAT', KEYS[i], now + life) end
+  for i = 1, NUM_OF_SESSION do redis.call('PEXPIREAT', KEYS[i], now + life) end
   redis.call('ZADD', SESSIONS, 'XX', now + life, id)
 end
 local function forget_expired()
@@ -96,6 +103,27 @@ local function append(key, sequence, entry)
     redis.call('XADD', key, name, 'entry', entry, 'ms', now)
   end
 end
+-- A checkpoint's arguments, from one index on: epoch, step, journal_sequence, result_sequence,
+-- meta, blob.
+local function refuse_checkpoint(at, settled)
+  local published = number('result_sequence')
+  local journal, result, blob = ARGV[at + 2], ARGV[at + 3], ARGV[at + 5]
+  if tonumber(journal) > settled then return {'ahead', 'journal_sequence', journal, settled} end
+  if tonumber(result) > published then return {'ahead', 'result_sequence', result, published} end
+  local most = limit('max_checkpoint_bytes')
+  if #blob > most then return {'limit', most, 'max_checkpoint_bytes'} end
+end
+local function put_checkpoint(at)
+  local epoch = tonumber(redis.call('HGET', CHECKPOINT, 'epoch') or -1)
+  local step = tonumber(redis.call('HGET', CHECKPOINT, 'step') or -1)
+  if epoch and step then
+    local new_epoch, new_step = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+    if new_epoch < epoch or (new_epoch == epoch and new_step < step) then return 0 end
+  end
+  redis.call('HSET', CHECKPOINT, 'epoch', ARGV[at], 'step', ARGV[at + 1], 'meta', ARGV[at + 4],
+    'blob', ARGV[at + 5])
+  return 1
+end
 local function no_more_work()
   local item = redis.call('HGET', SESSION, 'work_id')
   if item and item ~= '' then
@@ -122,14 +150,17 @@ for _, owner in ipairs(redis.call('HVALS', OWNERS)) do
   if owner == ARGV[7] then owned = owned + 1 end
 end
 if owned >= most_per_owner then return {'limit', most_per_owner, 'max_sessions_per_owner'} end
-for i = 1, 10 do redis.call('DEL', KEYS[i]) end
+for i = 1, NUM_OF_SESSION do redis.call('DEL', KEYS[i]) end
 local item = redis.call('XADD', WORK, '*', 'session', id)
 redis.call('HSET', SESSION, 'nonce', ARGV[2], 'record', ARGV[3], 'limits', ARGV[4],
   'counters', ARGV[5], 'expire_ms', ARGV[6], 'state', 'starting', 'reason', '', 'change', '',
   'created_ms', now, 'updated_ms', now, 'epoch', 0, 'writer', 0, 'work_id', item,
   'max_obj_id', -1, 'num_prompts', 0, 'journal_sequence', 0, 'journal_bytes', 0,
-  'settled_sequence', 0, 'result_sequence', 0, 'result_epoch', 0, 'result_frame', -1)
+  'settled_sequence', 0, 'result_sequence', 0, 'result_epoch', 0, 'result_step', -1, 'stats', '{}')
 if ARGV[8] ~= '' then redis.call('SET', SECRET, ARGV[8]) end
+if cjson.decode(ARGV[3]).source == 'pushed://' then
+  redis.call('HSET', PUSHED, 'sequence', 0, 'taken', 0, 'waiting', 0, 'dropped', 0, 'end', 0)
+end
 redis.call('HSET', OWNERS, id, ARGV[7])
 redis.call('ZADD', SESSIONS, now + tonumber(ARGV[6]), id)
 ring('starting')
@@ -151,7 +182,7 @@ return {'ok', redis.call('ZRANGE', SESSIONS, 0, -1)}
     "delete": """
 local found = redis.call('EXISTS', SESSION)
 if redis.call('TYPE', SESSION).ok == 'hash' then no_more_work() end
-for i = 1, 10 do redis.call('DEL', KEYS[i]) end
+for i = 1, NUM_OF_SESSION do redis.call('DEL', KEYS[i]) end
 redis.call('ZREM', SESSIONS, id)
 redis.call('HDEL', OWNERS, id)
 return {'ok', found}
@@ -177,7 +208,7 @@ for i = 7, #ARGV do
 end
 return {'refused', state}
 """,
-    # writer, counters or '', epoch or ''
+    # writer, counters or '', epoch or '', stats or ''
     "report": """
 if not alive() then return {'missing'} end
 if superseded(ARGV[2]) then return {'superseded'} end
@@ -186,6 +217,7 @@ if ARGV[3] ~= '' then redis.call('HSET', SESSION, 'counters', ARGV[3]) end
 if ARGV[4] ~= '' and tonumber(ARGV[4]) > epoch then
   redis.call('HSET', SESSION, 'epoch', ARGV[4])
 end
+if ARGV[5] ~= '' then redis.call('HSET', SESSION, 'stats', ARGV[5]) end
 touch()
 return {'ok'}
 """,
@@ -241,7 +273,7 @@ end
 touch()
 return {'ok', entries, outcomes, newest, last_event()}
 """,
-    # writer, sequence, outcome
+    # writer, sequence, outcome; then the arguments of a checkpoint, or nothing
     "settle_entry": """
 if not alive() then return {'missing'} end
 if superseded(ARGV[2]) then return {'superseded'} end
@@ -252,6 +284,11 @@ if sequence > number('journal_sequence') or sequence <= settled then return {'un
 local before = redis.call('XRANGE', JOURNAL, string.format('%.0f', settled + 1),
   string.format('%.0f', sequence - 1), 'COUNT', 1)[1]
 if before then return {'order', before[1]} end
+if ARGV[5] then
+  local refusal = refuse_checkpoint(5, sequence)
+  if refusal then return refusal end
+  put_checkpoint(5)
+end
 redis.call('HSET', OUTCOMES, ARGV[3], ARGV[4])
 redis.call('HSET', SESSION, 'settled_sequence', sequence, 'updated_ms', now)
 ring('settled')
@@ -293,13 +330,13 @@ if not alive() then return {'missing'} end
 touch()
 return {'ok', redis.call('HGETALL', OBJECTS)}
 """,
-    # writer, epoch, frame_index, entry, counters or '', states that are over…
+    # writer, epoch, step, entry, counters or '', states that are over…
     "publish_result": """
 if not alive() then return {'missing'} end
 if superseded(ARGV[2]) then return {'superseded'} end
-local epoch, frame = tonumber(ARGV[3]), tonumber(ARGV[4])
-local last_epoch, last_frame = number('result_epoch'), number('result_frame')
-if epoch < last_epoch or (epoch == last_epoch and frame <= last_frame) then
+local epoch, step = tonumber(ARGV[3]), tonumber(ARGV[4])
+local last_epoch, last_step = number('result_epoch'), number('result_step')
+if epoch < last_epoch or (epoch == last_epoch and step <= last_step) then
   return {'duplicate'}
 end
 local state = field('state')
@@ -313,7 +350,7 @@ local sequence = number('result_sequence') + 1
 local most, oldest = limit('max_results'), now - limit('max_result_age_s') * 1000
 append(RESULTS, sequence, ARGV[5])
 redis.call('HSET', SESSION, 'result_sequence', sequence, 'result_epoch', ARGV[3],
-  'result_frame', ARGV[4])
+  'result_step', ARGV[4])
 redis.call('XTRIM', RESULTS, 'MAXLEN', '=', string.format('%.0f', most))
 for _, item in ipairs(redis.call('XRANGE', RESULTS, '-', '+', 'COUNT', 16)) do
   local ms = nil
@@ -341,26 +378,15 @@ end
 touch()
 return {'ok', entries, state, newest, last_event()}
 """,
-    # writer, epoch, frame_index, journal_sequence, result_sequence, meta, blob
+    # writer, epoch, step, journal_sequence, result_sequence, meta, blob
     "save_checkpoint": """
 if not alive() then return {'missing'} end
 if superseded(ARGV[2]) then return {'superseded'} end
-local settled, published = number('settled_sequence'), number('result_sequence')
-if tonumber(ARGV[5]) > settled then return {'ahead', 'journal_sequence', ARGV[5], settled} end
-if tonumber(ARGV[6]) > published then return {'ahead', 'result_sequence', ARGV[6], published} end
-if #ARGV[8] > limit('max_checkpoint_bytes') then
-  return {'limit', limit('max_checkpoint_bytes'), 'max_checkpoint_bytes'}
-end
-local epoch = tonumber(redis.call('HGET', CHECKPOINT, 'epoch') or -1)
-local frame = tonumber(redis.call('HGET', CHECKPOINT, 'frame_index') or -1)
-if epoch and frame then
-  local new_epoch, new_frame = tonumber(ARGV[3]), tonumber(ARGV[4])
-  if new_epoch < epoch or (new_epoch == epoch and new_frame < frame) then return {'ok', 0} end
-end
-redis.call('HSET', CHECKPOINT, 'epoch', ARGV[3], 'frame_index', ARGV[4], 'meta', ARGV[7],
-  'blob', ARGV[8])
+local refusal = refuse_checkpoint(3, number('settled_sequence'))
+if refusal then return refusal end
+local new = put_checkpoint(3)
 touch()
-return {'ok', 1}
+return {'ok', new}
 """,
     "load_checkpoint": """
 if not alive() then return {'missing'} end
@@ -371,6 +397,70 @@ return {'ok', redis.call('HGETALL', CHECKPOINT)}
 if not alive() then return {'missing'} end
 touch()
 return {'ok', redis.call('GET', SECRET) or '', field('record')}
+""",
+    # whether it is the end, pts or '', blob, states that take frames…
+    "push_frame": """
+if not alive() then return {'missing'} end
+if redis.call('EXISTS', PUSHED) == 0 then return {'not_pushed'} end
+local state = field('state')
+local open = false
+for i = 5, #ARGV do open = open or ARGV[i] == state end
+if not open then return {'refused', state} end
+if #ARGV[4] > limit('max_frame_bytes') then
+  return {'limit', limit('max_frame_bytes'), 'max_frame_bytes'}
+end
+local sequence, taken = pushed('sequence'), pushed('taken')
+local waiting, dropped = pushed('waiting'), pushed('dropped')
+if ARGV[2] == '1' then
+  redis.call('HSET', PUSHED, 'end', 1)
+elseif pushed('end') == 1 then
+  return {'finished'}
+else
+  local most = limit('max_waiting_frames')
+  local name = string.format('%.0f-0', sequence + 1)
+  local done = redis.pcall('XADD', FRAMES, name, 'blob', ARGV[4], 'pts', ARGV[3], 'ms', now)
+  if type(done) == 'table' and done.err then
+    -- A stranger has put something ahead; what waits is not worth keeping for that.
+    redis.call('DEL', FRAMES)
+    redis.call('XADD', FRAMES, name, 'blob', ARGV[4], 'pts', ARGV[3], 'ms', now)
+    waiting, dropped = 0, dropped + waiting
+  end
+  sequence, waiting = sequence + 1, waiting + 1
+  if waiting > most then
+    local first = string.format('%.0f', taken + 1)
+    local oldest = redis.call('XRANGE', FRAMES, first, '+', 'COUNT', 1)[1]
+    if oldest then redis.call('XDEL', FRAMES, oldest[1]) end
+    waiting, dropped = waiting - 1, dropped + 1
+  end
+  redis.call('HSET', PUSHED, 'sequence', string.format('%.0f', sequence), 'waiting', waiting,
+    'dropped', string.format('%.0f', dropped))
+end
+ring('frame')
+touch()
+return {'ok', sequence, waiting, dropped}
+""",
+    # after, done, count
+    "take_frames": """
+if not alive() then return {'missing'} end
+if redis.call('EXISTS', PUSHED) == 0 then return {'not_pushed'} end
+local newest, taken, waiting = pushed('sequence'), pushed('taken'), pushed('waiting')
+local after, done = tonumber(ARGV[2]), tonumber(ARGV[3])
+if after > newest then return {'ahead', newest} end
+redis.call('XTRIM', FRAMES, 'MINID', '=', string.format('%.0f', done + 1))
+local first = string.format('%.0f', after + 1)
+local items = redis.call('XRANGE', FRAMES, first, '+', 'COUNT', ARGV[4])
+local last, fresh = taken, 0
+for _, item in ipairs(items) do
+  local sequence = tonumber(string.match(item[1], '^%d+'))
+  if sequence > taken then fresh = fresh + 1 end
+  last = math.max(last, sequence)
+end
+waiting = math.max(0, waiting - fresh)
+redis.call('HSET', PUSHED, 'taken', string.format('%.0f', last), 'waiting', waiting)
+local is_end = 0
+if pushed('end') == 1 and #items < tonumber(ARGV[4]) then is_end = 1 end
+touch()
+return {'ok', items, pushed('dropped'), is_end, last_event()}
 """,
     # holder, lease_ms. Takes abandoned work before new work.
     "claim": """

@@ -16,6 +16,7 @@ from pipeline.store.records import (
     JournalEntry,
     ObjectRecord,
     Outcome,
+    PushedFrame,
     ResultEntry,
     SessionRecord,
     SessionState,
@@ -46,9 +47,9 @@ def session(flat: Sequence[bytes], expires_s: float, key: str) -> SessionRecord:
     fields = pairs(flat)
     record = from_json(_field(fields, "record", key), Place(key, "record"))
     numbers: dict[str, Any] = {name: _number(fields, name, key) for name in _NUMBERS}
-    last = (_number(fields, "result_epoch", key), _number(fields, "result_frame", key))
+    last = (_number(fields, "result_epoch", key), _number(fields, "result_step", key))
     numbers["last_result"] = last if numbers["result_sequence"] else None
-    for name in ("limits", "counters"):
+    for name in ("limits", "counters", "stats"):
         record[name] = from_json(_field(fields, name, key), Place(key, name))
     record |= numbers
     record |= {
@@ -104,6 +105,23 @@ def results(rows: Sequence[Row], key: str) -> Iterator[tuple[int, ResultEntry]]:
     for row in rows:
         sequence, place, content, _ = _open(row, key)
         yield sequence, build(ResultEntry, content, place)
+
+
+def frames(rows: Sequence[Row], key: str) -> Iterator[PushedFrame]:
+    """Pushed frames."""
+    for row in rows:
+        name = row[0].decode("ascii", "replace")
+        sequence = int(name.partition("-")[0])
+        place = Place(key, name, resume_after=sequence)
+        fields = pairs(row[1])
+        if set(fields) != {b"blob", b"pts", b"ms"} or not fields[b"ms"].isdigit():
+            place.unreadable("it has other fields")
+        try:
+            pts_s = float(fields[b"pts"]) if fields[b"pts"] else None
+        except ValueError:
+            place.unreadable("its time is no number")
+        values = {"sequence": sequence, "blob": fields[b"blob"], "pts_s": pts_s}
+        yield build(PushedFrame, values | {"pushed_s": int(fields[b"ms"]) / 1000}, place)
 
 
 def readable(entries: Iterable[T]) -> tuple[T, ...]:

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError, SourceError
-from pipeline.live import FaultKind, LiveConfig, LiveSourceError, parse_address, redact
+from pipeline.live import FaultKind, LiveConfig, LiveSourceError, parse_address
 from pipeline.live.faults import opening_fault
 from pipeline.live.reader import StreamReader, stream_options
+from pipeline.redaction import redact
 from tests.pipeline.live.rtsp import HOST, free_port
 
 CONFIG = LiveConfig()

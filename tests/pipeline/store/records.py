@@ -26,8 +26,8 @@ def concept(text: str = "ball", **fields: Any) -> NewEntry:
     return NewEntry(**{"kind": "add_concept", "payload": {"text": text}, "client_id": "c"} | fields)
 
 
-def result(frame_index: int, epoch: int = 0, **record: Any) -> ResultEntry:
-    return ResultEntry(frame_index=frame_index, epoch=epoch, wall_s=12.5, record=record)
+def result(step: int, epoch: int = 0, **record: Any) -> ResultEntry:
+    return ResultEntry(frame_index=step, epoch=epoch, step=step, wall_s=12.5, record=record)
 
 
 def an_object(obj_id: int, state: Any = "confirmed", last_frame: int = 0) -> ObjectRecord:
@@ -41,6 +41,6 @@ def an_object(obj_id: int, state: Any = "confirmed", last_frame: int = 0) -> Obj
     )
 
 
-def checkpoint(frame_index: int, blob: bytes = b"\0\xff", **fields: int) -> Checkpoint:
+def checkpoint(step: int, blob: bytes = b"\0\xff", **fields: int) -> Checkpoint:
     cursors = {"journal_sequence": 0, "result_sequence": 0} | fields
-    return Checkpoint(blob=blob, frame_index=frame_index, **cursors)
+    return Checkpoint(blob=blob, step=step, **cursors)

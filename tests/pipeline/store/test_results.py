@@ -58,7 +58,9 @@ def test_a_real_result_survives(store: SessionStore) -> None:
         }
     )
     store.create_session(new_session())
-    entry = ResultEntry(frame_index=4, epoch=2, wall_s=1.25, gap_s=0.5, record=frame.to_record())
+    entry = ResultEntry(
+        frame_index=4, epoch=2, step=4, wall_s=1.25, gap_s=0.5, record=frame.to_record()
+    )
     store.publish_result("s", entry)
     (found,) = store.read_results("s").entries
     assert found == entry
@@ -215,7 +217,7 @@ def test_a_checkpoint_does_not_run_ahead(store: SessionStore) -> None:
 def test_what_is_given_may_change_afterwards(store: SessionStore) -> None:
     store.create_session(new_session())
     record = {"objects": [1, 2]}
-    store.publish_result("s", ResultEntry(frame_index=0, wall_s=0.0, record=record))
+    store.publish_result("s", ResultEntry(frame_index=0, step=0, wall_s=0.0, record=record))
     record["objects"].append(3)
     (found,) = store.read_results("s").entries
     assert found.record == {"objects": [1, 2]}
@@ -229,3 +231,54 @@ def test_huge_indices_are_kept_to_the_digit(store: SessionStore) -> None:
     assert publish(result(top)) == 2
     assert publish(result(top)) is None
     assert store.get_session("s").last_result == (0, top)
+
+
+def test_a_run_backward_counts_its_steps_and_ends(store: SessionStore) -> None:
+    store.create_session(new_session())
+    backward = [
+        ResultEntry(frame_index=2 - step, epoch=1, step=step, wall_s=1.0, record={})
+        for step in range(3)
+    ]
+    end = ResultEntry(
+        frame_index=0, epoch=1, step=3, kind="end", wall_s=1.0, record={"reason": "finished"}
+    )
+    assert [store.publish_result("s", entry) for entry in [*backward, end]] == [1, 2, 3, 4]
+    assert store.publish_result("s", end) is None
+    assert store.read_results("s").entries == (*backward, end)
+    assert store.get_session("s").last_result == (1, 3)
+
+
+def test_a_checkpoint_goes_with_an_outcome_or_neither_is_kept(store: SessionStore) -> None:
+    store.create_session(new_session(limits={"max_checkpoint_bytes": 10}))
+    for text in ("ball", "dog"):
+        store.append_entry("s", concept(text))
+    saved = checkpoint(2, journal_sequence=1)
+    outcome = Outcome(frame_index=3)
+    assert store.settle_entry("s", 1, outcome, checkpoint=saved) == outcome
+    assert store.load_checkpoint("s") == saved
+    # Settled already: the other worker's checkpoint stands.
+    store.settle_entry("s", 1, outcome, checkpoint=checkpoint(5, journal_sequence=1))
+    assert store.load_checkpoint("s") == saved
+    for one, kind in (
+        (checkpoint(3, bytes(11), journal_sequence=2), SessionLimitError),
+        (checkpoint(3, journal_sequence=3), SessionError),
+    ):
+        with pytest.raises(kind):
+            store.settle_entry("s", 2, outcome, checkpoint=one)
+    assert store.get_session("s").settled_sequence == 1
+    assert store.load_checkpoint("s") == saved
+
+
+def test_stats_are_told_without_credentials_and_bounded(store: SessionStore) -> None:
+    store.create_session(new_session())
+    assert store.get_session("s").stats == {}
+    store.report("s", stats={"fps": 12.5, "last_fault": "rtsp://ann:secret@cam refused"})
+    store.report("s", epoch=1)
+    stats = store.get_session("s").stats
+    assert stats["fps"] == 12.5
+    assert "secret" not in stats["last_fault"]
+    with pytest.raises(InputError, match=r"at most 8,192"):
+        store.report("s", stats={"x": "y" * 9000})
+    with pytest.raises(InputError, match="not JSON"):
+        store.report("s", stats={"fps": float("nan")})
+    assert store.get_session("s").stats == stats

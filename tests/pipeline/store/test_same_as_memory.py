@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from core.errors import MaskstreamError
 from pipeline.store import (
+    Checkpoint,
     Counters,
     MemoryStore,
     NewEntry,
@@ -113,8 +114,12 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(name=SESSIONS, decoded=SMALL, epoch=SMALL, writer=WRITERS)
     def report(self, name: str, decoded: int, epoch: int, writer: int | None) -> None:
-        counters = Counters(decoded=decoded)
-        self.both(lambda store: store.report(name, counters=counters, epoch=epoch, writer=writer))
+        counters, stats = Counters(decoded=decoded), {"fps": decoded, "password": "x"}
+        self.both(
+            lambda store: store.report(
+                name, counters=counters, epoch=epoch, stats=stats, writer=writer
+            )
+        )
 
     @rule(name=SESSIONS, kind=KINDS, request=SMALL, size=st.sampled_from([0, 0, 0, 150]))
     def append(self, name: str, kind: Any, request: int, size: int) -> None:
@@ -125,10 +130,22 @@ class TwoStores(RuleBasedStateMachine):
         name=SESSIONS,
         sequence=st.sampled_from([0, 1, 1, 2, 2, 3, 4]),
         outcome=OUTCOMES,
+        saved=st.none() | st.builds(checkpoint, SMALL, journal_sequence=SMALL),
         writer=WRITERS,
     )
-    def settle(self, name: str, sequence: int, outcome: Outcome, writer: int | None) -> None:
-        self.both(lambda store: store.settle_entry(name, sequence, outcome, writer=writer))
+    def settle(
+        self,
+        name: str,
+        sequence: int,
+        outcome: Outcome,
+        saved: Checkpoint | None,
+        writer: int | None,
+    ) -> None:
+        self.both(
+            lambda store: store.settle_entry(
+                name, sequence, outcome, checkpoint=saved, writer=writer
+            )
+        )
 
     @rule(
         name=SESSIONS,

@@ -62,7 +62,7 @@ _BAD_FIELDS: list[tuple[str, bytes | None]] = [
     ("state", b"\xff"),
     ("epoch", b"one"),
     ("created_ms", None),
-    ("result_frame", b"1.5"),
+    ("result_step", b"1.5"),
 ]
 
 
@@ -289,6 +289,8 @@ def test_stored_json_is_plain(filled: SessionStore, raw: redis.Redis, keys: Keys
     assert json.loads(fields[b"entry"]) == {
         "frame_index": 0,
         "epoch": 0,
+        "step": 0,
+        "kind": "frame",
         "wall_s": 12.5,
         "gap_s": 0.0,
         "record": {},

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.redaction import redact, redact_json, redact_url
 from pipeline.rle import encode_mask
-from pipeline.store.redaction import redact, redact_json, redact_url
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,13 @@ from pipeline.store.redaction import redact, redact_json, redact_url
         ("rtsp://:secret@cam:554/x", "rtsp://***@cam:554/x"),
         ("http://cam/x?a=1&access_token=secret&b=2#c", "http://cam/x?a=1&access_token=***&b=2#c"),
         ("http://cam/x?Password=secret", "http://cam/x?Password=***"),
-        ("rtsp://cam:554/a@b", "rtsp://cam:554/a@b"),
+        ("rtsp://bob:12/34@cam", "rtsp://***@cam"),
+        ("rtsp://token@cam/x", "rtsp://***@cam/x"),
+        ("rtsp:/bob:secret@cam/x", "rtsp:/***@cam/x"),
+        ("https://tube/@user/film", "https://tube/@user/film"),
+        ("https://cam/a;sid=1#access%5Ftoken=se", "https://cam/a;sid=1#access%5Ftoken=***"),
+        # A port or the beginning of a password: nobody can tell.
+        ("rtsp://cam:554/a@b", "rtsp://***@b"),
         ("rtsp://cam/stream", "rtsp://cam/stream"),
         ("/films/a@b:c.mp4", "/films/a@b:c.mp4"),
     ],

@@ -1,0 +1,164 @@
+"""Ray, and the actors that serve sessions on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError
+
+from pipeline.runtime.config import Placement, RuntimeConfig, place
+from pipeline.runtime.feeds import StoreAddress
+from pipeline.runtime.serving import StoreServer
+from workers.detect import DetectWorker
+from workers.faults import DEATHS, RestartBudget
+from workers.track import TrackWorker
+
+_LOG = logging.getLogger("maskstream.runtime")
+_CALLS_AT_ONCE = 64
+
+
+def start_ray(config: RuntimeConfig) -> bool:
+    """Connect to Ray, or start it; False when this process has it already."""
+    if ray.is_initialized():
+        return False
+    # What Ray will do by default some day: leave CUDA_VISIBLE_DEVICES alone for actors without.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray gives its workers a low priority; here they are what the machine is for.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if config.ray_address is not None:
+        options["address"] = config.ray_address
+    else:
+        options |= {
+            "include_dashboard": False,
+            "num_cpus": config.num_cpus,
+            "object_store_memory": config.object_store_bytes,
+        }
+    ray.init(**options)
+    return True
+
+
+class Cluster:
+    """The actors, and how many sessions each serves. Used by the supervisor's thread.
+
+    Threads: none of its own.
+    """
+
+    def __init__(self, config: RuntimeConfig, store: StoreAddress) -> None:
+        self._config = config
+        self._spec = {"store": store, "policy": config.policy, "runner": config.runner}
+        self.placement: Placement = place(config, _num_gpus())
+        self._detect = [self._new_detect_worker() for _ in range(self.placement.num_detect)]
+        self._pids: list[int | None] = [None] * len(self._detect)
+        self._budgets = [
+            RestartBudget(config.max_deaths, config.death_window_s) for _ in self._detect
+        ]
+        self._asked: dict[Any, int] = {}
+        self._track = [self._new_track_worker() for _ in range(self.placement.num_track)]
+        self._load: Counter[int] = Counter()
+        self._lock = threading.Lock()
+
+    def _new_detect_worker(self) -> Any:
+        actor: Any = ray.remote(DetectWorker)
+        return actor.options(
+            num_cpus=0,
+            num_gpus=self.placement.detect_gpus,
+            max_concurrency=_CALLS_AT_ONCE,
+            # The supervisor ends a worker that dies too often.
+            max_restarts=-1,
+            max_task_retries=self._config.max_retries_of_frame,
+        ).remote(self._config.model, self._config.limits)
+
+    def _new_track_worker(self) -> Any:
+        actor: Any = ray.remote(TrackWorker)
+        return actor.options(
+            num_cpus=0,
+            num_gpus=self.placement.track_gpus,
+            max_concurrency=self._config.max_sessions + 8,
+        ).remote(self._config.model, StoreServer, self._spec, self._detect, self._config.limits)
+
+    # Sessions
+
+    def serve(self, session_id: str) -> tuple[Any, int]:
+        """Give a session to the track worker with the fewest; its answer to come, and the worker's
+        number.
+        """
+        number = min(range(len(self._track)), key=lambda n: self._load[n])
+        self._load[number] += 1
+        return self._track[number].serve.remote(session_id), number
+
+    def note_left(self, number: int) -> None:
+        """A track worker serves one session less."""
+        self._load[number] -= 1
+
+    def replace_track_worker(self, number: int, dead: Any) -> None:
+        """Start another in place of one that has died, unless that was done already."""
+        if self._track[number] is dead:
+            self._track[number] = self._new_track_worker()
+
+    def track_worker(self, number: int) -> Any:
+        """A handle."""
+        return self._track[number]
+
+    # Health
+
+    def watch_detect_workers(self) -> None:
+        """See which detect workers have been restarted, and end those that die too often."""
+        if not self._asked:
+            self._asked = {
+                worker.pid.remote(): number for number, worker in enumerate(self._detect)
+            }
+        ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
+        for answer in ready:
+            self._note_pid(self._asked.pop(answer), answer)
+
+    def _note_pid(self, number: int, answer: Any) -> None:
+        try:
+            pid: int = ray.get(answer)
+        except DEATHS:
+            return  # Ray is at it
+        known, self._pids[number] = self._pids[number], pid
+        if known is None or known == pid:
+            return
+        _LOG.warning("detect worker %d has died and was restarted", number)
+        if not self._budgets[number].note_death():
+            _LOG.error("detect worker %d has died %s; it is ended", number, self._budgets[number])
+            ray.kill(self._detect[number], no_restart=True)
+
+    def pids(self, timeout_s: float = 60.0) -> dict[str, list[int]]:
+        """Process ids of the actors, by what they do."""
+        return {
+            "detect": ray.get([one.pid.remote() for one in self._detect], timeout=timeout_s),
+            "track": ray.get([one.pid.remote() for one in self._track], timeout=timeout_s),
+        }
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Have all sessions left at the next frame, and end the actors."""
+        for worker in self._track:
+            worker.stop.remote()
+
+    def kill(self) -> None:
+        """End the actors."""
+        for worker in [*self._track, *self._detect]:
+            ray.kill(worker)
+
+
+def wait_for(answers: list[Any], timeout_s: float) -> list[Any]:
+    """Those that have come within the time."""
+    if not answers:
+        return []
+    try:
+        return ray.wait(answers, num_returns=len(answers), timeout=timeout_s)[0]
+    except GetTimeoutError:
+        return []
+
+
+def _num_gpus() -> float:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("GPU", 0.0)

@@ -1,0 +1,122 @@
+"""How a runtime is built, and which actors it has where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from core.errors import ConfigError
+from pipeline.runtime.feeds import SourcePolicy
+from pipeline.runtime.runner import RunnerConfig
+from workers.detect import BatchLimits
+from workers.models import ModelSpec
+
+_MB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeConfig:
+    """Options of a runtime. Checked once, when made."""
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    """The checkpoint that all sessions run on, and its device."""
+
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    """How frames of several sessions are gathered for detection."""
+
+    runner: RunnerConfig = field(default_factory=RunnerConfig)
+    """How each session is served."""
+
+    policy: SourcePolicy = field(default_factory=SourcePolicy)
+    """Which sources may be opened."""
+
+    num_detect_workers: int | None = None
+    """None: one; on GPUs each track worker detects too, so that features stay on its GPU."""
+
+    num_track_workers: int | None = None
+    """None: one, or one for each GPU."""
+
+    max_sessions: int = 32
+    """Sessions that this runtime serves at once; others wait for another one."""
+
+    lease_s: float = 10.0
+    """A session whose runtime has not been heard of for so long is taken over by another."""
+
+    max_deaths: int = 5
+    """How often track workers may die under one session, and each detect worker, within
+    ``death_window_s``."""
+
+    death_window_s: float = 60.0
+    """See ``max_deaths``."""
+
+    max_retries_of_frame: int = 3
+    """How often a frame is detected again after its worker has died."""
+
+    ray_address: str | None = None
+    """A running Ray cluster; None starts one on this machine, which ends with this process."""
+
+    num_cpus: int | None = None
+    """That Ray may count with, on its own cluster; None: all."""
+
+    object_store_bytes: int | None = None
+    """Memory for frames and features on their way, on its own cluster; None: Ray's choice."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_sessions", "max_deaths"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        for name in ("lease_s", "death_window_s"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected a positive number")
+        for name in ("num_detect_workers", "num_track_workers"):
+            value = getattr(self, name)
+            if value is not None and value < (0 if name == "num_detect_workers" else 1):
+                raise ConfigError(f"{name} is {value}; expected a number of workers, or None")
+        if self.object_store_bytes is not None and self.object_store_bytes < 80 * _MB:
+            raise ConfigError("object_store_bytes is less than 80 MiB, the least that Ray takes")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which actors there are.
+
+    Attributes:
+        num_detect: detect workers; 0: track workers detect too.
+        detect_gpus: GPUs that each of them is given.
+        num_track: track workers.
+        track_gpus: likewise.
+    """
+
+    num_detect: int
+    detect_gpus: float
+    num_track: int
+    track_gpus: float
+
+
+def place(config: RuntimeConfig, num_gpus: float) -> Placement:
+    """Where the actors go, on a cluster with so many GPUs, of however many machines.
+
+    Without GPUs, or with the device given as "cpu", detection and tracking are processes of their
+    own, so that two cores work at once. With GPUs each has a track worker that detects too: the
+    features of a frame, up to 56 MB, then never leave it. Detect workers of their own are for
+    sessions whose tracking is light and whose concepts are many; they get a GPU each, and the
+    track workers share what is left.
+
+    Raises:
+        ConfigError: more workers than GPUs.
+    """
+    device = config.model.device
+    if num_gpus < 1 or (device is not None and device.startswith("cpu")):
+        detect = 1 if config.num_detect_workers is None else config.num_detect_workers
+        return Placement(detect, 0.0, config.num_track_workers or 1, 0.0)
+    detect = config.num_detect_workers or 0
+    left = num_gpus - detect
+    if left <= 0:
+        if num_gpus == detect == 1:
+            share = 1 / (1 + (config.num_track_workers or 1))
+            return Placement(1, share, config.num_track_workers or 1, share)
+        raise ConfigError(
+            f"num_detect_workers is {detect}, but there are {num_gpus:g} GPUs, and one at least is "
+            "needed for tracking"
+        )
+    track = config.num_track_workers or int(left)
+    return Placement(detect, 1.0 if detect else 0.0, track, min(1.0, left / track))

@@ -1,0 +1,538 @@
+"""One session, served: frames in order through detection and tracking into the log of results."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import (
+    MaskstreamError,
+    PromptError,
+    SessionError,
+    SessionLimitError,
+    SessionNotFoundError,
+    StoreError,
+)
+from pipeline.commands import Command, Reset, RunEnd, error_text, parse_command
+from pipeline.frame_numbers import FrameNumbers
+from pipeline.options import PUSHED_SOURCE, SessionOptions
+from pipeline.results import FrameResult
+from pipeline.runtime.applying import CANCELLED, Applier, Detector, no_frame, no_more_frames
+from pipeline.runtime.feeds import is_live
+from pipeline.runtime.intake import Arrival, Intake
+from pipeline.runtime.journal import JournalReader, Position
+from pipeline.runtime.ledger import CLOSED, Ledger, counters_from
+from pipeline.runtime.result_log import ResultLog
+from pipeline.runtime.run import Leg, Run
+from pipeline.runtime.session_state import SessionState
+from pipeline.store import (
+    Checkpoint,
+    JournalEntry,
+    Outcome,
+    SessionRecord,
+    SessionStore,
+)
+from pipeline.store import (
+    SessionState as Phase,
+)
+from pipeline.tracking import SessionTracking, detection_rules
+from workers.detect import Pending
+from workers.faults import RestartBudget
+from workers.track import Tools
+
+_LOG = logging.getLogger("maskstream.runtime")
+
+_LOOK_EVERY_S = 0.2
+_IDLE_WAIT_S = 0.25
+_SILENCE_WAIT_S = 0.1
+_FIRST_WORD_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerConfig:
+    """How sessions are served.
+
+    Attributes:
+        depth: frames of a session that may be in detection at once.
+        checkpoint_every_s: least time between checkpoints.
+        frame_wait_s: how long a prompt waits for a frame of a source that is silent.
+        max_decoder_deaths: of one session within ``death_window_s``.
+        death_window_s: see above.
+    """
+
+    depth: int = 3
+    checkpoint_every_s: float = 2.0
+    frame_wait_s: float = 10.0
+    max_decoder_deaths: int = 5
+    death_window_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    arrival: Arrival
+    answer: Pending
+
+
+class _Over(Exception):  # noqa: N818
+    """The session is to be left; says how."""
+
+
+class SessionRunner:
+    """Serves one session from its checkpoint, or from the start, until it is over.
+
+    Promises: frames are stepped over in order; each result is published once; an entry of the
+    journal takes effect between two frames, and is settled before the next. Everything can be
+    lost at any moment: another runner goes on from the store, and, where the source can be read
+    again, repeats to the bit what has been done since the checkpoint.
+
+    Args:
+        start_decoder: starts a decode worker for the session's source.
+        stop: set to have the session left as it is.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        session_id: str,
+        tools: Tools,
+        config: RunnerConfig,
+        start_decoder: Callable[[], Any],
+        stop: threading.Event,
+    ) -> None:
+        self._store = store
+        self._id = session_id
+        self._config = config
+        self._stop = stop
+        self._writer = store.take_over(session_id)
+        record = store.get_session(session_id)
+        self._record = record
+        options = SessionOptions.from_stored(record.options)
+        self._options = options
+        self._is_free = options.runs_by_itself(record.source)
+        self._is_live = is_live(record.source, options)
+        self._is_pushed = record.source == PUSHED_SOURCE
+        rules = detection_rules(tools.config, options.score_threshold)
+        tracking = SessionTracking(tools.tracker, tools.config, latency=options.latency)
+        self._state = SessionState(tracking)
+        if self._is_free:
+            self._state.numbers = FrameNumbers()
+        self._inflight: deque[_InFlight] = deque()
+        self._looked_s = 0.0
+        self._saved_s = time.monotonic()
+        self._is_changed = False
+        self._used_s = time.monotonic()
+        checkpoint = store.load_checkpoint(session_id)
+        self._more: dict[str, Any] = {}
+        if checkpoint is not None:
+            self._more = self._state.load_bytes(checkpoint.blob)
+        self._log, self._journal = self._open_logs(record, checkpoint)
+        self._detector = Detector(tools.detecting, session_id, rules)
+        self._intake = self._open_intake(record, start_decoder)
+        self._applier = Applier(
+            self._state,
+            self._detector,
+            self._intake,
+            is_free=self._is_free,
+            next_frame=self._next_frame,
+            next_index=self._next_index,
+            cursor=lambda: self._log.sequence,
+        )
+
+    def _open_logs(
+        self, record: SessionRecord, checkpoint: Checkpoint | None
+    ) -> tuple[ResultLog, JournalReader]:
+        pending = self._more.get("pending", [])
+        last = record.last_result or (-1, -1)
+        if self._is_live:
+            # What was told stands. Of the frames held back, those are still to come.
+            held = sum((epoch, step) > last for _, _, _, epoch, step in pending)
+            ledger = Ledger(record.counters, num_held=held, lossless=False)
+        else:
+            counters = counters_from(self._more.get("counters", {}))
+            ledger = Ledger(counters, num_held=len(pending), lossless=True)
+        log = ResultLog(self._store, record, self._writer, ledger, recounts=not self._is_live)
+        log.load_pending_state(pending)
+        after = 0 if checkpoint is None else checkpoint.journal_sequence
+        journal = JournalReader(
+            self._store,
+            self._id,
+            after,
+            self._writer,
+            replays=not self._is_live,
+            told=record.last_result,
+        )
+        return log, journal
+
+    def _open_intake(self, record: SessionRecord, start_decoder: Callable[[], Any]) -> Intake:
+        last = record.last_result
+        self._live_epoch = record.epoch if last is None else max(record.epoch, last[0])
+        is_resumed = self._writer > 1
+        return Intake(
+            start_decoder,
+            RestartBudget(self._config.max_decoder_deaths, self._config.death_window_s),
+            self._log.ledger,
+            is_live=self._is_live,
+            first_index=max(record.counters.decoded, 0 if last is None else last[1] + 1),
+            first_epoch=self._live_epoch + (1 if is_resumed and self._is_live else 0),
+        )
+
+    # The course of a session
+
+    def run(self) -> str:
+        """Serve it; how it went: ended, failed, gone, superseded or stopped."""
+        try:
+            self._begin()
+            while True:
+                self._turn()
+        except _Over as over:
+            return str(over)
+        except SessionNotFoundError:
+            return "gone"
+        except StoreError:
+            raise
+        except MaskstreamError as error:
+            return self._fail(error)
+        finally:
+            self._inflight.clear()
+            self._intake.close()
+
+    def _begin(self) -> None:
+        self._look()
+        state = self._state
+        if self._is_free and state.run is None:
+            start = 0 if self._is_live or self._is_pushed else self._options.start_frame
+            state.run = Run("free", [Leg(0, start, False)], self._options.max_frames)
+        if state.run is not None and state.run.legs:
+            self._intake.begin(state.run.next_index, reverse=state.run.current.reverse)
+        if self._is_free:
+            self._intake.hear(_FIRST_WORD_S)
+            if self._intake.failure is not None and state.run is not None:
+                self._finish_leg(state.run)
+        else:
+            self._intake.read(0)  # the source can be opened, or the session fails with the reason
+        if self._store.get_session(self._id).state == Phase.STARTING:
+            self._change_state(Phase.RUNNING)
+
+    def _turn(self) -> None:
+        """Do the next thing: a journal entry, a frame, or waiting for one."""
+        if self._stop.is_set():
+            self._drain()
+            self._save()
+            raise _Over("stopped")
+        self._look()
+        entry = self._journal.next_due(self._position())
+        if entry is not None:
+            self._drain()
+            self._deal_with(entry)
+        elif self._state.run is None or self._state.is_paused:
+            self._idle()
+        else:
+            self._advance(self._state.run)
+        self._save_now_and_then()
+
+    def _position(self) -> Position:
+        """Of the next frame to be begun."""
+        state = self._state
+        run = state.run
+        if run is None or not run.legs:
+            return state.epoch, state.idle_step
+        index = run.next_index
+        if self._inflight:
+            last = self._inflight[-1].arrival.note.index
+            index = last - 1 if run.current.reverse else last + 1
+        return run.current.epoch, run.step_of(index)
+
+    def _idle(self) -> None:
+        self._drain()
+        state = self._state
+        if self._is_live and self._log.is_report_due:
+            self._intake.look()
+        self._log.report({"num_restarts": self._writer - 1}, self._live_epoch)
+        if self._journal.next_due(self._position(), _IDLE_WAIT_S) is not None:
+            self._used_s = time.monotonic()
+        elif state.is_paused and self._is_live:
+            return
+        elif time.monotonic() - self._used_s > self._record.limits.expire_after_s:
+            self._store.delete_session(self._id)
+            raise _Over("gone")
+
+    def _advance(self, run: Run) -> None:
+        """Take one frame farther on its way."""
+        if run.cancelled:
+            self._drain()
+            self._finish_run(run, RunEnd(reason="cancelled", epoch=self._epoch_of(run)))
+            return
+        if not run.legs:
+            self._finish_run(run, RunEnd(reason="finished", epoch=self._epoch_of(run)))
+            return
+        most = run.max_frames
+        is_enough = most is not None and run.num_stepped + len(self._inflight) >= most
+        if not is_enough and len(self._inflight) < self._config.depth:
+            arrival = self._intake.peek(0.0 if self._inflight else _SILENCE_WAIT_S)
+            if arrival is not None:
+                self._submit()
+                return
+        if self._inflight:
+            self._step(run)
+        elif is_enough or self._intake.is_end or self._intake.failure is not None:
+            self._finish_leg(run)
+        else:
+            self._log.report({"num_restarts": self._writer - 1}, self._live_epoch)
+
+    def _finish_leg(self, run: Run) -> None:
+        self._publish(self._state.tracking.flush())
+        failure = None
+        if run.max_frames is None or run.num_stepped < run.max_frames:
+            failure = self._intake.failure
+        epoch = self._epoch_of(run)
+        if failure is not None:
+            text = error_text(failure)
+            self._finish_run(run, RunEnd(reason="failed", message=text, epoch=epoch))
+        elif run.is_last_leg:
+            self._finish_run(run, RunEnd(reason="finished", epoch=epoch))
+        else:
+            run.begin_next_leg()
+            self._intake.begin(run.next_index, reverse=run.current.reverse)
+        self._is_changed = True
+
+    def _epoch_of(self, run: Run) -> int:
+        if self._is_free:
+            return self._live_epoch
+        return run.current.epoch if run.legs else self._state.epoch + 1
+
+    def _finish_run(self, run: Run, end: RunEnd) -> None:
+        state = self._state
+        self._publish(state.tracking.flush())
+        step = run.step_of(run.next_index) if run.legs else 0
+        if self._is_free and self._record_last_step() >= step:
+            step = self._record_last_step() + 1
+        self._log.ledger.abandon_held(CLOSED)
+        epoch = self._epoch_of(run)
+        self._log.end_run(epoch, step, run.last_index, end)
+        state.run, state.epoch, state.idle_step = None, epoch, step + 1
+        self._is_changed = True
+        if self._is_free:
+            self._end(Phase.FAILED if end.reason == "failed" else Phase.ENDED, end.message)
+
+    def _record_last_step(self) -> int:
+        """The last step that the log has in the newest epoch; -1 for none."""
+        last = self._store.get_session(self._id).last_result
+        return last[1] if last is not None and last[0] == self._live_epoch else -1
+
+    # Frames
+
+    def _submit(self) -> None:
+        """Hand the next frame to the detect workers."""
+        arrival = self._intake.take()
+        concepts = self._state.tracking.concepts
+        self._inflight.append(_InFlight(arrival, self._detector.submit(arrival.image, concepts)))
+
+    def _step(self, run: Run) -> None:
+        """Take the oldest frame in flight through the tracker."""
+        flight = self._inflight.popleft()
+        note = flight.arrival.note
+        answer = flight.answer.result()
+        epoch = note.epoch if self._is_live else run.current.epoch
+        self._live_epoch = epoch if self._is_free else self._live_epoch
+        self._log.expect(note, epoch, run.step_of(note.index))
+        reverse = run.current.reverse
+        tracking = self._state.tracking
+        place = self._state.tracker_place(flight.arrival.place)
+        ready = tracking.step(place, answer.features, answer.detections, reverse=reverse)
+        run.note_stepped(note.index)
+        self._is_changed = True
+        self._publish(ready)
+        self._log.report({"num_restarts": self._writer - 1}, self._live_epoch)
+
+    def _publish(self, ready: list[FrameResult]) -> None:
+        for result in ready:
+            self._log.publish(self._state.told(result))
+        if ready:
+            alive = {masklet.obj_id for masklet in self._state.tracking.tracker.masklets}
+            self._log.note_removed(alive)
+            self._log.write_objects(all_of_them=False)
+
+    def _drain(self) -> None:
+        """Finish what is in flight, so that the state is that between two frames."""
+        run = self._state.run
+        while run is not None and self._inflight:
+            self._step(run)
+
+    def _next_frame(self) -> Arrival:
+        """The frame that will be begun next, for a prompt on it."""
+        deadline_s = time.monotonic() + self._config.frame_wait_s
+        while time.monotonic() < deadline_s:
+            arrival = self._intake.peek(_SILENCE_WAIT_S)
+            if arrival is not None:
+                return arrival
+            if self._intake.is_end or self._intake.failure is not None:
+                raise no_more_frames()
+            if self._stop.is_set():
+                raise _Over("stopped")
+            if self._journal.holds("cancel"):
+                raise PromptError(CANCELLED)
+            self._look()
+        raise no_frame(self._config.frame_wait_s)
+
+    def _next_index(self) -> int:
+        """The first frame index that nothing has been decided on yet."""
+        arrival = self._intake.peek(0.0) if self._is_free else None
+        if arrival is not None:
+            return arrival.note.index
+        run = self._state.run
+        if run is not None and run.legs:
+            return max(0, run.next_index)
+        return 0 if self._state.first_prompted is None else self._state.first_prompted
+
+    # Entries
+
+    def _deal_with(self, entry: JournalEntry) -> None:
+        self._used_s = time.monotonic()
+        position = self._position()
+        was_running, old_run = not self._state.is_paused, self._state.run
+        if entry.outcome is not None:
+            if entry.outcome.rejection is None:
+                self._apply(parse_command(entry.kind, entry.payload))
+        else:
+            self._settle(entry, position)
+        self._journal.finish(entry)
+        self._is_changed = True
+        run = self._state.run
+        if run is not None and run is not old_run and run.legs:
+            self._intake.begin(run.next_index, reverse=run.current.reverse)
+        if was_running == self._state.is_paused:
+            self._change_state(Phase.PAUSED if self._state.is_paused else Phase.RUNNING)
+
+    def _apply(self, command: Command) -> Any:
+        if isinstance(command, Reset) and self._is_free:
+            self._publish(self._state.tracking.flush())  # what was seen until now stands
+        return self._applier.apply(command)
+
+    def _settle(self, entry: JournalEntry, position: Position) -> None:
+        saved = None
+        try:
+            applied = self._apply(parse_command(entry.kind, entry.payload))
+        except (StoreError, SessionNotFoundError):
+            raise
+        except MaskstreamError as error:
+            outcome = Outcome(rejection=error_text(error)[:4000], detail={"at": list(position)})
+        else:
+            outcome = Outcome(
+                frame_index=applied.frame_index, detail=applied.detail | {"at": list(position)}
+            )
+            if applied.used_frame and self._is_live:
+                # That frame will not come again, so what it gave is kept with the outcome.
+                saved = self._checkpoint(entry.sequence)
+        try:
+            self._write_outcome(entry, outcome, saved)
+        except SessionLimitError:
+            _LOG.warning("session %s: the checkpoint is too large to go with a prompt", self._id)
+            self._write_outcome(entry, outcome, None)
+
+    def _write_outcome(
+        self, entry: JournalEntry, outcome: Outcome, saved: Checkpoint | None
+    ) -> None:
+        self._store.settle_entry(
+            self._id, entry.sequence, outcome, checkpoint=saved, writer=self._writer
+        )
+
+    # Checkpoints
+
+    def _checkpoint(self, journal: int) -> Checkpoint:
+        more = {
+            "pending": self._log.pending_state(),
+            "counters": self._log.ledger_at_checkpoint(),
+        }
+        blob = self._state.to_bytes(more)
+        epoch, step = self._state_position()
+        return self._log.checkpoint(blob, (epoch, step), journal)
+
+    def _state_position(self) -> Position:
+        state = self._state
+        if self._is_free:
+            return self._live_epoch, 0 if state.run is None else state.run.next_index
+        run = state.run
+        if run is None or not run.legs:
+            return state.epoch, state.idle_step
+        return run.current.epoch, run.step_of(run.next_index)
+
+    def _save_now_and_then(self) -> None:
+        now_s = time.monotonic()
+        if self._is_changed and now_s - self._saved_s >= self._config.checkpoint_every_s:
+            self._save()
+
+    def _save(self) -> None:
+        if self._journal.is_replaying:
+            return  # the one that is there is as good
+        self._saved_s = time.monotonic()
+        self._is_changed = False
+        try:
+            self._store.save_checkpoint(
+                self._id, self._checkpoint(self._journal.done), writer=self._writer
+            )
+        except SessionLimitError as error:
+            _LOG.warning("%s", error)
+            return
+        if self._is_pushed and self._state.run is not None:
+            self._intake.note_done(self._state.run.next_index - 1)
+
+    # The session's state in the store
+
+    def _look(self) -> None:
+        """Now and then, see what became of the session.
+
+        Raises:
+            _Over: it is over, or somebody else's.
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        record = self._store.get_session(self._id)
+        if record.writer != self._writer:
+            raise _Over("superseded")
+        if record.state.is_over:
+            raise _Over(str(record.state))
+        if record.state == Phase.DRAINING:
+            self._drain()
+            run = self._state.run
+            if run is not None:
+                self._finish_run(run, RunEnd(reason="cancelled", epoch=self._epoch_of(run)))
+            self._end(Phase.ENDED, "closed")
+
+    def _change_state(self, to: Phase) -> None:
+        if self._journal.is_replaying or self._store.get_session(self._id).state == to:
+            return
+        self._store.transition(self._id, to, writer=self._writer)
+
+    def _end(self, to: Phase, reason: str) -> None:
+        """Tell the last figures, and end.
+
+        Raises:
+            _Over: always.
+        """
+        self._intake.close_account()
+        self._log.report({"num_restarts": self._writer - 1}, self._live_epoch, now=True)
+        if to == Phase.ENDED and self._store.get_session(self._id).state != Phase.DRAINING:
+            with contextlib.suppress(SessionError):  # its client has closed it this very moment
+                self._store.transition(self._id, Phase.DRAINING, writer=self._writer)
+        self._store.transition(self._id, to, reason=reason, writer=self._writer)
+        raise _Over(str(to))
+
+    def _fail(self, error: MaskstreamError) -> str:
+        """The session cannot go on for a reason of its own."""
+        record = self._store.get_session(self._id)
+        if record.writer != self._writer:
+            return "superseded"
+        if record.state.is_over:
+            return str(record.state)
+        self._store.transition(
+            self._id, Phase.FAILED, reason=error_text(error), writer=self._writer
+        )
+        return str(Phase.FAILED)

@@ -1,0 +1,7 @@
+"""The fixtures of the integration tests."""
+
+from __future__ import annotations
+
+from tests.integration.conftest import clip, model, name, runtime, served_by, store
+
+__all__ = ["clip", "model", "name", "runtime", "served_by", "store"]

@@ -1,0 +1,92 @@
+"""The driver is killed, and the Redis server: the session goes on, or says what became of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import ray
+
+from core.errors import StoreError
+from pipeline.commands import AddConcept
+from pipeline.model import VideoModel
+from pipeline.results import FrameResult
+from pipeline.runtime import Runtime
+from pipeline.store import SessionState, open_store
+from tests.faults.runtime_process import RuntimeProcess
+from tests.integration.serving import (
+    CONFIG,
+    KEY,
+    Served,
+    assert_same,
+    check_account,
+    eventually,
+    play_prompts,
+    settled_prompts,
+)
+from tests.pipeline.store.servers import RedisServer, running
+
+ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+def finish(served: Served, clip: Path, model: VideoModel, num_prompts: int = 1) -> None:
+    """Read to the end, and compare all of it with an unbroken run."""
+    *entries, end = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
+    assert end.record["reason"] == "finished"
+    served.wait_for(SessionState.ENDED)
+    found = [FrameResult.from_record(entry.record) for entry in entries]
+    prompts = settled_prompts(served)
+    assert len(prompts) == num_prompts
+    assert_same(found, play_prompts(model, clip, prompts))
+    check_account(served)
+
+
+def test_another_runtime_goes_on_when_one_is_killed(clip: Path, model: VideoModel) -> None:
+    store = open_store(secret_key=KEY)
+    assert store.url is not None
+    with RuntimeProcess(store.url) as first:
+        served = Served.start(store, clip, "s", autostart=True)
+        served.ask(AddConcept(text="red circle"))
+        served.reach(5)
+        first.kill()
+        sequence = served.ask(AddConcept(text="blue square"))  # taken while nobody serves
+        with RuntimeProcess(store.url):
+            assert served.outcome(sequence).rejection is None
+            finish(served, clip, model, num_prompts=2)
+            assert store.get_session("s").writer == 2
+    store.close()
+
+
+def test_redis_with_persistence_is_killed_and_comes_back(
+    clip: Path, model: VideoModel, tmp_path: Path
+) -> None:
+    with running(RedisServer(tmp_path, *ON_DISK)) as server:
+        store = open_store(server.url, secret_key=KEY, num_retries=120)
+        with Runtime(store, CONFIG, secret_key=KEY):
+            served = Served.start(store, clip, "s", autostart=True)
+            served.ask(AddConcept(text="red circle"))
+            for frame_index in (4, 12):
+                served.reach(frame_index)
+                server.kill()
+                server.start()
+            finish(served, clip, model)
+        store.close()
+
+
+def test_redis_without_persistence_is_told_of_and_survived(clip: Path, tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path, "--appendonly", "no")) as server:
+        store = open_store(server.url, secret_key=KEY, num_retries=120)
+        with Runtime(store, CONFIG, secret_key=KEY) as runtime:
+            served = Served.start(store, clip, "s", autostart=True)
+            served.ask(AddConcept(text="red circle"))
+            served.reach(4)
+            server.kill()
+            server.start()
+            with pytest.raises(StoreError, match="has lost its data"):
+                store.get_session("s")
+            eventually(lambda: not runtime.session_ids)
+            # A session that is started now is served, by the same runtime.
+            again = Served.start(store, clip, "again")
+            assert again.do(AddConcept(text="red circle", frame_index=0)).detail["prompt_id"] == 0
+        store.close()
+    assert not ray.is_initialized()

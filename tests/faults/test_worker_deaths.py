@@ -1,0 +1,129 @@
+"""What must hold when a worker is killed in the middle of a session: same session, same ids, no
+prompt lost, each frame's result once and in order, and, from a file, the very same results.
+
+Processes are killed with SIGKILL, at moments that the log of results tells.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.commands import AddConcept, AddObject, Propagate
+from pipeline.model import VideoModel
+from pipeline.prompts import ConceptPrompt
+from pipeline.results import FrameResult
+from pipeline.rle import encode_mask
+from pipeline.runtime import Runtime
+from pipeline.store import NewSession, SessionState, SessionStore
+from tests.faults.killing import kill, one_pid
+from tests.integration.serving import (
+    CONFIG,
+    LONG_S,
+    Served,
+    assert_same,
+    check_account,
+    eventually,
+    faster,
+    play_prompts,
+    running_runtime,
+    settled_prompts,
+)
+from tests.integration.test_file_sessions import in_process
+from tests.pipeline import scene
+
+
+@pytest.mark.parametrize("kind", ["decode", "detect", "track"])
+def test_results_are_those_of_an_unbroken_run(
+    runtime: Runtime,
+    store: SessionStore,
+    clip: Path,
+    model: VideoModel,
+    name: str,
+    kind: str,
+) -> None:
+    served = Served.start(store, clip, name, autostart=True)
+    served.ask(AddConcept(text="red circle"))
+    served.reach(2)
+    mask = dict(encode_mask(scene.blue_square(20)))
+    served.do(AddObject(obj_id=30, mask=mask))
+    for killed_at in (6, 14):
+        served.reach(killed_at)
+        pid = one_pid(runtime, kind)
+        kill(pid)
+        eventually(lambda pid=pid: not psutil.pid_exists(pid))  # type: ignore[misc]
+    *entries, end = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
+    assert end.record["reason"] == "finished"
+    served.wait_for(SessionState.ENDED)
+    found = [FrameResult.from_record(entry.record) for entry in entries]
+    assert [result.frame_index for result in found] == list(range(40))
+    prompts = settled_prompts(served)
+    assert len(prompts) == 2
+    assert_same(found, play_prompts(model, clip, prompts))
+    check_account(served)
+    assert store.get_session(name).counters.processed == 40
+    if kind == "track":
+        assert store.get_session(name).writer >= 3
+
+
+def test_a_driven_session_goes_on_after_its_trackers_death(
+    runtime: Runtime, store: SessionStore, clip: Path, model: VideoModel, name: str
+) -> None:
+    served, reference = Served.start(store, clip, name), in_process(model, clip)
+    served.do(AddConcept(text="red circle", frame_index=10))
+    reference.add_prompt(10, ConceptPrompt("red circle"))
+    expected = [step.result for step in reference.propagate("both", None, 20)]
+    told = served.do(Propagate(direction="both", max_frames=20))
+    served.cursor = told.detail["cursor"]
+    for frame_index in (14, 29):
+        served.reach(frame_index)
+        kill(one_pid(runtime, "track"))
+    # Backward, frame indices go down.
+    served.read_until(lambda entry: entry.frame_index == 7)
+    kill(one_pid(runtime, "track"))
+    entries = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
+    found = [FrameResult.from_record(entry.record) for entry in entries if entry.kind == "frame"]
+    assert_same(found, expected)
+    # Prompts after it find the session as it would have been.
+    reference.add_prompt(5, ConceptPrompt("blue square"))
+    served.do(AddConcept(text="blue square", frame_index=5))
+    kill(one_pid(runtime, "track"))
+    more = [step.result for step in reference.propagate("forward", 5, 4)]
+    assert_same(served.propagate(direction="forward", start_frame_index=5, max_frames=4), more)
+    check_account(served)
+    served.close()
+
+
+def test_what_dies_again_and_again_fails_the_session_with_the_reason(clip: Path) -> None:
+    config = faster(CONFIG, max_deaths=1)
+    with running_runtime(config) as (runtime, store):
+        served = Served.start(store, clip, "doomed")
+        for number in range(2):
+            served.do(AddConcept(text=f"circle {number}", frame_index=number))
+            kill(one_pid(runtime, "track"))
+        served.wait_for(SessionState.FAILED)
+        assert "a track worker has died, 2 times within 60 s" in store.get_session("doomed").reason
+        # The runtime itself goes on.
+        other = Served.start(store, clip, "other")
+        assert other.do(AddConcept(text="red circle", frame_index=0)).detail["prompt_id"] == 0
+
+
+def test_an_error_of_the_code_fails_one_session_at_once(
+    runtime: Runtime,
+    store: SessionStore,
+    clip: Path,
+    name: str,
+) -> None:
+    neighbour = Served.start(store, clip, f"{name}-n")
+    neighbour.do(AddConcept(text="red circle", frame_index=0))
+    pid = one_pid(runtime, "track")
+    # Options that no client can have written: reading them is an error.
+    store.create_session(NewSession(source=str(clip), session_id=name, options={"every_nth": "x"}))
+    record = store.wait_for_state(name, [SessionState.FAILED], LONG_S)
+    assert record.state == SessionState.FAILED
+    assert record.reason.startswith("ConfigError: the session's options cannot be used: every_nth")
+    assert one_pid(runtime, "track") == pid
+    assert len(neighbour.propagate(direction="forward", max_frames=2)) == 2
+    neighbour.close()

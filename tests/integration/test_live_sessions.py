@@ -1,0 +1,159 @@
+"""Streams and pushed frames through Ray: identities and the account of frames survive faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.commands import AddConcept, AddObject, Cancel, Pause, Resume
+from pipeline.frame_codec import encode_frame
+from pipeline.model import VideoModel
+from pipeline.results import FrameResult
+from pipeline.rle import encode_mask
+from pipeline.runtime import Runtime
+from pipeline.segmenter import VideoSegmenter
+from pipeline.sources import Frame
+from pipeline.store import ResultEntry, SessionLimits, SessionState, SessionStore
+from tests.faults.killing import kill, one_pid
+from tests.integration.serving import Served, assert_same, check_account, eventually
+from tests.pipeline import scene
+from tests.pipeline.clips import write_clip
+from tests.pipeline.live.rtsp import RtspServer
+
+FPS = 6
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RtspServer]:
+    """Plays the scene's first ten frames for ever."""
+    folder = tmp_path_factory.mktemp("media")
+    write_clip(
+        folder / "clip.mp4",
+        [scene.image(index) for index in range(10)],
+        fps=FPS,
+        options={"bf": "0", "g": "5", "crf": "10"},
+    )
+    with RtspServer(folder) as running:
+        yield running
+
+
+def ids_of(entry: ResultEntry) -> set[int]:
+    return {one["obj_id"] for one in entry.record["objects"]}
+
+
+def has_objects(entry: ResultEntry) -> bool:
+    return entry.kind == "frame" and bool(entry.record["objects"])
+
+
+def start_stream(store: SessionStore, server: RtspServer, name: str) -> tuple[Served, int]:
+    """A session on the stream that follows the circle, and the circle's id."""
+    served = Served.start(store, server.url(), name, latency="live")
+    served.do(AddConcept(text="red circle"))
+    first = served.read_until(has_objects)[-1].step
+    served.read_until(lambda entry: entry.step > first + 3)
+    return served, min(ids_of(served.entries[-1]))
+
+
+def end_stream(served: Served) -> None:
+    """Cancel it; everything adds up."""
+    served.ask(Cancel())
+    end = served.read_until(lambda entry: entry.kind == "end")[-1]
+    assert end.record["reason"] == "cancelled"
+    served.wait_for(SessionState.ENDED)
+    check_account(served)
+    counters = served.store.get_session(served.session_id).counters
+    assert counters.decoded == counters.processed + counters.num_dropped
+    steps = [entry.step for entry in served.entries]
+    assert steps == sorted(set(steps))
+
+
+def test_a_stream_whose_server_is_killed_and_comes_back(
+    store: SessionStore, server: RtspServer, name: str
+) -> None:
+    served, circle = start_stream(store, server, name)
+    epoch = served.entries[-1].epoch
+    server.kill()
+    server.start()
+    after = served.read_until(lambda entry: entry.epoch > epoch)[-1]
+    assert after.gap_s > 0
+    served.read_until(lambda entry: circle in ids_of(entry))
+    assert served.entries[-1].epoch > epoch
+    assert store.get_session(name).num_prompts == 1
+    assert store.get_session(name).state == SessionState.RUNNING
+    end_stream(served)
+
+
+def test_a_stream_goes_on_after_its_trackers_and_its_decoders_death(
+    runtime: Runtime, store: SessionStore, server: RtspServer, name: str
+) -> None:
+    served, circle = start_stream(store, server, name)
+    mask = dict(encode_mask(scene.blue_square(5)))
+    served.do(AddObject(obj_id=70, mask=mask))
+    # The frame that it was drawn on is gone for ever; the object is not.
+    for kind in ("track", "decode"):
+        epoch = served.entries[-1].epoch
+        pid = one_pid(runtime, kind)
+        kill(pid)
+        served.read_until(lambda entry, epoch=epoch: entry.epoch > epoch)  # type: ignore[misc]
+        served.read_until(lambda entry: {circle, 70} <= ids_of(entry))
+    dropped = store.get_session(name).counters.dropped
+    assert set(dropped) <= {"worker_lost", "queue_full"}
+    end_stream(served)
+
+
+def test_a_paused_stream_drops_and_counts(
+    store: SessionStore, server: RtspServer, name: str
+) -> None:
+    served, circle = start_stream(store, server, name)
+    served.do(Pause())
+    before = store.get_session(name).counters
+    eventually(lambda: runtime_dropped(store, name) > before.num_dropped)
+    served.do(Resume())
+    served.read_until(lambda entry: circle in ids_of(entry))
+    end_stream(served)
+    assert store.get_session(name).counters.dropped["queue_full"] > 0
+
+
+def runtime_dropped(store: SessionStore, name: str) -> int:
+    return store.get_session(name).counters.num_dropped
+
+
+def test_a_source_that_is_not_there_yet(store: SessionStore, server: RtspServer, name: str) -> None:
+    late = RtspServer(server._folder, start=False)
+    served = Served.start(store, late.url(), name, latency="live")
+    served.do(AddConcept(text="red circle"))  # words need no frame
+    eventually(lambda: "refused" in str(store.get_session(name).stats.get("last_fault")))
+    with late:
+        late.start()
+        served.read_until(has_objects)
+    end_stream(served)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "tracker killed"])
+def test_pushed_frames(
+    runtime: Runtime, store: SessionStore, model: VideoModel, name: str, killed: bool
+) -> None:
+    limits = SessionLimits(max_waiting_frames=64)
+    served = Served.start(store, "pushed://", name, limits, queue_size=64)
+    first = served.ask(AddConcept(text="red circle"))
+    for index in range(24):
+        store.push_frame(name, encode_frame(scene.image(index)), index / 10)
+        if index == 19:
+            assert served.outcome(first).frame_index == 0
+        if killed and index == 20:
+            served.reach(2)
+            kill(one_pid(runtime, "track"))
+    store.finish_frames(name)
+    found = served.read_run()
+    if killed:
+        found = [FrameResult.from_record(one.record) for one in served.entries[:-1]]
+    segmenter = VideoSegmenter(model)
+    segmenter.add_concept("red circle")
+    frames = [Frame(index, index / 10, scene.image(index)) for index in range(24)]
+    expected = [result for frame in frames for result in segmenter.step(frame)]
+    assert_same(found, expected + segmenter.flush())
+    assert [result.pts_s for result in found] == [index / 10 for index in range(24)]
+    served.wait_for(SessionState.ENDED)
+    counters = store.get_session(name).counters
+    assert (counters.decoded, counters.processed, counters.in_flight) == (24, 24, 0)

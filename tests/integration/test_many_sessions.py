@@ -1,0 +1,93 @@
+"""Eight sessions on one detect worker: each gets its turn, a ninth is refused, all is freed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core.errors import SessionLimitError
+from pipeline.commands import AddConcept, Propagate
+from pipeline.model import VideoModel
+from pipeline.runtime import Runtime
+from pipeline.store import ServiceLimits, SessionStore
+from tests.faults.killing import decoders, one_pid
+from tests.integration.serving import (
+    CONFIG,
+    Served,
+    assert_same,
+    eventually,
+    faster,
+    play_prompts,
+    running_runtime,
+)
+
+NUM_SESSIONS = 8
+NUM_FRAMES = 12
+MB = 2**20
+
+
+@pytest.fixture(scope="module")
+def served_by() -> Iterator[tuple[Runtime, SessionStore]]:
+    with running_runtime(faster(CONFIG, max_sessions=NUM_SESSIONS)) as both:
+        both[1].set_service_limits(ServiceLimits(max_sessions=NUM_SESSIONS))
+        yield both
+
+
+def start_all(store: SessionStore, clip: Path, turn: int) -> list[Served]:
+    sessions = [
+        Served.start(store, clip, f"s{turn}-{number}", latency="live", owner=f"owner {number}")
+        for number in range(NUM_SESSIONS)
+    ]
+    for served in sessions:
+        served.do(AddConcept(text="red circle", frame_index=0))
+    return sessions
+
+
+def run_all(sessions: list[Served]) -> list[int]:
+    """All at once to their ends; how far each was when the first was through."""
+    command = Propagate(direction="forward", max_frames=NUM_FRAMES)
+    for served, asked in [(served, served.ask(command)) for served in sessions]:
+        served.cursor = served.outcome(asked).detail["cursor"]
+    first = sessions[0]
+    results = [first.read_run()]
+    reached = [
+        served.store.get_session(served.session_id).counters.processed for served in sessions
+    ]
+    results += [served.read_run() for served in sessions[1:]]
+    for result in results[1:]:
+        assert_same(result, results[0])
+    return reached
+
+
+def test_eight_sessions(
+    runtime: Runtime, store: SessionStore, clip: Path, model: VideoModel
+) -> None:
+    sessions = start_all(store, clip, 0)
+    with pytest.raises(SessionLimitError, match="there are 8 open sessions, as many as are"):
+        Served.start(store, clip, "ninth")
+    reached = run_all(sessions)
+    assert min(reached) >= NUM_FRAMES // 3, reached
+    assert len(decoders()) == NUM_SESSIONS
+    for served in sessions:
+        served.close()
+    eventually(lambda: not runtime.session_ids)
+    eventually(lambda: not decoders())
+    tracker, detector = (psutil.Process(one_pid(runtime, kind)) for kind in ("track", "detect"))
+    before = [process.memory_full_info().uss for process in (tracker, detector)]
+    for served in start_all(store, clip, 1):
+        served.close()
+    after = [process.memory_full_info().uss for process in (tracker, detector)]
+    grown = [(b - a) / MB for a, b in zip(before, after, strict=True)]
+    assert max(grown) < 40, grown
+    # A place is free again.
+    again = Served.start(store, clip, "ninth", latency="live", autostart=True, max_frames=3)
+    again.ask(AddConcept(text="red circle"))
+    assert_same(
+        again.read_run(),
+        play_prompts(
+            model, clip, [(0, AddConcept(text="red circle"))], latency="live", num_frames=3
+        ),
+    )

@@ -1,0 +1,54 @@
+"""Options, and which actors go where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.errors import ConfigError
+from pipeline.runtime import ModelSpec, Placement, RuntimeConfig, place
+
+
+@pytest.mark.parametrize(
+    ("options", "num_gpus", "expected"),
+    [
+        ({}, 0, Placement(1, 0.0, 1, 0.0)),
+        ({"num_detect_workers": 3, "num_track_workers": 2}, 0, Placement(3, 0.0, 2, 0.0)),
+        ({"num_detect_workers": 0}, 0, Placement(0, 0.0, 1, 0.0)),
+        ({"model": ModelSpec(device="cpu")}, 4, Placement(1, 0.0, 1, 0.0)),
+        ({}, 1, Placement(0, 0.0, 1, 1.0)),
+        ({"num_detect_workers": 1}, 1, Placement(1, 0.5, 1, 0.5)),
+        ({}, 4, Placement(0, 0.0, 4, 1.0)),
+        ({"num_detect_workers": 3}, 4, Placement(3, 1.0, 1, 1.0)),
+        ({"num_detect_workers": 2, "num_track_workers": 4}, 4, Placement(2, 1.0, 4, 0.5)),
+    ],
+)
+def test_placement(options: dict[str, Any], num_gpus: int, expected: Placement) -> None:
+    assert place(RuntimeConfig(**options), num_gpus) == expected
+
+
+def test_more_detect_workers_than_gpus() -> None:
+    with pytest.raises(ConfigError, match="there are 2 GPUs"):
+        place(RuntimeConfig(num_detect_workers=2), 2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_sessions": 0},
+        {"lease_s": 0.0},
+        {"death_window_s": float("inf")},
+        {"num_track_workers": 0},
+        {"num_detect_workers": -1},
+        {"object_store_bytes": 1000},
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        RuntimeConfig(**options)
+
+
+def test_an_unknown_dtype() -> None:
+    with pytest.raises(ConfigError, match="float64"):
+        ModelSpec(dtype="float64")

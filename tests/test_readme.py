@@ -1,0 +1,66 @@
+"""The README says what is so: its commands parse, its code compiles, its table is complete."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import pipeline
+from pipeline.cli import _parser
+from pipeline.options import SessionOptions
+from pipeline.requests import Request
+
+TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line.partition(" #")[0]
+    for language, body in BLOCKS
+    if language == "bash"
+    for line in body.splitlines()
+    if line.startswith("maskstream ")
+]
+PYTHON = [body for language, body in BLOCKS if language == "python"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_parses(command: str) -> None:
+    options = _parser().parse_args(shlex.split(command)[1:])
+    assert options.command == shlex.split(command)[1]
+
+
+def test_there_are_commands_of_every_kind() -> None:
+    shown = {shlex.split(command)[1] for command in COMMANDS}
+    assert {"segment", "serve", "stream", "sessions", "prompt", "results", "doctor"} <= shown
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_compiles_and_imports_what_there_is(number: int) -> None:
+    for node in ast.walk(ast.parse(PYTHON[number])):
+        if isinstance(node, ast.ImportFrom) and node.module == "pipeline":
+            for name in node.names:
+                assert hasattr(pipeline, name.name)
+
+
+@pytest.mark.parametrize("model", get_args(Request), ids=lambda model: model.__name__)
+def test_every_request_and_field_is_in_the_table(model: type[Request]) -> None:
+    kind = get_args(model.model_fields["type"].annotation)[0]
+    (row,) = [line for line in TEXT.splitlines() if re.match(rf"\| .*`{kind}`", line)]
+    tuning = {
+        "type", "offload_video_to_cpu", "offload_state_to_cpu", "run_gc_collect",
+        "clear_cache_threshold", "is_user_action",
+    }  # fmt: skip
+    options = set(SessionOptions.model_fields)
+    for name in model.model_fields.keys() - tuning - options:
+        if (kind, name) != ("remove_object", "frame_index"):
+            assert f"`{name}`" in row, name
+
+
+@pytest.mark.parametrize("name", sorted(SessionOptions.model_fields))
+def test_every_option_is_named(name: str) -> None:
+    options = TEXT[TEXT.index("Options of `start_session`") :]
+    assert f"`{name}`" in options[: options.index("\n\n")]

@@ -1,0 +1,94 @@
+"""Detection in batches gives each session what it would have got alone, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from core.errors import ImageError, PromptError
+from core.types import Detections
+from detector.frames import Concept, DetectionRules, FrameDetector
+from detector.prompts import Exemplar
+from tests.pipeline import scene
+from workers.detect import BatchLimits, LocalDetecting, refused
+from workers.messages import DetectRequest, Refusal, concept_list
+from workers.models import ModelSpec
+
+RULES = DetectionRules(score_threshold=0.5, nms_iou=0.1)
+RED, BLUE = Concept(0, "red circle", None), Concept(1, "blue square", None)
+
+
+@pytest.fixture(scope="module")
+def detector() -> FrameDetector:
+    return ModelSpec(checkpoint="tiny", device="cpu").load_detector()
+
+
+@pytest.fixture
+def detecting(detector: FrameDetector) -> Iterator[LocalDetecting]:
+    made = LocalDetecting(detector, BatchLimits(max_batch=3, max_wait_ms=10_000))
+    yield made
+    made.close()
+
+
+def same(one: Detections, other: Detections) -> bool:
+    return all(
+        torch.equal(getattr(one, name), getattr(other, name))
+        for name in ("prompt_ids", "scores", "boxes", "masks")
+    )
+
+
+def test_frames_of_several_sessions_in_one_batch(detecting: LocalDetecting) -> None:
+    wanted = [("a", [RED], 0), ("b", [RED, BLUE], 4), ("c", [], 9)]
+    pending = [
+        detecting.submit(
+            DetectRequest(name, concept_list(name, concepts), RULES), scene.image(index)
+        )
+        for name, concepts, index in wanted
+    ]
+    answers = [one.result(60) for one in pending]
+    assert detecting.batcher.num_batches == 1
+    alone = FrameDetector(detecting._detector.model)
+    for (_, concepts, index), answer in zip(wanted, answers, strict=True):
+        features = alone.encode([scene.image(index)])
+        assert same(answer.detections, alone.detect(features, concepts, RULES))
+        levels = features.tracker_features(0).levels
+        assert all(map(torch.equal, answer.features.levels, levels))
+    assert len(answers[0].detections) >= 1
+    assert len(answers[2].detections) == 0
+
+
+def test_what_is_found_together_is_what_is_found_alone(detector: FrameDetector) -> None:
+    # How a GPU does it: one pass for all; here the last bits may differ.
+    wanted = [([RED], RULES), ([], RULES), ([BLUE, RED], DetectionRules(0.9, 0.1))]
+    features = detector.encode([scene.image(index) for index in (0, 3, 6)])
+    with torch.inference_mode():
+        found = detector._detect_together(features, wanted)
+    for one, other in zip(found, detector.detect_each(features, wanted), strict=True):
+        assert one.prompt_ids.tolist() == other.prompt_ids.tolist()
+        assert torch.allclose(one.scores, other.scores, atol=1e-5)
+        assert torch.equal(one.masks > 0, other.masks > 0)
+
+
+def test_exemplars_and_texts(detector: FrameDetector) -> None:
+    detecting = LocalDetecting(detector, BatchLimits())
+    shown = Exemplar(boxes=[(0.28, 0.335, 0.24, 0.33)], box_labels=[1])
+    request = DetectRequest("a", concept_list("", []), RULES, shown)
+    tokens = detecting.submit(request, scene.image(0)).result(60).exemplar
+    assert tokens is not None
+    with torch.inference_mode():
+        expected = detector.encode_exemplar(detector.encode([scene.image(0)]), shown)
+    assert torch.equal(tokens, expected)
+    detecting.check_text("a", "red circle")
+    with pytest.raises(PromptError):
+        detecting.check_text("a", " ")
+    with pytest.raises(ImageError):
+        detecting.submit(request, scene.image(0)[:0]).result(60)
+    detecting.close()
+
+
+def test_refusals_become_errors_again() -> None:
+    error = refused(Refusal("PromptError", "too long"))
+    assert isinstance(error, PromptError)
+    assert str(error) == "too long"

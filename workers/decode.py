@@ -1,0 +1,82 @@
+"""The actor that decodes one source."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.messages import FrameNote
+
+NO_IMAGE: NDArray[np.uint8] = np.zeros((0, 0, 3), np.uint8)
+
+
+class Feed(Protocol):
+    """A source of frames; used by one call at a time.
+
+    What goes wrong with the source comes as a note of kind ``failed``, not as an exception.
+    """
+
+    def begin(self, start: int, *, reverse: bool) -> None:
+        """Have ``next`` give frame ``start`` and those behind it, for sources with a position."""
+
+    def next(self, timeout_s: float) -> tuple[FrameNote, NDArray[np.uint8]]:
+        """The next frame."""
+
+    def read(self, index: int) -> tuple[FrameNote, NDArray[np.uint8]]:
+        """One frame by its index, leaving the position as it is."""
+
+    def look(self) -> FrameNote:
+        """The figures of now, as a note of kind ``none``. May be called at any time."""
+
+    def note_done(self, index: int) -> None:
+        """Frames up to this one of this feed will not be asked for again."""
+
+    def close(self) -> None:
+        """Let go of the source."""
+
+
+FeedFactory = Callable[[Mapping[str, Any]], Feed]
+
+
+class DecodeWorker:
+    """One source. Its calls are answered one after another, ``close`` in between.
+
+    The owner of what it returns is the caller: a picture that was handed over outlives this actor.
+
+    Args:
+        factory: opens the source; importable.
+        spec: plain data for it.
+    """
+
+    def __init__(self, factory: FeedFactory, spec: Mapping[str, Any]) -> None:
+        self._feed = factory(spec)
+        self._turn = threading.Lock()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def begin(self, start: int, reverse: bool) -> None:
+        with self._turn:
+            self._feed.begin(start, reverse=reverse)
+
+    def next(self, timeout_s: float) -> tuple[FrameNote, NDArray[np.uint8]]:
+        with self._turn:
+            return self._feed.next(timeout_s)
+
+    def read(self, index: int) -> tuple[FrameNote, NDArray[np.uint8]]:
+        with self._turn:
+            return self._feed.read(index)
+
+    def look(self) -> FrameNote:
+        return self._feed.look()
+
+    def note_done(self, index: int) -> None:
+        self._feed.note_done(index)
+
+    def close(self) -> None:
+        self._feed.close()

@@ -1,0 +1,64 @@
+"""Which model an actor loads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from core.checkpoint import read_config, resolve_checkpoint
+from core.errors import ConfigError
+from detector.build import best_device, default_checkpoint, load_detector
+from detector.frames import FrameDetector
+from tracker.build import load_tracker
+from tracker.model import TrackerModel
+from tracker.video_config import VideoConfig
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A checkpoint and how to run it.
+
+    Attributes:
+        checkpoint: "tiny", a folder, an official ``.pt`` file or a hub name; None: the default.
+        device: None takes CUDA where the actor was given one.
+        dtype: "float32", "bfloat16" or "float16".
+        num_threads: of torch, in this actor; None leaves torch its own choice.
+    """
+
+    checkpoint: str | None = None
+    device: str | None = None
+    dtype: str = "float32"
+    num_threads: int | None = 1
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
+
+    def prepare(self) -> torch.device:
+        """Set this process up, and say where the model goes."""
+        if self.num_threads is not None:
+            torch.set_num_threads(self.num_threads)
+        return best_device() if self.device is None else torch.device(self.device)
+
+    def load_detector(self) -> FrameDetector:
+        """The detector's half.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read.
+        """
+        path = resolve_checkpoint(self.checkpoint or default_checkpoint())
+        model = load_detector(path, device=self.prepare(), dtype=getattr(torch, self.dtype))
+        return FrameDetector(model)
+
+    def load_tracker(self) -> tuple[TrackerModel, VideoConfig]:
+        """The tracker's half, and the rules of the video loop.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read.
+        """
+        path = resolve_checkpoint(self.checkpoint or default_checkpoint())
+        model = load_tracker(path, device=self.prepare(), dtype=getattr(torch, self.dtype))
+        return model, VideoConfig.from_dict(read_config(path))

@@ -1,0 +1,93 @@
+"""The actor that sessions live in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ray
+
+from tracker.model import TrackerModel
+from tracker.video_config import VideoConfig
+from workers.decode import DecodeWorker, FeedFactory
+from workers.detect import BatchLimits, Detecting, LocalDetecting, RemoteDetecting
+from workers.models import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a session works with.
+
+    Attributes:
+        tracker: the network.
+        config: rules of the video loop.
+        detecting: where frames are detected in.
+        new_decoder: starts an actor for a source; it ends with this process.
+    """
+
+    tracker: TrackerModel
+    config: VideoConfig
+    detecting: Detecting
+    new_decoder: Callable[[FeedFactory, Mapping[str, Any]], Any]
+
+
+class SessionServer(Protocol):
+    """Serves sessions, each in a thread of its own."""
+
+    def serve(self, session_id: str) -> str:
+        """Serve a session until it is over or to be left; how it went."""
+
+    def stop(self) -> None:
+        """Have all sessions left as they are, at the next frame."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+ServerFactory = Callable[[Mapping[str, Any], Tools], SessionServer]
+
+
+class TrackWorker:
+    """The actor. Everything it holds can be rebuilt from the session store.
+
+    Threads: one for each session that it serves, given by Ray.
+
+    Args:
+        model: which model.
+        factory: makes the server; importable.
+        spec: plain data for it.
+        detect_workers: handles; empty: this actor detects too.
+    """
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        factory: ServerFactory,
+        spec: Mapping[str, Any],
+        detect_workers: Sequence[Any],
+        limits: BatchLimits,
+    ) -> None:
+        tracker, config = model.load_tracker()
+        detecting: Detecting
+        if detect_workers:
+            detecting = RemoteDetecting(detect_workers, tracker.no_memory_embedding.device)
+        else:
+            detecting = LocalDetecting(model.load_detector(), limits)
+        self._server = factory(spec, Tools(tracker, config, detecting, new_decoder))
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def serve(self, session_id: str) -> str:
+        return self._server.serve(session_id)
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+def new_decoder(factory: FeedFactory, spec: Mapping[str, Any]) -> Any:
+    """Start an actor that decodes a source, and dies with the process that asked for it."""
+    actor: Any = ray.remote(DecodeWorker)
+    return actor.options(num_cpus=0, max_concurrency=2).remote(factory, spec)
