@@ -49,7 +49,7 @@ venv-dev:
 
 demo: venv
 	$(BIN)/maskstream segment $(DEMO_CLIP) --checkpoint tiny --out $(DEMO_OUT) \
-		--text "red circle" --text "yellow circle" --text "purple circle" --text "blue star"
+		--text "dog face" --text "足球" --text "airplane"
 	@echo
 	@echo "overlay video and results are in $(DEMO_OUT):"
 	@ls -1 $(DEMO_OUT) | sed 's|^|  $(DEMO_OUT)/|'

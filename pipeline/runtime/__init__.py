@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.runtime.config import Placement, RuntimeConfig, place
 from pipeline.runtime.feeds import SourcePolicy
-from pipeline.runtime.runner import RunnerConfig
+from pipeline.runtime.opening import RunnerConfig
 from pipeline.runtime.runtime import Runtime
 from workers.detect import BatchLimits
 from workers.models import ModelSpec

@@ -9,7 +9,6 @@ from collections import Counter
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError
 
 from pipeline.runtime.config import Placement, RuntimeConfig, place
 from pipeline.runtime.feeds import StoreAddress
@@ -153,10 +152,7 @@ def wait_for(answers: list[Any], timeout_s: float) -> list[Any]:
     """Those that have come within the time."""
     if not answers:
         return []
-    try:
-        return ray.wait(answers, num_returns=len(answers), timeout=timeout_s)[0]
-    except GetTimeoutError:
-        return []
+    return ray.wait(answers, num_returns=len(answers), timeout=timeout_s)[0]
 
 
 def _num_gpus() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 from core.errors import StoreError
@@ -23,6 +24,7 @@ class JournalReader:
         after: entries up to this one are known.
         replays: settled entries are due at their positions; False: at once.
         told: place of the newest result, or None.
+        poll_every_s: the store is not asked more often, but for those who wait.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class JournalReader:
         *,
         replays: bool,
         told: Position | None,
+        poll_every_s: float = 0.0,
     ) -> None:
         self._store = store
         self._session_id = session_id
@@ -42,6 +45,8 @@ class JournalReader:
         self._told = told if replays else None
         self._waiting: deque[JournalEntry] = deque()
         self._read = after
+        self._poll_every_s = poll_every_s
+        self._polled_s = 0.0
         self.done = after
 
     @property
@@ -51,7 +56,9 @@ class JournalReader:
 
     def next_due(self, position: Position, timeout_s: float = 0.0) -> JournalEntry | None:
         """The next entry, if it is due."""
-        if not self._waiting:
+        now_s = time.monotonic()
+        if not self._waiting and (timeout_s or now_s - self._polled_s >= self._poll_every_s):
+            self._polled_s = now_s
             self._fill(timeout_s)
         if not self._waiting:
             return None

@@ -175,6 +175,7 @@ class ResultLog:
                 for part in ((50, 95, 99) if latencies else ())
             },
             "num_objects": self.num_objects,
+            "queue": self.ledger.counters().in_flight,
             "source_state": self.ledger.source_state,
             "last_fault": self.ledger.last_fault[:1000],
         }

@@ -20,30 +20,24 @@ from core.errors import (
     StoreError,
 )
 from pipeline.commands import Command, Reset, RunEnd, error_text, parse_command
-from pipeline.frame_numbers import FrameNumbers
-from pipeline.options import PUSHED_SOURCE, SessionOptions
 from pipeline.results import FrameResult
-from pipeline.runtime.applying import CANCELLED, Applier, Detector, no_frame, no_more_frames
-from pipeline.runtime.feeds import is_live
-from pipeline.runtime.intake import Arrival, Intake
-from pipeline.runtime.journal import JournalReader, Position
-from pipeline.runtime.ledger import CLOSED, Ledger, counters_from
-from pipeline.runtime.result_log import ResultLog
+from pipeline.runtime.applying import CANCELLED, Applier, no_frame, no_more_frames
+from pipeline.runtime.intake import Arrival
+from pipeline.runtime.journal import Position
+from pipeline.runtime.ledger import CLOSED
+from pipeline.runtime.opening import RunnerConfig, open_session
 from pipeline.runtime.run import Leg, Run
-from pipeline.runtime.session_state import SessionState
+from pipeline.runtime.saving import Saver
 from pipeline.store import (
     Checkpoint,
     JournalEntry,
     Outcome,
-    SessionRecord,
     SessionStore,
 )
 from pipeline.store import (
     SessionState as Phase,
 )
-from pipeline.tracking import SessionTracking, detection_rules
 from workers.detect import Pending
-from workers.faults import RestartBudget
 from workers.track import Tools
 
 _LOG = logging.getLogger("maskstream.runtime")
@@ -52,25 +46,6 @@ _LOOK_EVERY_S = 0.2
 _IDLE_WAIT_S = 0.25
 _SILENCE_WAIT_S = 0.1
 _FIRST_WORD_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerConfig:
-    """How sessions are served.
-
-    Attributes:
-        depth: frames of a session that may be in detection at once.
-        checkpoint_every_s: least time between checkpoints.
-        frame_wait_s: how long a prompt waits for a frame of a source that is silent.
-        max_decoder_deaths: of one session within ``death_window_s``.
-        death_window_s: see above.
-    """
-
-    depth: int = 3
-    checkpoint_every_s: float = 2.0
-    frame_wait_s: float = 10.0
-    max_decoder_deaths: int = 5
-    death_window_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,81 +80,26 @@ class SessionRunner:
         start_decoder: Callable[[], Any],
         stop: threading.Event,
     ) -> None:
-        self._store = store
-        self._id = session_id
         self._config = config
         self._stop = stop
-        self._writer = store.take_over(session_id)
-        record = store.get_session(session_id)
-        self._record = record
-        options = SessionOptions.from_stored(record.options)
-        self._options = options
-        self._is_free = options.runs_by_itself(record.source)
-        self._is_live = is_live(record.source, options)
-        self._is_pushed = record.source == PUSHED_SOURCE
-        rules = detection_rules(tools.config, options.score_threshold)
-        tracking = SessionTracking(tools.tracker, tools.config, latency=options.latency)
-        self._state = SessionState(tracking)
-        if self._is_free:
-            self._state.numbers = FrameNumbers()
+        session = open_session(store, session_id, tools, config, start_decoder)
+        self._session = session
+        self._store, self._id, self._writer = store, session_id, session.writer
+        self._state, self._log = session.state, session.log
+        self._journal, self._intake = session.journal, session.intake
+        self._is_free, self._is_live = session.is_free, session.is_live
+        self._saver = Saver(session, config.checkpoint_every_s)
         self._inflight: deque[_InFlight] = deque()
         self._looked_s = 0.0
-        self._saved_s = time.monotonic()
-        self._is_changed = False
         self._used_s = time.monotonic()
-        checkpoint = store.load_checkpoint(session_id)
-        self._more: dict[str, Any] = {}
-        if checkpoint is not None:
-            self._more = self._state.load_bytes(checkpoint.blob)
-        self._log, self._journal = self._open_logs(record, checkpoint)
-        self._detector = Detector(tools.detecting, session_id, rules)
-        self._intake = self._open_intake(record, start_decoder)
         self._applier = Applier(
-            self._state,
-            self._detector,
-            self._intake,
-            is_free=self._is_free,
+            session.state,
+            session.detector,
+            session.intake,
+            is_free=session.is_free,
             next_frame=self._next_frame,
             next_index=self._next_index,
             cursor=lambda: self._log.sequence,
-        )
-
-    def _open_logs(
-        self, record: SessionRecord, checkpoint: Checkpoint | None
-    ) -> tuple[ResultLog, JournalReader]:
-        pending = self._more.get("pending", [])
-        last = record.last_result or (-1, -1)
-        if self._is_live:
-            # What was told stands. Of the frames held back, those are still to come.
-            held = sum((epoch, step) > last for _, _, _, epoch, step in pending)
-            ledger = Ledger(record.counters, num_held=held, lossless=False)
-        else:
-            counters = counters_from(self._more.get("counters", {}))
-            ledger = Ledger(counters, num_held=len(pending), lossless=True)
-        log = ResultLog(self._store, record, self._writer, ledger, recounts=not self._is_live)
-        log.load_pending_state(pending)
-        after = 0 if checkpoint is None else checkpoint.journal_sequence
-        journal = JournalReader(
-            self._store,
-            self._id,
-            after,
-            self._writer,
-            replays=not self._is_live,
-            told=record.last_result,
-        )
-        return log, journal
-
-    def _open_intake(self, record: SessionRecord, start_decoder: Callable[[], Any]) -> Intake:
-        last = record.last_result
-        self._live_epoch = record.epoch if last is None else max(record.epoch, last[0])
-        is_resumed = self._writer > 1
-        return Intake(
-            start_decoder,
-            RestartBudget(self._config.max_decoder_deaths, self._config.death_window_s),
-            self._log.ledger,
-            is_live=self._is_live,
-            first_index=max(record.counters.decoded, 0 if last is None else last[1] + 1),
-            first_epoch=self._live_epoch + (1 if is_resumed and self._is_live else 0),
         )
 
     # The course of a session
@@ -206,8 +126,10 @@ class SessionRunner:
         self._look()
         state = self._state
         if self._is_free and state.run is None:
-            start = 0 if self._is_live or self._is_pushed else self._options.start_frame
-            state.run = Run("free", [Leg(0, start, False)], self._options.max_frames)
+            start = (
+                0 if self._is_live or self._session.is_pushed else self._session.options.start_frame
+            )
+            state.run = Run("free", [Leg(0, start, False)], self._session.options.max_frames)
         if state.run is not None and state.run.legs:
             self._intake.begin(state.run.next_index, reverse=state.run.current.reverse)
         if self._is_free:
@@ -223,7 +145,7 @@ class SessionRunner:
         """Do the next thing: a journal entry, a frame, or waiting for one."""
         if self._stop.is_set():
             self._drain()
-            self._save()
+            self._saver.save()
             raise _Over("stopped")
         self._look()
         entry = self._journal.next_due(self._position())
@@ -234,7 +156,7 @@ class SessionRunner:
             self._idle()
         else:
             self._advance(self._state.run)
-        self._save_now_and_then()
+        self._saver.save_now_and_then()
 
     def _position(self) -> Position:
         """Of the next frame to be begun."""
@@ -253,12 +175,12 @@ class SessionRunner:
         state = self._state
         if self._is_live and self._log.is_report_due:
             self._intake.look()
-        self._log.report({"num_restarts": self._writer - 1}, self._live_epoch)
+        self._report()
         if self._journal.next_due(self._position(), _IDLE_WAIT_S) is not None:
             self._used_s = time.monotonic()
         elif state.is_paused and self._is_live:
             return
-        elif time.monotonic() - self._used_s > self._record.limits.expire_after_s:
+        elif time.monotonic() - self._used_s > self._session.record.limits.expire_after_s:
             self._store.delete_session(self._id)
             raise _Over("gone")
 
@@ -283,7 +205,7 @@ class SessionRunner:
         elif is_enough or self._intake.is_end or self._intake.failure is not None:
             self._finish_leg(run)
         else:
-            self._log.report({"num_restarts": self._writer - 1}, self._live_epoch)
+            self._report()
 
     def _finish_leg(self, run: Run) -> None:
         self._publish(self._state.tracking.flush())
@@ -299,11 +221,11 @@ class SessionRunner:
         else:
             run.begin_next_leg()
             self._intake.begin(run.next_index, reverse=run.current.reverse)
-        self._is_changed = True
+        self._saver.is_changed = True
 
     def _epoch_of(self, run: Run) -> int:
         if self._is_free:
-            return self._live_epoch
+            return self._session.epoch
         return run.current.epoch if run.legs else self._state.epoch + 1
 
     def _finish_run(self, run: Run, end: RunEnd) -> None:
@@ -316,14 +238,14 @@ class SessionRunner:
         epoch = self._epoch_of(run)
         self._log.end_run(epoch, step, run.last_index, end)
         state.run, state.epoch, state.idle_step = None, epoch, step + 1
-        self._is_changed = True
+        self._saver.is_changed = True
         if self._is_free:
             self._end(Phase.FAILED if end.reason == "failed" else Phase.ENDED, end.message)
 
     def _record_last_step(self) -> int:
         """The last step that the log has in the newest epoch; -1 for none."""
         last = self._store.get_session(self._id).last_result
-        return last[1] if last is not None and last[0] == self._live_epoch else -1
+        return last[1] if last is not None and last[0] == self._session.epoch else -1
 
     # Frames
 
@@ -331,7 +253,9 @@ class SessionRunner:
         """Hand the next frame to the detect workers."""
         arrival = self._intake.take()
         concepts = self._state.tracking.concepts
-        self._inflight.append(_InFlight(arrival, self._detector.submit(arrival.image, concepts)))
+        self._inflight.append(
+            _InFlight(arrival, self._session.detector.submit(arrival.image, concepts))
+        )
 
     def _step(self, run: Run) -> None:
         """Take the oldest frame in flight through the tracker."""
@@ -339,16 +263,16 @@ class SessionRunner:
         note = flight.arrival.note
         answer = flight.answer.result()
         epoch = note.epoch if self._is_live else run.current.epoch
-        self._live_epoch = epoch if self._is_free else self._live_epoch
+        self._session.epoch = epoch if self._is_free else self._session.epoch
         self._log.expect(note, epoch, run.step_of(note.index))
         reverse = run.current.reverse
         tracking = self._state.tracking
         place = self._state.tracker_place(flight.arrival.place)
         ready = tracking.step(place, answer.features, answer.detections, reverse=reverse)
         run.note_stepped(note.index)
-        self._is_changed = True
+        self._saver.is_changed = True
         self._publish(ready)
-        self._log.report({"num_restarts": self._writer - 1}, self._live_epoch)
+        self._report()
 
     def _publish(self, ready: list[FrameResult]) -> None:
         for result in ready:
@@ -402,7 +326,7 @@ class SessionRunner:
         else:
             self._settle(entry, position)
         self._journal.finish(entry)
-        self._is_changed = True
+        self._saver.is_changed = True
         run = self._state.run
         if run is not None and run is not old_run and run.legs:
             self._intake.begin(run.next_index, reverse=run.current.reverse)
@@ -428,7 +352,7 @@ class SessionRunner:
             )
             if applied.used_frame and self._is_live:
                 # That frame will not come again, so what it gave is kept with the outcome.
-                saved = self._checkpoint(entry.sequence)
+                saved = self._saver.checkpoint(entry.sequence)
         try:
             self._write_outcome(entry, outcome, saved)
         except SessionLimitError:
@@ -441,46 +365,6 @@ class SessionRunner:
         self._store.settle_entry(
             self._id, entry.sequence, outcome, checkpoint=saved, writer=self._writer
         )
-
-    # Checkpoints
-
-    def _checkpoint(self, journal: int) -> Checkpoint:
-        more = {
-            "pending": self._log.pending_state(),
-            "counters": self._log.ledger_at_checkpoint(),
-        }
-        blob = self._state.to_bytes(more)
-        epoch, step = self._state_position()
-        return self._log.checkpoint(blob, (epoch, step), journal)
-
-    def _state_position(self) -> Position:
-        state = self._state
-        if self._is_free:
-            return self._live_epoch, 0 if state.run is None else state.run.next_index
-        run = state.run
-        if run is None or not run.legs:
-            return state.epoch, state.idle_step
-        return run.current.epoch, run.step_of(run.next_index)
-
-    def _save_now_and_then(self) -> None:
-        now_s = time.monotonic()
-        if self._is_changed and now_s - self._saved_s >= self._config.checkpoint_every_s:
-            self._save()
-
-    def _save(self) -> None:
-        if self._journal.is_replaying:
-            return  # the one that is there is as good
-        self._saved_s = time.monotonic()
-        self._is_changed = False
-        try:
-            self._store.save_checkpoint(
-                self._id, self._checkpoint(self._journal.done), writer=self._writer
-            )
-        except SessionLimitError as error:
-            _LOG.warning("%s", error)
-            return
-        if self._is_pushed and self._state.run is not None:
-            self._intake.note_done(self._state.run.next_index - 1)
 
     # The session's state in the store
 
@@ -506,6 +390,11 @@ class SessionRunner:
                 self._finish_run(run, RunEnd(reason="cancelled", epoch=self._epoch_of(run)))
             self._end(Phase.ENDED, "closed")
 
+    def _report(self, *, now: bool = False) -> None:
+        session = self._session
+        epoch = session.epoch if session.is_free else session.state.epoch
+        self._log.report({"num_restarts": session.num_restarts}, epoch, now=now)
+
     def _change_state(self, to: Phase) -> None:
         if self._journal.is_replaying or self._store.get_session(self._id).state == to:
             return
@@ -518,7 +407,7 @@ class SessionRunner:
             _Over: always.
         """
         self._intake.close_account()
-        self._log.report({"num_restarts": self._writer - 1}, self._live_epoch, now=True)
+        self._report(now=True)
         if to == Phase.ENDED and self._store.get_session(self._id).state != Phase.DRAINING:
             with contextlib.suppress(SessionError):  # its client has closed it this very moment
                 self._store.transition(self._id, Phase.DRAINING, writer=self._writer)

@@ -8,7 +8,8 @@ from typing import Any
 
 from core.errors import SessionNotFoundError
 from pipeline.runtime.feeds import StoreAddress, open_feed
-from pipeline.runtime.runner import RunnerConfig, SessionRunner
+from pipeline.runtime.opening import RunnerConfig
+from pipeline.runtime.runner import SessionRunner
 from workers.track import Tools
 
 

@@ -57,6 +57,22 @@ def test_another_runtime_goes_on_when_one_is_killed(clip: Path, model: VideoMode
     store.close()
 
 
+def test_a_runtime_that_is_closed_leaves_its_sessions_to_the_next(
+    clip: Path, model: VideoModel
+) -> None:
+    store = open_store(secret_key=KEY)
+    with Runtime(store, CONFIG, secret_key=KEY):
+        served = Served.start(store, clip, "s", autostart=True)
+        served.ask(AddConcept(text="red circle"))
+        served.reach(3)
+    assert not ray.is_initialized()
+    assert store.get_session("s").state == SessionState.RUNNING
+    assert store.load_checkpoint("s") is not None
+    with Runtime(store, CONFIG, secret_key=KEY):
+        finish(served, clip, model)
+    store.close()
+
+
 def test_redis_with_persistence_is_killed_and_comes_back(
     clip: Path, model: VideoModel, tmp_path: Path
 ) -> None:

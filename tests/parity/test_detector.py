@@ -75,10 +75,11 @@ def words(pair: Pair, count: int = NUM_IMAGES) -> Prompts:
 def with_boxes(prompts: Prompts) -> Prompts:
     """Three boxes of both signs, one of them leaving the image; one box; two boxes."""
     pad = [0.0] * 4
+    # No side is a whole multiple of a bin: there the last bit decides how many samples are taken.
     boxes = [
-        [[0.4, 0.5, 0.3, 0.4], [0.9, 0.2, 0.4, 0.2], [0.3, 0.3, 0.02, 0.9]],
+        [[0.4, 0.5, 0.31, 0.43], [0.9, 0.2, 0.41, 0.23], [0.3, 0.3, 0.02, 0.91]],
         [[0.5, 0.5, 1.0, 1.0], pad, pad],
-        [[0.2, 0.7, 0.1, 0.2], [0.6, 0.6, 0.5, 0.3], pad],
+        [[0.2, 0.7, 0.13, 0.22], [0.6, 0.6, 0.52, 0.33], pad],
     ]
     labels = [[1, 0, 1], [0, -10, -10], [1, 1, -10]]
     return replace(prompts, boxes=torch.tensor(boxes), labels=torch.tensor(labels))
