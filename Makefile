@@ -54,7 +54,22 @@ demo: venv
 	@echo "overlay video and results are in $(DEMO_OUT):"
 	@ls -1 $(DEMO_OUT) | sed 's|^|  $(DEMO_OUT)/|'
 
-test: venv-dev
+# What pip cannot install: the tests' own Redis server, and the font of the clips that are drawn.
+PACKAGES := $(if $(shell command -v redis-server),,redis-server) \
+	$(if $(wildcard /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf),,fonts-noto-color-emoji)
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: system
+system:
+ifneq ($(strip $(PACKAGES)),)
+	@command -v apt-get >/dev/null || { \
+		echo "please install what Debian calls $(strip $(PACKAGES)); tests need it"; exit 1; }
+	$(ROOT) apt-get update -qq
+	$(ROOT) env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
+endif
+
+test: venv-dev system
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: venv-dev

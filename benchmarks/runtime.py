@@ -51,7 +51,6 @@ def serving(**options: Any) -> Iterator[tuple[Runtime, SessionStore]]:
     try:
         config = RuntimeConfig(object_store_bytes=500 * 2**20, **options)
         with Runtime(store, config) as runtime:
-            runtime.worker_pids()
             yield runtime, store
     finally:
         store.close()
@@ -293,9 +292,7 @@ def start_up(clip: Path) -> Iterator[Row]:
     """From nothing to the first result."""
     began = time.perf_counter()
     store = open_store()
-    with Runtime(store, RuntimeConfig(object_store_bytes=500 * 2**20)) as runtime:
-        yield {"until": "Ray runs", "s": round(time.perf_counter() - began, 2)}
-        runtime.worker_pids()
+    with Runtime(store, RuntimeConfig(object_store_bytes=500 * 2**20)):
         yield {"until": "workers are ready", "s": round(time.perf_counter() - began, 2)}
         client = Client(store)
         session_id = start(client, clip, texts(1))

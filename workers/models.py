@@ -43,6 +43,14 @@ class ModelSpec:
             torch.set_num_threads(self.num_threads)
         return best_device() if self.device is None else torch.device(self.device)
 
+    def check(self) -> None:
+        """See whether there is such a checkpoint, without loading it.
+
+        Raises:
+            CheckpointError: there is none, or its configuration cannot be read.
+        """
+        read_config(resolve_checkpoint(self.checkpoint or default_checkpoint()))
+
     def load_detector(self) -> FrameDetector:
         """The detector's half.
 

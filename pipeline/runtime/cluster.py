@@ -9,7 +9,9 @@ from collections import Counter
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError
 
+from core.errors import ConfigError
 from pipeline.runtime.config import Placement, RuntimeConfig, place
 from pipeline.runtime.feeds import StoreAddress
 from pipeline.runtime.serving import StoreServer
@@ -28,6 +30,8 @@ def start_ray(config: RuntimeConfig) -> bool:
     # What Ray will do by default some day: leave CUDA_VISIBLE_DEVICES alone for actors without.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A session has a thread, and glibc gives threads arenas of their own, which it does not empty.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     # Ray gives its workers a low priority; here they are what the machine is for.
     os.environ.setdefault("RAY_worker_niceness", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -137,8 +141,21 @@ class Cluster:
             "track": ray.get([one.pid.remote() for one in self._track], timeout=timeout_s),
         }
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Have all sessions left at the next frame, and end the actors."""
+    def wait_ready(self, timeout_s: float = 600.0) -> None:
+        """Return when all actors have loaded their models.
+
+        Raises:
+            ConfigError: one of them cannot.
+        """
+        try:
+            self.pids(timeout_s)
+        except (*DEATHS, GetTimeoutError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            told = [line for line in lines if "Error: " in line] or lines or ["no answer in time"]
+            raise ConfigError(f"the workers cannot start: {told[-1]}") from error
+
+    def close(self) -> None:
+        """Have all sessions left at the next frame."""
         for worker in self._track:
             worker.stop.remote()
 

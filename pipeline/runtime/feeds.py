@@ -24,7 +24,7 @@ from pipeline.sources import Frame, FrameSource, open_source
 from pipeline.store import SessionStore, open_store
 from pipeline.store.records import PushedFrame
 from workers.decode import NO_IMAGE, Feed
-from workers.messages import FrameNote
+from workers.notes import FrameNote
 
 Image = NDArray[np.uint8]
 Given = tuple[FrameNote, Image]

@@ -14,7 +14,7 @@ from pipeline.commands import error_from_text
 from pipeline.runtime.ledger import CLOSED, LOST, Ledger
 from pipeline.tracking import FramePlace
 from workers.faults import DEATHS, RestartBudget
-from workers.messages import FrameNote
+from workers.notes import FrameNote
 
 # How long the feed may wait before it says that there is nothing yet.
 _FEED_WAIT_S = 0.5

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from pipeline.store import Counters
-from workers.messages import FrameNote
+from workers.notes import FrameNote
 
 LOST = "worker_lost"
 CLOSED = "closed"

@@ -14,7 +14,7 @@ from pipeline.results import FrameResult
 from pipeline.runtime.ledger import Ledger
 from pipeline.store import Checkpoint, ObjectRecord, ResultEntry, SessionRecord, SessionStore
 from tracker.video_tracker import NO_CONCEPT
-from workers.messages import FrameNote
+from workers.notes import FrameNote
 
 _REPORT_EVERY_S = 1.0
 _LATENCIES_KEPT = 512

@@ -102,9 +102,20 @@ class Runtime:
     # Life
 
     def start(self) -> None:
-        """Start Ray, the actors and the threads. Sessions are served from now on."""
+        """Start Ray, the actors and the threads. When it returns, sessions are served.
+
+        Raises:
+            CheckpointError: there is no such checkpoint.
+            ConfigError: the workers cannot be placed, or cannot start.
+        """
+        self.config.model.check()
         self._owns_ray = start_ray(self.config)
-        self._cluster = Cluster(self.config, self._address)
+        try:
+            self._cluster = Cluster(self.config, self._address)
+            self._cluster.wait_ready()
+        except BaseException:
+            self.close()
+            raise
         self._stop.clear()
         for target, name in ((self._claim, "claimer"), (self._supervise, "supervisor")):
             thread = threading.Thread(target=target, name=f"runtime-{name}", daemon=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +14,13 @@ from pipeline.runtime.feeds import StoreAddress, open_feed
 from pipeline.runtime.opening import RunnerConfig
 from pipeline.runtime.runner import SessionRunner
 from workers.track import Tools
+
+
+def give_back_memory() -> None:
+    """Give freed memory back to the system, which glibc otherwise does only from the end."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class StoreServer:
@@ -45,6 +55,8 @@ class StoreServer:
             ).run()
         except SessionNotFoundError:
             return "gone"
+        finally:
+            give_back_memory()
 
     def stop(self) -> None:
         self._stop.set()

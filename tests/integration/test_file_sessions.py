@@ -239,3 +239,15 @@ def test_half_of_the_frames_of_a_part(store: SessionStore, clip: Path, name: str
     assert counters.dropped.get("sampling", 0) >= 5
     assert counters.in_flight == 0
     assert np.all([len(result) <= 1 for result in found])
+
+
+def test_a_worker_that_another_has_superseded_lets_go(
+    runtime: Runtime, store: SessionStore, clip: Path, name: str
+) -> None:
+    served = Served.start(store, clip, name)
+    served.do(AddConcept(text="red circle", frame_index=0))
+    token = store.take_over(name)
+    eventually(lambda: name not in runtime.session_ids)
+    record = store.get_session(name)
+    assert (record.state, record.writer) == (SessionState.RUNNING, token)
+    store.delete_session(name)

@@ -13,7 +13,7 @@ from pipeline.runtime.feeds import FileFeed, PushedFeed, StoreAddress, is_live
 from pipeline.sources import open_source
 from pipeline.store import MemoryStore, NewSession, SessionLimits
 from tests.pipeline import scene
-from workers.messages import FrameNote
+from workers.notes import FrameNote
 
 
 @pytest.fixture(scope="module")

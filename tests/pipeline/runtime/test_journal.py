@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from core.errors import StoreError
 from pipeline.runtime.journal import JournalReader, Position
-from pipeline.store import MemoryStore, NewEntry, NewSession, Outcome
+from pipeline.store import JournalPage, MemoryStore, NewEntry, NewSession, Outcome
 
 
 @pytest.fixture
@@ -57,3 +60,22 @@ def test_live_sources_apply_all_at_once(store: MemoryStore) -> None:
     assert reader.next_due((0, 0)) is not None
     assert reader.is_replaying
     assert due(reader, (0, 0)) == [2, 3]
+
+
+def test_an_entry_that_nobody_can_read_is_refused_and_passed_over(store: MemoryStore) -> None:
+    append(store, None, None)
+    read = store.read_journal
+
+    def broken(session_id: str, after: int = 0, **options: Any) -> JournalPage:
+        if after == 0:
+            raise StoreError("entry 1-0 of x:journal:s is not JSON", resume_after=1)
+        return read(session_id, after, **options)
+
+    store.read_journal = broken  # type: ignore[method-assign, assignment]
+    reader = JournalReader(store, "s", 0, 0, replays=True, told=None)
+    assert due(reader, (0, 0)) == []
+    assert due(reader, (0, 0)) == [2]
+    refused, good = read("s").entries
+    assert refused.outcome is not None
+    assert "not JSON" in str(refused.outcome.rejection)
+    assert good.outcome is None

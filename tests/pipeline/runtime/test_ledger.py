@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.runtime.ledger import CLOSED, LOST, Ledger
 from pipeline.store import Counters
-from workers.messages import FrameNote
+from workers.notes import FrameNote
 
 
 def test_a_live_source_loses_and_counts() -> None:

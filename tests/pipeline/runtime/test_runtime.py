@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from core.errors import ConfigError
-from pipeline.runtime import Runtime
+import pytest
+import ray
+
+from core.errors import CheckpointError, ConfigError
+from pipeline.runtime import ModelSpec, Runtime, RuntimeConfig
 from pipeline.runtime.runtime import _told
-from pipeline.store import MemoryStore
+from pipeline.store import MemoryStore, open_store
 
 
 def test_a_store_that_nobody_else_can_reach() -> None:
     with pytest.raises(ConfigError, match="cannot reach a store in memory"):
         Runtime(MemoryStore())
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_anything_starts(tmp_path: Path) -> None:
+    store = open_store()
+    config = RuntimeConfig(model=ModelSpec(checkpoint=str(tmp_path / "none")))
+    with pytest.raises(CheckpointError, match="none"):
+        Runtime(store, config).start()
+    assert not ray.is_initialized()
+    store.close()
 
 
 def test_errors_of_the_code_are_told_as_such() -> None:
