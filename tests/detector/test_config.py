@@ -35,7 +35,7 @@ def test_presets_are_read(name: str) -> None:
     if name == "sam3":
         assert config == DetectorConfig()
     else:
-        assert config.vision_config.backbone_config.grid_size == 20
+        assert config.vision_config.backbone_config.grid_size == 16
         assert config.text_config == TextConfig(**{
             key: value for key, value in preset["text_config"].items()
             if key in TextConfig.__dataclass_fields__

@@ -90,15 +90,14 @@ def test_a_mask_is_followed(model: VideoModel) -> None:
     ids=["click", "clicks", "box"],
 )
 def test_clicks_and_boxes_make_one_object(model: VideoModel, shown: dict[str, Any]) -> None:
-    # Where its mask lies is not looked at: the embedded checkpoint has not learnt to tell by a
-    # click which of the shapes is meant. That the network is right is shown by parity.
     segmenter = VideoSegmenter(model, latency="live")
     frames = scene.frames(3)
     obj_id = segmenter.add_object(frames[0], **shown)
     assert segmenter.add_object(frames[0], obj_id=obj_id, **shown) == obj_id
     for result in play(segmenter, frames):
         assert result.frame_stats["num_masklets"] == 1
-        assert set(result.obj_ids.tolist()) <= {obj_id}
+        assert result.obj_ids.tolist() == [obj_id]
+        assert scene.iou(result.masks[0], scene.blue_square(result.frame_index)) > 0.85
 
 
 def test_exemplar_boxes_find_their_kind(model: VideoModel) -> None:
