@@ -22,8 +22,8 @@ ASSETS = Path(str(resources.files("pipeline") / "assets"))
 PRESENT = {"dog face": {0, 3}, "足球": {5}, "blue star": {4}}
 """Prompts and the objects of the truth that they mean; one of them in Chinese."""
 ABSENT = "airplane"
-# An object in full view covers some 8,000 cells of the truth's grid; what shows less than a quarter of
-# that, at the edge of a bar or of the picture, is not judged.
+# An object in full view covers some 8,000 cells of the truth's grid; what shows less than a quarter
+# of that, at the edge of a bar or of the picture, is not judged.
 MIN_AREA = 2000
 
 # What the present checkpoint reaches, with a margin. To be aimed at are 0.75 and one identity each:
