@@ -13,7 +13,7 @@ from benchmarks.quality_concepts import Answer, average_precision, concept_quali
 from benchmarks.quality_questions import Question, questions
 from benchmarks.quality_scenes import featuring, render_seen, unseen_clip
 from benchmarks.quality_systems import System
-from training.vocabulary import KINDS, SHAPES
+from training.names import KINDS, SHAPES
 
 NUM_OBJECTS = (1, 9)
 FLOOR = 0.05

@@ -12,10 +12,8 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.quality_scenes import Scene
-from training.names import is_chinese
+from training.names import KINDS, SHAPES, is_chinese
 from training.vocabulary import (
-    KINDS,
-    SHAPES,
     TRAIN_PAIRS,
     Concept,
     chinese,

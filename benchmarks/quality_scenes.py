@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.scenes import ClipRenderer, Frame, make_clip
-from training.spec import UNNAMED, ClipSpec, ObjectSpec, Surface
+from training.scenes import ClipRenderer, Frame
+from training.spec import UNNAMED, ClipSpec, ObjectSpec, Surface, make_clip
 from training.vocabulary import Concept
 
 SIZE = (360, 640)

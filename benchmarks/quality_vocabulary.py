@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.quality_concepts import matched
 from benchmarks.quality_images import Asked
-from training.vocabulary import KINDS
+from training.names import KINDS
 
 HIT_IOU = 0.5
 BARS = (0.9, 0.8, 0.5)

@@ -9,8 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.scenes import ClipRenderer, make_clip
-from training.vocabulary import ABSENT_NOUNS, COLORS, KINDS
+from training.names import KINDS
+from training.scenes import ClipRenderer
+from training.spec import make_clip
+from training.vocabulary import ABSENT_NOUNS, COLORS
 
 SEED = 910_000
 NUM_OBJECTS = (9, 10)

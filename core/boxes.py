@@ -1,4 +1,4 @@
-"""Boxes: conversions between their three ways of writing."""
+"""Boxes: conversions between their ways of writing."""
 
 from __future__ import annotations
 
@@ -12,21 +12,3 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     return torch.stack(
         (cx - 0.5 * width, cy - 0.5 * height, cx + 0.5 * width, cy + 0.5 * height), dim=-1
     )
-
-
-def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """(..., 4) corners to centre and size."""
-    x0, y0, x1, y1 = boxes.unbind(-1)
-    return torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
-
-
-def xywh_to_cxcywh(boxes: Tensor) -> Tensor:
-    """(..., 4) upper left corner and size to centre and size."""
-    x, y, width, height = boxes.unbind(-1)
-    return torch.stack((x + width / 2, y + height / 2, width, height), dim=-1)
-
-
-def xyxy_to_xywh(boxes: Tensor) -> Tensor:
-    """(..., 4) corners to upper left corner and size."""
-    x0, y0, x1, y1 = boxes.unbind(-1)
-    return torch.stack((x0, y0, x1 - x0, y1 - y0), dim=-1)

@@ -11,12 +11,13 @@ from typing import Self
 
 import numpy as np
 
+from core.closing import Closing
 from core.errors import SourceError
 from pipeline.results import FrameResult
 from pipeline.sources import Frame, FrameSource, SourceInfo
 
 
-class WatchedSource:
+class WatchedSource(Closing):
     """A source that shows each frame to a hook first, and ends when it is told to.
 
     It also ends where its frames can no longer be decoded, and keeps the error in ``fault``: the
@@ -77,19 +78,6 @@ class WatchedSource:
     def close(self) -> None:
         """See ``FrameSource.close``."""
         self._source.close()
-
-    def __enter__(self) -> Self:
-        """The source itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 class StopSignals:

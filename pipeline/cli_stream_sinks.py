@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from core.closing import Closing
 from core.errors import InputError, MaskstreamError
 from pipeline.answers import result_of
 from pipeline.cli_push import FramePusher
@@ -21,7 +21,7 @@ from pipeline.sources import Frame, FrameSource, open_source
 from pipeline.store import ResultEntry
 
 
-class StreamSinks:
+class StreamSinks(Closing):
     """JSON lines, and overlay videos in segments; nothing where no folder is given.
 
     Attributes:
@@ -120,16 +120,3 @@ class StreamSinks:
             if frame.index == index:
                 return frame
         raise InputError(f"the file has no frame {index}")
-
-    def __enter__(self) -> Self:
-        """The sinks themselves."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Finish all files, whatever happened."""
-        self.close()

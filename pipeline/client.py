@@ -9,9 +9,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from core.closing import Closing
 from core.errors import SessionError, StoreError
 from pipeline.answers import Answer, entry_answer, prompt_answer, result_of, session_answer
 from pipeline.commands import (
@@ -79,7 +79,7 @@ _OVER = frozenset(state for state in SessionState if state.is_over)
 _TAKES_PROMPTS = frozenset(state for state in SessionState if state.takes_prompts)
 
 
-class Client:
+class Client(Closing):
     """Starts, prompts and follows sessions that a runtime serves. Any thread may use it.
 
     Args:
@@ -131,19 +131,6 @@ class Client:
             GetResults: self._get_results,
             PushFrame: self._push_frame,
         }
-
-    def __enter__(self) -> Self:
-        """The client itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def close(self) -> None:
         """Let go of the store. Sessions go on. Closing twice is fine."""

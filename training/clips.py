@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 
 from training.frames import SampledFrame, crowd_at, reduce_frame
-from training.scenes import ClipRenderer, ClipSpec, Split, make_clip
+from training.scenes import ClipRenderer
+from training.spec import ClipSpec, Split, make_clip
 
 STRIDES = (1, 1, 2, 3, 5)
 MAX_TRIES = 20
@@ -153,13 +153,3 @@ class ClipPlan:
     split: Split
     first: int
     count: int
-    stride: int = 1
-
-
-def tracked_clips(plan: ClipPlan) -> Iterator[TrackedClip]:
-    """Iterate over a plan's clips; those without anything to follow are passed over."""
-    for index in range(plan.count):
-        number = plan.first + index * plan.stride
-        clip = make_tracked_clip(number, plan.side, plan.num_frames, plan.max_objects, plan.split)
-        if clip.coverage.shape[1]:
-            yield clip

@@ -17,26 +17,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from training.frames import (
-    FULL_SIDE,
     MAX_TARGETS,
-    TEMPLATE,
-    Crowd,
     SampledFrame,
-    crowd_at,
-    reduce_frame,
     sample_frame,
-    visible_boxes,
 )
 from training.queries import MAX_BOXES, MAX_POINTS, Query, draw_queries, draw_texts, members_of
 from training.spec import Split
 from training.tokenizer import CONTEXT_LENGTH, encode
 from training.vocabulary import Concept
-
-__all__ = [
-    "FULL_SIDE", "MAX_BOXES", "MAX_POINTS", "MAX_TARGETS", "TEMPLATE", "BatchPlan", "Crowd",
-    "DetectorBatch", "Query", "SampledFrame", "batches", "crowd_at", "draw_queries", "make_batch",
-    "reduce_frame", "sample_frame", "visible_boxes",
-]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +254,3 @@ def batches(plan: BatchPlan, tokenizer: Tokenizer) -> Iterator[DetectorBatch]:
     """Iterate over a plan's batches. Rendering costs a tenth of a step, hence no workers."""
     for index in range(plan.count):
         yield make_batch(plan, plan.first + index * plan.stride, tokenizer)
-
-
-def batch_sizes(batch: DetectorBatch) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of a batch, for messages and tests."""
-    return {field.name: tuple(getattr(batch, field.name).shape) for field in fields(batch)}

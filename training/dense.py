@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.data import TEMPLATE, DetectorBatch
-from training.vocabulary import COLORS, KINDS
+from training.data import DetectorBatch
+from training.frames import TEMPLATE
+from training.names import KINDS
+from training.vocabulary import COLORS
 
 
 def absolute_boxes(edges: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.scenes import ClipRenderer, Frame, Split, make_clip
+from training.scenes import ClipRenderer, Frame
+from training.spec import Split, make_clip
 
 FULL_SIDE = 256
 MAX_TARGETS = 9

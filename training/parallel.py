@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 
@@ -38,6 +38,20 @@ class Team:
         split = joined.split([part.numel() for part in parts])
         for parameter, mean in zip(parameters, split, strict=True):
             parameter.grad = mean.view_as(parameter)
+
+
+def take_step(optimizer: torch.optim.Optimizer, team: Team, max_grad_norm: float) -> float:
+    """Average the gradients over the team, clip them, and move the parameters that are trained.
+
+    Returns:
+        Norm of the gradients before they were clipped.
+    """
+    groups = optimizer.param_groups
+    trained = [p for group in groups for p in group["params"] if p.requires_grad]
+    team.average_gradients(trained)
+    norm = nn.utils.clip_grad_norm_(trained, max_grad_norm)
+    optimizer.step()
+    return float(norm)
 
 
 def _member(rank: int, size: int, meeting: str, work: Callable[[Team], None]) -> None:

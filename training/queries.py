@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.frames import SampledFrame
+from training.names import KINDS, SHAPES
 from training.vocabulary import (
     ABSENT_CHINESE,
     ABSENT_COLORS,
@@ -18,8 +19,6 @@ from training.vocabulary import (
     EVERYTHING,
     GENERIC,
     HELD_OUT,
-    KINDS,
-    SHAPES,
     VISUAL,
     Concept,
     all_concepts,

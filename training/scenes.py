@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
+from training.names import KINDS
 from training.outlines import OUTLINES, FloatArray
-from training.spec import ClipSpec, ObjectSpec, Split, make_clip
+from training.spec import ClipSpec, ObjectSpec
 from training.sprites import color_matrix, sprite, tinted
 from training.textures import (
     family_texture,
@@ -26,9 +27,6 @@ from training.textures import (
     muted_texture,
     paint_background,
 )
-from training.vocabulary import KINDS
-
-__all__ = ["OUTLINES", "ClipRenderer", "ClipSpec", "Frame", "ObjectSpec", "Split", "make_clip"]
 
 # How much wider than the picture the backdrop is that a moving camera pans over.
 _MARGIN = 1.6

@@ -10,17 +10,10 @@ from typing import Literal
 import numpy as np
 
 from training.motion import Camera, Track, draw_camera, draw_track
+from training.names import KINDS, SHAPES
 from training.outlines import FloatArray, blob_outline
 from training.textures import Color
-from training.vocabulary import (
-    ALL_PAIRS,
-    COLOR_RANGES,
-    COLORS,
-    KINDS,
-    SHAPES,
-    TRAIN_PAIRS,
-    similar_kinds,
-)
+from training.vocabulary import ALL_PAIRS, COLOR_RANGES, COLORS, TRAIN_PAIRS, similar_kinds
 
 Split = Literal["train", "validation", "held_out"]
 

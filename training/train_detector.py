@@ -23,7 +23,7 @@ from training.dense import DenseHead
 from training.evaluate_detector import concepts_of, evaluate
 from training.initialise import initialise_detector
 from training.losses import detector_losses
-from training.parallel import Team
+from training.parallel import Team, take_step
 from training.state import Averaged, RunLog, load_state, save_state, warm_start
 from training.tokenizer import fit_tokenizer
 from training.vocabulary import corpus
@@ -218,15 +218,11 @@ class DetectorTrainer:
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        groups = self.optimizer.param_groups
-        trained = [p for group in groups for p in group["params"] if p.requires_grad]
-        self.team.average_gradients(trained)
-        norm = nn.utils.clip_grad_norm_(trained, self.config.max_grad_norm)
-        self.optimizer.step()
+        norm = take_step(self.optimizer, self.team, self.config.max_grad_norm)
         self.step += 1
         self.average.update(self.model, self.step)
         terms = {name: float(term.detach()) for name, term in losses.items()}
-        return {"loss": float(total.detach()), "grad_norm": float(norm), **terms}
+        return {"loss": float(total.detach()), "grad_norm": norm, **terms}
 
     def averaged_model(self) -> Detector:
         """A copy that holds the averaged parameters, in evaluation mode."""

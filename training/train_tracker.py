@@ -17,7 +17,7 @@ from training.config import RunConfig, Stage, read_yaml
 from training.evaluate_tracker import evaluate_prompts, evaluate_tracker
 from training.export import build_models, load_averaged
 from training.initialise import start_tracker_neck
-from training.parallel import Team
+from training.parallel import Team, take_step
 from training.rollout import Rollout, tracker_at
 from training.state import Averaged, RunLog, load_state, save_state
 from training.tracker_losses import frame_losses
@@ -139,14 +139,10 @@ class TrackerTrainer:
             total.backward()
             for name, term in losses.items():
                 terms[name] = terms.get(name, 0.0) + float(term.detach()) / len(clips)
-        groups = self.optimizer.param_groups
-        trained = [p for group in groups for p in group["params"] if p.requires_grad]
-        self.team.average_gradients(trained)
-        norm = nn.utils.clip_grad_norm_(trained, self.config.max_grad_norm)
-        self.optimizer.step()
+        norm = take_step(self.optimizer, self.team, self.config.max_grad_norm)
         self.step += 1
         self.average.update(self.parts, self.step)
-        return {"loss": sum(terms.values()), "grad_norm": float(norm), **terms}
+        return {"loss": sum(terms.values()), "grad_norm": norm, **terms}
 
     def _clip_losses(
         self, model: TrackerModel, clip: TrackedClip, number: int, stage: Stage

@@ -11,9 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from training.names import CHINESE_SHAPES, KINDS, SHAPES, Kind, article, is_chinese, plural
-
-__all__ = ["COLORS", "HELD_OUT", "KINDS", "SHAPES", "Concept", "Kind", "corpus", "phrasings"]
+from training.names import CHINESE_SHAPES, KINDS, SHAPES, article, is_chinese, plural
 
 # Hue in degrees, saturation and value ranges; ranges keep a gap between neighbouring names.
 COLOR_RANGES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {

@@ -6,11 +6,10 @@ import math
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from core.closing import Closing
 from core.errors import ImageError, InputError, SourceError
 from core.pictures import Picture, picture_to_rgb
 from pipeline.live.buffer import FrameBuffer, Producer
@@ -21,7 +20,7 @@ from pipeline.live.thread import cut
 MAX_PUSHED_PIXELS = 2**26
 
 
-class PushedSource:
+class PushedSource(Closing):
     """Frames handed in by ``push``; any thread may push, one at a time consumes.
 
     With ``policy="block"``, and ``auto`` too, since a client that pushes can wait, ``push``
@@ -140,16 +139,3 @@ class PushedSource:
                 self._state = LiveState.CLOSED
             self._buffer.close()
             self._buffer.cancel(self._producer)
-
-    def __enter__(self) -> Self:
-        """The source itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()

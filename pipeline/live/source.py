@@ -8,9 +8,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
 
+from core.closing import Closing
 from core.errors import InputError, SourceError
 from pipeline.live.backoff import Backoff
 from pipeline.live.buffer import FrameBuffer
@@ -29,7 +28,7 @@ _CLOSE_WAIT_S = 1.0
 _MAX_ABANDONED = 3
 
 
-class LiveSource:
+class LiveSource(Closing):
     """Frames of a stream, a camera or a file, decoded ahead by threads of its own.
 
     Threads: the *supervisor* connects, watches and decides; for each connection it starts a
@@ -200,19 +199,6 @@ class LiveSource:
         for thread in threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
-
-    def __enter__(self) -> Self:
-        """The source itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     # The supervisor's thread.
 

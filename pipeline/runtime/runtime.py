@@ -11,12 +11,12 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from core.closing import Closing
 from core.errors import ConfigError, MaskstreamError, SessionError, StoreError
 from pipeline.commands import error_text
 from pipeline.runtime.cluster import Cluster, start_ray, wait_for
@@ -54,7 +54,7 @@ class _Served:
     renewed_s: float
 
 
-class Runtime:
+class Runtime(Closing):
     """Serves the sessions of a store until it is closed.
 
     Threads: the *claimer* waits for sessions that nobody serves; the *supervisor* gives them to
@@ -154,15 +154,6 @@ class Runtime:
         """Started."""
         self.start()
         return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     # The session API
 

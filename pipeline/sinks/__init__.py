@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
+from core.closing import Closing
 from core.errors import InputError, MaskstreamError, OutputError
 from pipeline.results import FrameResult
 from pipeline.sinks.base import Sink, cannot_write
@@ -43,7 +43,7 @@ _FILE_NAMES: dict[Format, str] = {
 }
 
 
-class SinkGroup:
+class SinkGroup(Closing):
     """Several sinks as one. One that fails does not keep the others from being finished."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
@@ -74,19 +74,6 @@ class SinkGroup:
         """See ``Sink.discard``."""
         for sink in self._sinks:
             sink.discard()
-
-    def __enter__(self) -> Self:
-        """The group itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Finish all files, whatever happened."""
-        self.close()
 
 
 def open_sinks(

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.closing import Closing
 from core.errors import ImageError, SourceError
 from core.pictures import Picture, picture_to_rgb
 from pipeline.sources.base import Frame, SourceInfo, SourceKind, check_index
 from pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
 
 
-class IndexedSource(ABC):
+class IndexedSource(Closing):
     """Frames that are loaded one by one; nothing but the current one is held."""
 
     def __init__(
@@ -85,19 +85,6 @@ class IndexedSource(ABC):
     def close(self) -> None:
         """Do nothing: no file is held open."""
         return
-
-    def __enter__(self) -> Self:
-        """The source itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     @abstractmethod
     def _load(self, index: int) -> NDArray[np.uint8]:

@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from core.closing import Closing
 from core.errors import InputError, SourceError
 from pipeline.sources.anchors import KeyframeAnchors
 from pipeline.sources.base import Frame, SourceInfo, check_index
@@ -24,7 +23,7 @@ _REVERSE_BUFFER_BYTES = 256 * 2**20
 _MAX_REVERSE_FRAMES = 512
 
 
-class VideoSource:
+class VideoSource(Closing):
     """A video file: forward, backward and by index, holding a bounded number of frames.
 
     - Colour: the file's matrix and range are honoured; untagged files count as BT.601 limited
@@ -122,19 +121,6 @@ class VideoSource:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-
-    def __enter__(self) -> Self:
-        """The source itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _forward(self, start: int, stop: int | None) -> Iterator[Frame]:
         if stop is not None and stop <= start:

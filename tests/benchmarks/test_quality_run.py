@@ -25,7 +25,7 @@ from benchmarks.quality_scenes import (
 )
 from benchmarks.quality_systems import Maskstream
 from pipeline.model import VideoModel
-from training.scenes import make_clip
+from training.spec import make_clip
 from training.vocabulary import concept_named
 
 

@@ -15,7 +15,9 @@ from detector.config import (
     ViTConfig,
 )
 from tracker.config import TrackerConfig
-from training.data import MAX_BOXES, MAX_POINTS, MAX_TARGETS, TEMPLATE, DetectorBatch
+from training.data import DetectorBatch
+from training.frames import MAX_TARGETS, TEMPLATE
+from training.queries import MAX_BOXES, MAX_POINTS
 
 SIDE = 64
 

@@ -6,27 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from training.data import (
+from training.data import BatchPlan, make_batch
+from training.frames import (
     FULL_SIDE,
     MAX_TARGETS,
-    BatchPlan,
     crowd_at,
-    draw_queries,
-    make_batch,
     reduce_frame,
     sample_frame,
     visible_boxes,
 )
-from training.names import is_chinese
-from training.queries import draw_texts, members_of
+from training.names import KINDS, SHAPES, is_chinese
+from training.queries import draw_queries, draw_texts, members_of
 from training.scenes import Frame
 from training.tokenizer import fit_tokenizer
 from training.vocabulary import (
     CHINESE_COLORS,
     COLORS,
     HELD_OUT,
-    KINDS,
-    SHAPES,
     VISUAL,
     Concept,
     all_concepts,

@@ -19,8 +19,9 @@ from training.demo_clip import (
     named_objects,
     write_demo,
 )
+from training.names import KINDS
 from training.scenes import ClipRenderer
-from training.vocabulary import HELD_OUT, KINDS, similar_kinds
+from training.vocabulary import HELD_OUT, similar_kinds
 
 ASSETS = Path(__file__).parents[2] / "pipeline" / "assets"
 

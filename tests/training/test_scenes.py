@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from training.motion import Camera, Track
-from training.scenes import OUTLINES, ClipRenderer, Split, make_clip
-from training.spec import UNNAMED, ClipSpec, Look, ObjectSpec, Surface
-from training.vocabulary import COLORS, HELD_OUT, KINDS, SHAPES, similar_kinds
+from training.names import KINDS, SHAPES
+from training.outlines import OUTLINES
+from training.scenes import ClipRenderer
+from training.spec import UNNAMED, ClipSpec, Look, ObjectSpec, Split, Surface, make_clip
+from training.vocabulary import COLORS, HELD_OUT, similar_kinds
 
 SEEDS = range(30)
 DOG = next(kind.number for kind in KINDS if kind.name == "dog face")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from training.names import KINDS
+from training.names import KINDS, SHAPES
 from training.tokenizer import CONTEXT_LENGTH, END, START, encode, fit_tokenizer, save_tokenizer
-from training.vocabulary import COLORS, SHAPES, corpus
+from training.vocabulary import COLORS, corpus
 
 TOKENIZER = fit_tokenizer(corpus())
 

@@ -10,7 +10,7 @@ from detector.model import Detector
 from tests.training.small import SIDE, small_detector_config, small_tracker_config
 from tracker.memory_bank import MemoryBank
 from tracker.model import TrackerModel
-from training.clips import ClipPlan, make_tracked_clip, tracked_clips
+from training.clips import ClipPlan, make_tracked_clip
 from training.evaluate_tracker import click_through, deepest, evaluate_prompts, evaluate_tracker
 from training.initialise import initialise_tracker
 from training.rollout import FrameOutcome, Memories, Rollout, tracker_at
@@ -212,7 +212,6 @@ def test_metrics_of_an_untrained_tracker_lie_in_range() -> None:
     tracker = TrackerModel(small_tracker_config()).eval()
     initialise_tracker(tracker)
     plan = ClipPlan(SIDE, 4, 2, "validation", first=0, count=3)
-    assert len(list(tracked_clips(plan))) == 3
     metrics = evaluate_tracker(detector, tracker, plan)
     metrics |= evaluate_prompts(detector, tracker, plan)
     assert {"mask_miou", "iou_after_1", "iou_after_3", "iou_of_box"} <= set(metrics)

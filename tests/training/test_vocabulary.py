@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.names import is_chinese, plural
+from training.names import KINDS, SHAPES, is_chinese, plural
 from training.vocabulary import (
     ABSENT_CHINESE,
     ABSENT_COLORS,
@@ -13,8 +13,6 @@ from training.vocabulary import (
     EVERYTHING,
     GENERIC,
     HELD_OUT,
-    KINDS,
-    SHAPES,
     TRAIN_PAIRS,
     WORD_CONCEPTS,
     Concept,
