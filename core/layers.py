@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.errors import ConfigError
-from core.linear import Linear
+from core.linear import Linear, linear
 
 # ReLU writes over its input, which is always a layer's fresh output here.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -107,9 +107,11 @@ class Attention(nn.Module):
         values = self.v_proj(value).unflatten(-1, (heads, -1))
         keys = keys * keys.shape[-1] ** -0.5
         into, out_of = self.q_proj, self.o_proj
-        offset = torch.einsum("bshd,hd->bhs", keys, into.bias.unflatten(0, (heads, -1)))
-        keys = torch.einsum("bshd,hdc->bhsc", keys, into.weight.unflatten(0, (heads, -1)))
-        values = torch.einsum("bshd,chd->bhsc", values, out_of.weight.unflatten(1, (heads, -1)))
+        offset = (keys * into.bias.unflatten(0, (heads, -1))).sum(-1).transpose(1, 2)
+        into_heads = into.weight.unflatten(0, (heads, -1)).mT  # (heads, C, C / heads)
+        out_heads = out_of.weight.unflatten(1, (heads, -1)).unbind(1)
+        keys = torch.stack([linear(keys[:, :, i], into_heads[i]) for i in range(heads)], 1)
+        values = torch.stack([linear(values[:, :, i], out_heads[i]) for i in range(heads)], 1)
         if mask is not None:
             offset = offset.masked_fill(~mask[:, 0], -torch.inf)
         queries = query.expand(len(keys), -1, -1).transpose(1, 2)

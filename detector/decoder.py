@@ -241,6 +241,6 @@ class DotProductScoring(nn.Module):
         """
         adapted = self.text_mlp_dropout(self.text_mlp(prompt)) + prompt
         pooled = masked_mean(self.text_mlp_out_norm(adapted), valid)
-        logits: Tensor = self.query_proj(queries) @ self.text_proj(pooled).unsqueeze(-1)
-        scaled: Tensor = logits.squeeze(-1) * self.scale
+        logits: Tensor = (self.query_proj(queries) * self.text_proj(pooled)[:, None]).sum(-1)
+        scaled: Tensor = logits * self.scale
         return scaled.clamp(-MAX_CLASS_LOGIT, MAX_CLASS_LOGIT)

@@ -128,8 +128,7 @@ class FrameDetector:
         """Find in each of B encoded pictures its own concepts.
 
         On a GPU the concepts of all pictures are one batch. On the CPU, where that gains nothing,
-        each picture is a batch of its own: padding to the longest of all prompts would change the
-        last bit of the results.
+        each picture is a batch of its own.
 
         Args:
             wanted: B times concepts and rules; the rules agree in ``nms_iou``.

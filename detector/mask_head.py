@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.layers import Attention
-from core.linear import Linear
+from core.linear import Linear, linear, products
 from detector.config import MaskHeadConfig
 
 CHUNK_BYTES = {"cpu": 4 << 20, "accelerator": 1 << 30}
@@ -96,8 +96,19 @@ class PixelDecoder(nn.Module):
         for stage in stages:
             x = functional.conv_transpose2d(x, stage.kernel, stride=2, padding=1)
             x += stage.shared if stage.shared.shape[0] == 1 else stage.shared[image_index]
-            x = functional.relu(stage.norm(x), inplace=True)
+            x = functional.relu(_normalize(stage.norm, x), inplace=True)
         return x
+
+
+def _normalize(norm: nn.Module, x: Tensor) -> Tensor:
+    """Group norm of K maps. On the CPU one by one, channels last: a batch is shared out among
+    threads by its size, and sums round by that.
+    """
+    if x.device.type != "cpu":
+        out: Tensor = norm(x)
+        return out
+    maps = x.contiguous(memory_format=torch.channels_last).split(1)
+    return torch.cat([norm(one) for one in maps])
 
 
 class MaskEmbedder(nn.Module):
@@ -214,8 +225,8 @@ class MaskHead(nn.Module):
         embedding = self.mask_embedder(queries)
         projection = self.instance_projection
         weight = projection.weight.flatten(1)
-        bias = embedding @ cast("Tensor", projection.bias)
-        masks: Tensor = (embedding @ weight) @ pixels.flatten(2) + bias[..., None]
+        bias = linear(embedding, cast("Tensor", projection.bias)[None])
+        masks = products(linear(embedding, weight.t()), pixels.flatten(2).mT) + bias
         grid: Tensor = masks.unflatten(-1, pixels.shape[-2:])
         return grid
 

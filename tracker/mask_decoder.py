@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.layers import LayerNorm2d
-from core.linear import Linear, linear
+from core.linear import Linear, linear, products
 from tracker.config import MaskDecoderConfig
 
 
@@ -301,9 +301,10 @@ class MaskDecoder(nn.Module):
         x = functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         x = _four_of_one(functional.gelu(x), self.upscale_conv2, s0.reshape(height * width, 4, -1))
         x = functional.gelu(x).unflatten(-1, (4, -1)).flatten(1, 3)
-        masks: Tensor = (x @ kernels.transpose(1, 2)).transpose(1, 2)
+        masks = products(x, kernels).transpose(1, 2)
         masks = masks.unflatten(2, (height, width, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
-        return masks.reshape(*kernels.shape[:2], 4 * height, 4 * width)
+        out: Tensor = masks.reshape(*kernels.shape[:2], 4 * height, 4 * width)
+        return out
 
 
 def _four_of_one(x: Tensor, conv: nn.ConvTranspose2d, fine: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.timeout(600)
 NUM_FRAMES = 56
 VIDEO_SIZE = (480, 480)
 MIN_IOU = 0.999
+ROUNDING = 1e-6
+"""Masks are resized in float32: a logit nearer to 0 may fall on either side."""
 SCRIPTS = {0: 100, 2: 202}
 """By the seed of the scene, that of its script; chosen so that all of ``EVENTS`` happen."""
 EVENTS = {
@@ -213,7 +215,8 @@ def test_same_objects(both: tuple[int, Run]) -> None:
 def test_same_masks_and_scores_from_the_same_memory(both: tuple[int, Run]) -> None:
     for ours, theirs in zip(both[1].led, both[1].reference, strict=True):
         for mask, expected in shown(ours, theirs):
-            assert iou(mask > 0, expected > 0) >= MIN_IOU
+            decided = expected.abs() > ROUNDING
+            assert iou((mask > 0) & decided, (expected > 0) & decided) >= MIN_IOU
         expected_scores = torch.tensor([theirs.tracker_scores[i] for i in ours.obj_ids])
         torch.testing.assert_close(ours.tracker_scores, expected_scores, atol=1e-5, rtol=0)
 

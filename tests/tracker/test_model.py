@@ -85,7 +85,35 @@ def test_masklets_do_not_touch_each_other(model: TrackerModel, frame: FrameEmbed
         alone = model.propagate(frame, bank.gather(3, reverse=False, rows=[row]))
         for name in ("low_res_masks", "iou_scores", "object_score_logits", "object_pointers"):
             a, b = getattr(together, name)[row], getattr(alone, name)[0]
-            assert torch.allclose(a, b, atol=1e-4), name
+            assert torch.equal(a, b), name
+
+
+@torch.inference_mode()
+def test_a_masklet_is_the_same_to_the_bit_among_any_number(
+    model: TrackerModel, frame: FrameEmbedding
+) -> None:
+    frames = [list(range(2 + row % 4)) for row in range(13)]
+    bank = filled_bank(model, frames=frames)
+    everything = outcomes(model, frame, bank, range(13))
+    for count in (1, 2, 3, 5, 8):
+        some = outcomes(model, frame, bank, range(4, 4 + count))
+        for name, values in some.items():
+            assert torch.equal(values, everything[name][4 : 4 + count]), (count, name)
+
+
+def outcomes(
+    model: TrackerModel, frame: FrameEmbedding, bank: MemoryBank, rows: range
+) -> dict[str, Tensor]:
+    """What the network says about some rows, and the memories it makes of that."""
+    said = model.propagate(frame, bank.gather(5, reverse=False, rows=list(rows)))
+    maps = model.encode_memory(frame, said.low_res_masks, said.object_score_logits, binarize=False)
+    return {
+        "masks": said.low_res_masks,
+        "scores": said.object_score_logits,
+        "qualities": said.iou_scores,
+        "pointers": said.object_pointers,
+        "maps": maps,
+    }
 
 
 @torch.inference_mode()
