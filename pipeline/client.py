@@ -91,6 +91,8 @@ class Client(Closing):
         start_timeout_s: how long a runtime may take to begin with a new session.
         answer_timeout_s: how long a session may take to apply a prompt or command.
         close_timeout_s: how long ``close_session`` waits for the session to end by itself.
+        takeover_timeout_s: how long another runtime may take to go on with a session whose own is
+            gone, before the readers of its results are told; None: as long as that one's lease.
 
     Raises:
         ConfigError: the URL cannot be used.
@@ -107,6 +109,7 @@ class Client(Closing):
         start_timeout_s: float = 120.0,
         answer_timeout_s: float = 60.0,
         close_timeout_s: float = 10.0,
+        takeover_timeout_s: float | None = None,
     ) -> None:
         self._owns_store = isinstance(store, str)
         self.store = (
@@ -116,6 +119,7 @@ class Client(Closing):
         self._start_timeout_s = start_timeout_s
         self._answer_timeout_s = answer_timeout_s
         self._close_timeout_s = close_timeout_s
+        self._takeover_timeout_s = takeover_timeout_s
         self._handlers: dict[type, Callable[[Any], Answer]] = {
             StartSession: self._start_session,
             AddPrompt: self._add_prompt,
@@ -184,7 +188,9 @@ class Client(Closing):
         session_id = request.session_id
         if isinstance(request, StreamResults):
             record = self.store.get_session(session_id)
-            return log_entries(self.store, record, request.cursor, is_stopped)
+            return log_entries(
+                self.store, record, request.cursor, is_stopped, self._takeover_timeout_s
+            )
         command = Propagate(
             direction=request.propagation_direction,
             start_frame_index=request.start_frame_index,
@@ -193,7 +199,12 @@ class Client(Closing):
         outcome = self.apply(session_id, "propagate", command)
         run = checked_detail(PropagateDetail, outcome.detail, "an outcome")
         return run_entries(
-            self.store, session_id, run, lambda: self.cancel_quietly(session_id), is_stopped
+            self.store,
+            session_id,
+            run,
+            lambda: self.cancel_quietly(session_id),
+            is_stopped,
+            self._takeover_timeout_s,
         )
 
     # Sessions

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from core.errors import SessionError, StoreError
 from pipeline.answers import Answer, entry_answer
 from pipeline.commands import Detail, PropagateDetail, RunEnd, error_from_text
+from pipeline.holder_watch import HolderWatch
 from pipeline.options import SessionOptions
 from pipeline.requests import GetResults
 from pipeline.store import ResultEntry, ResultPage, SessionRecord, SessionState, SessionStore
@@ -28,6 +29,7 @@ def run_entries(
     run: PropagateDetail,
     cancel: Callable[[], None],
     is_stopped: Callable[[], bool] = lambda: False,
+    takeover_timeout_s: float | None = None,
 ) -> Entries:
     """The frames of one propagation, each with the cursor behind it.
 
@@ -35,15 +37,18 @@ def run_entries(
         run: where they are.
         cancel: stops the run; called when the reader stops before its end.
         is_stopped: looked at now and then while nothing comes.
+        takeover_timeout_s: see :class:`HolderWatch`.
 
     Raises:
         MaskstreamError: the run has failed; the runtime's error.
-        SessionError: the session has ended, or results were dropped unread.
+        SessionError: the session has ended, nobody serves it any more, or results were dropped
+            unread.
     """
     first, last = run.epochs
     is_over = False
     try:
-        entries = _entries(store, session_id, run.cursor, is_stopped, may_miss=False)
+        watch = HolderWatch(store, session_id, takeover_timeout_s)
+        entries = _entries(store, session_id, run.cursor, is_stopped, watch, may_miss=False)
         for entry, cursor in entries:
             if not first <= entry.epoch <= last:
                 continue
@@ -70,15 +75,18 @@ def log_entries(
     record: SessionRecord,
     cursor: int,
     is_stopped: Callable[[], bool] = lambda: False,
+    takeover_timeout_s: float | None = None,
 ) -> Entries:
     """The frames of the log from a cursor on, until the session is over; see ``run_entries``.
 
     Raises:
         MaskstreamError: the session has failed; the runtime's error.
+        SessionError: nobody serves it any more.
     """
     session_id = record.session_id
+    watch = HolderWatch(store, session_id, takeover_timeout_s)
     by_itself = SessionOptions.from_stored(record.options).runs_by_itself(record.source)
-    for entry, behind in _entries(store, session_id, cursor, is_stopped, may_miss=True):
+    for entry, behind in _entries(store, session_id, cursor, is_stopped, watch, may_miss=True):
         if entry.kind == "frame":
             yield entry, behind
         elif by_itself:
@@ -138,6 +146,7 @@ def _entries(
     session_id: str,
     cursor: int,
     is_stopped: Callable[[], bool],
+    watch: HolderWatch,
     *,
     may_miss: bool,
 ) -> Iterator[tuple[ResultEntry, int]]:
@@ -150,9 +159,13 @@ def _entries(
                 "before they were read; read faster, or propagate over fewer frames at once"
             )
         yield from _numbered(page)
-        cursor = page.cursor
         if page.is_end:
             return
+        if page.cursor > cursor:
+            watch.note_news()
+        else:
+            watch.check()
+        cursor = page.cursor
 
 
 def _numbered(page: ResultPage) -> Iterator[tuple[ResultEntry, int]]:

@@ -105,7 +105,8 @@ class LiveConfig:
     """Start a file again at its end, for ever."""
 
     drop_corrupt: bool = True
-    """Drop frames that the decoder marks as damaged (lost packets, a missing key frame)."""
+    """Drop frames that the decoder marks as damaged, such as those before the first key frame.
+    What it conceals itself, after a lost packet, it does not mark: such frames are delivered."""
 
     pts_jump_s: float = 1.0
     """Time stamps that go back by more than this, or ahead of the clock by more than this,

@@ -240,8 +240,11 @@ class Runtime(Closing):
 
     def _serve(self, cluster: Cluster, session_id: str, budget: RestartBudget) -> None:
         answer, number = cluster.serve(session_id)
+        # Serving a session again renews no claim.
+        known = self._sessions.get(session_id)
+        renewed_s = time.monotonic() if known is None else known.renewed_s
         self._sessions[session_id] = _Served(
-            answer, number, cluster.track_worker(number), budget, time.monotonic()
+            answer, number, cluster.track_worker(number), budget, renewed_s
         )
 
     def _conclude(self, cluster: Cluster, session_id: str) -> None:

@@ -13,6 +13,7 @@ from pipeline.store.keys import DEFAULT_NAMESPACE
 from pipeline.store.memory import MemoryStore
 from pipeline.store.records import (
     Checkpoint,
+    Claim,
     Counters,
     JournalEntry,
     JournalPage,
@@ -35,6 +36,7 @@ from pipeline.store.sealing import find_key
 
 __all__ = [
     "Checkpoint",
+    "Claim",
     "Counters",
     "JournalEntry",
     "JournalPage",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from pipeline.store.records import (
     Checkpoint,
+    Claim,
     Counters,
     JournalEntry,
     JournalPage,
@@ -142,6 +143,12 @@ class SessionStore(Protocol):
 
     def renew_claim(self, session_id: str, holder: str) -> bool:
         """Say that the runtime is alive; False when another holds the session, or it is over."""
+
+    def get_claim(self, session_id: str) -> Claim | None:
+        """Who serves the session; None when no runtime has taken it yet, or it is over.
+
+        A claim that has run out stands until another runtime takes the session.
+        """
 
     def take_over(self, session_id: str) -> int:
         """Become the session's only writer; the token is larger than any before."""

@@ -7,7 +7,7 @@ Of one session. All expire together, ``expire_after_s`` after the session was la
 key                       type    holds
 <ns>:session:<id>         hash    record (JSON), limits (JSON), counters (JSON), state, reason,
                                   nonce, change, created_ms, updated_ms, expire_ms, epoch, writer,
-                                  work_id, max_obj_id, num_prompts, journal_sequence,
+                                  work_id, lease_ms, max_obj_id, num_prompts, journal_sequence,
                                   journal_bytes, settled_sequence, result_sequence, result_epoch,
                                   result_step, stats (JSON)
 <ns>:secret:<id>          string  the source with its credentials, sealed

@@ -15,6 +15,7 @@ from pipeline.store.codec import as_stored
 from pipeline.store.memory_session import MemorySession
 from pipeline.store.records import (
     Checkpoint,
+    Claim,
     Counters,
     JournalEntry,
     JournalPage,
@@ -175,7 +176,7 @@ class MemoryStore:
             for session_id, session in self._sessions.items():
                 free = session.holder is None or now - session.claimed_at >= lease_s
                 if free and not session.record.state.is_over:
-                    session.holder, session.claimed_at = holder, now
+                    session.holder, session.claimed_at, session.lease_s = holder, now, lease_s
                     return session_id, True
             return None, False
 
@@ -189,6 +190,14 @@ class MemoryStore:
                 return False
             session.claimed_at = time.monotonic()
             return True
+
+    def get_claim(self, session_id: str) -> Claim | None:
+        with self._news:
+            session = self._session(session_id)
+            if session.holder is None or session.record.state.is_over:
+                return None
+            silent_s = time.monotonic() - session.claimed_at
+            return Claim(holder=session.holder, silent_s=silent_s, lease_s=session.lease_s)
 
     def take_over(self, session_id: str) -> int:
         with self._news:

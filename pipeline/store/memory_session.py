@@ -43,6 +43,7 @@ class MemorySession:
         results: sequence, time of publishing and result.
         holder: the runtime that has claimed it.
         claimed_at: when it last said so, monotonic time.
+        lease_s: how long its word holds.
     """
 
     record: SessionRecord
@@ -55,6 +56,7 @@ class MemorySession:
     checkpoint: Checkpoint | None = None
     holder: str | None = None
     claimed_at: float = 0.0
+    lease_s: float = 0.0
     frames: deque[PushedFrame] = field(default_factory=deque)
     num_pushed: int = 0
     num_frames_dropped: int = 0

@@ -182,6 +182,24 @@ class SessionRecord(Record):
     max_obj_id: Annotated[int, Field(ge=-1)]
 
 
+class Claim(Record):
+    """Which runtime serves a session, and how long ago it last said so.
+
+    Attributes:
+        holder: names the runtime.
+        silent_s: since it took the session or renewed its claim, by the store's clock.
+        lease_s: after so long without a word another runtime may take the session.
+    """
+
+    holder: str
+    silent_s: Seconds
+    lease_s: Seconds
+
+    @property
+    def has_run_out(self) -> bool:
+        return self.silent_s >= self.lease_s
+
+
 EntryKind = Literal[
     "add_concept",
     "add_object",

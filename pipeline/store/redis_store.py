@@ -16,6 +16,7 @@ from pipeline.store.keys import DEFAULT_NAMESPACE, Keys
 from pipeline.store.records import (
     PROMPT_KINDS,
     Checkpoint,
+    Claim,
     Counters,
     JournalEntry,
     JournalPage,
@@ -208,7 +209,7 @@ class RedisStore:
             answer = self._link.run("claim", "", holder, round(lease_s * 1000))
             if answer[0] == "ok":
                 entry, session_id = answer[1], stored.work_item(answer[2])
-                if session_id and self._is_current_work(session_id, entry):
+                if session_id and self._accept_work(session_id, entry, lease_s):
                     return session_id
                 self._link.run("drop_work", "", entry)
                 continue
@@ -219,6 +220,10 @@ class RedisStore:
 
     def renew_claim(self, session_id: str, holder: str) -> bool:
         return bool(self._run("renew", session_id, holder)[1])
+
+    def get_claim(self, session_id: str) -> Claim | None:
+        _, holder, silent_ms, lease_ms = self._run("get_claim", session_id)
+        return stored.claim(holder, silent_ms, lease_ms, self._keys.session(session_id))
 
     def take_over(self, session_id: str) -> int:
         return int(self._run("take_over", session_id)[1])
@@ -428,11 +433,11 @@ class RedisStore:
         expires_s = (now_ms + left_ms) / 1000
         return stored.session(flat, expires_s, self._keys.session(session_id)), event
 
-    def _is_current_work(self, session_id: str, entry: bytes) -> bool:
-        """Whether a session is there, not over, and this is its entry in the queue."""
-        answer = self._link.run("get", session_id, 0)
-        fields = stored.pairs(answer[1]) if answer[0] == "ok" else {}
-        return fields.get(b"work_id") == entry
+    def _accept_work(self, session_id: str, entry: bytes, lease_s: float) -> bool:
+        """Whether a session is there, not over, and this is its entry in the queue; its claim then
+        holds for so long.
+        """
+        return bool(self._link.run("accept_work", session_id, entry, round(lease_s * 1000))[1])
 
     def _entry(self, session_id: str, sequence: int) -> tuple[JournalEntry, bytes]:
         if sequence < 1:

@@ -129,6 +129,21 @@ if not found then
 end
 return {'ok', found[1], found[2] or {}}
 """,
+    # entry, lease_ms. The other half of claiming: only now it is known which session it is.
+    "accept_work": """
+if redis.call('HGET', SESSION, 'work_id') ~= ARGV[2] then return {'ok', 0} end
+redis.call('HSET', SESSION, 'lease_ms', ARGV[3])
+return {'ok', 1}
+""",
+    # Answers holder or '', ms since it was heard of, lease_ms or ''
+    "get_claim": """
+if not alive() then return {'missing'} end
+touch()
+local item = field('work_id')
+local held = redis.pcall('XPENDING', WORK, GROUP, item, item, 1)
+if held.err or not held[1] then return {'ok', '', 0, ''} end
+return {'ok', held[1][2], held[1][3], redis.call('HGET', SESSION, 'lease_ms') or ''}
+""",
     # entry
     "drop_work": """
 redis.pcall('XACK', WORK, GROUP, ARGV[2])

@@ -13,6 +13,7 @@ from core.errors import StoreError
 from pipeline.store.codec import Place, build, from_json
 from pipeline.store.records import (
     Checkpoint,
+    Claim,
     JournalEntry,
     ObjectRecord,
     Outcome,
@@ -86,6 +87,18 @@ def work_item(flat: Sequence[bytes]) -> str | None:
         return pairs(flat)[b"session"].decode()
     except (KeyError, UnicodeDecodeError):
         return None
+
+
+def claim(holder: bytes, silent_ms: int, lease_ms: bytes, key: str) -> Claim | None:
+    """A runtime's claim; None when there is none, or one that is still being made."""
+    if not holder or not lease_ms:
+        return None
+    values = {
+        "holder": holder.decode("utf-8", "replace"),
+        "silent_s": silent_ms / 1000,
+        "lease_s": _number({b"lease_ms": lease_ms}, "lease_ms", key) / 1000,
+    }
+    return build(Claim, values, Place(key, "lease_ms"))
 
 
 def journal_entries(

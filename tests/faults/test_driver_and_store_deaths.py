@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
-from core.errors import StoreError
+from core.errors import SessionError, StoreError
+from pipeline.client import Client
 from pipeline.commands import AddConcept
 from pipeline.model import VideoModel
 from pipeline.results import FrameResult
 from pipeline.runtime import Runtime
-from pipeline.store import SessionState, open_store
+from pipeline.store import SessionState, SessionStore, open_store
 from tests.faults.runtime_process import RuntimeProcess
 from tests.integration.serving import (
     CONFIG,
     KEY,
+    LONG_S,
     Served,
     assert_same,
     check_account,
@@ -41,19 +46,38 @@ def finish(served: Served, clip: Path, model: VideoModel, num_prompts: int = 1) 
     check_account(served)
 
 
-def test_another_runtime_goes_on_when_one_is_killed(clip: Path, model: VideoModel) -> None:
+def follow(store: SessionStore, session_id: str, **options: Any) -> list[int]:
+    """The frames of a session as a client reads them, to the end."""
+    request = {"type": "stream_results", "session_id": session_id}
+    answers = Client(store, **options).handle_stream_request(request)
+    return [answer["frame_index"] for answer in answers]
+
+
+def test_another_runtime_goes_on_when_one_is_killed_and_readers_see_it(
+    clip: Path, model: VideoModel
+) -> None:
     store = open_store(secret_key=KEY)
     assert store.url is not None
-    with RuntimeProcess(store.url) as first:
+    with RuntimeProcess(store.url) as first, ThreadPoolExecutor(1) as pool:
         served = Served.start(store, clip, "s", autostart=True)
         served.ask(AddConcept(text="red circle"))
+        follower = pool.submit(follow, store, "s", takeover_timeout_s=LONG_S)
         served.reach(5)
         first.kill()
         sequence = served.ask(AddConcept(text="blue square"))  # taken while nobody serves
-        with RuntimeProcess(store.url):
+        with RuntimeProcess(store.url) as second:
             assert served.outcome(sequence).rejection is None
             finish(served, clip, model, num_prompts=2)
             assert store.get_session("s").writer == 2
+            assert follower.result(LONG_S) == list(range(40))
+            idle = Served.start(store, clip, "t")
+            idle.do(AddConcept(text="red circle", frame_index=0))
+            second.kill()
+            # No third one comes: readers are told after two leases.
+            killed_s = time.monotonic()
+            with pytest.raises(SessionError, match="nobody serves session t any more: runtime"):
+                follow(store, "t")
+            assert time.monotonic() - killed_s > CONFIG.lease_s
     store.close()
 
 

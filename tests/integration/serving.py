@@ -229,20 +229,6 @@ def assert_same(
         assert np.allclose(one.scores, other.scores, atol=1e-6, equal_nan=True), where
 
 
-def assert_alike(
-    found: Sequence[FrameResult], expected: Sequence[FrameResult], only: set[int]
-) -> None:
-    """The same frames with the same objects; masks agree up to rounding: another number of rows in
-    a batch changes the last bit of its products, and once in a while a pixel at an edge with it.
-    """
-    assert [one.frame_index for one in found] == [one.frame_index for one in expected]
-    for one, other in zip(found, expected, strict=True):
-        one, other = _only(one, only), _only(other, only)
-        assert one.obj_ids.tolist() == other.obj_ids.tolist(), one.frame_index
-        assert one.states == other.states, one.frame_index
-        assert (one.masks != other.masks).sum() <= 3, one.frame_index
-
-
 def _only(result: FrameResult, obj_ids: set[int] | None) -> FrameResult:
     if obj_ids is None:
         return result

@@ -32,7 +32,6 @@ from pipeline.sources import open_source
 from pipeline.store import SessionState, SessionStore
 from tests.integration.serving import (
     Served,
-    assert_alike,
     assert_same,
     check_account,
     eventually,
@@ -129,7 +128,7 @@ def test_prompts_in_the_middle_leave_the_others_alone(
     alone = play_prompts(model, clip, prompts[:1], latency="live")
     ids = {obj_id for result in alone for obj_id in result.obj_ids.tolist()}
     assert any(len(result) > len(ids) for result in found)
-    assert_alike(found, alone, only=ids)
+    assert_same(found, alone, only=ids)
 
 
 def test_pause_resume_cancel_and_reset(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.commands import AddConcept, AddObject, Cancel, Pause, Resume
+from pipeline.commands import AddConcept, AddObject, Pause, Resume
 from pipeline.frame_codec import encode_frame
 from pipeline.model import VideoModel
 from pipeline.results import FrameResult
@@ -14,80 +14,26 @@ from pipeline.rle import encode_mask
 from pipeline.runtime import Runtime
 from pipeline.segmenter import VideoSegmenter
 from pipeline.sources import Frame
-from pipeline.store import ResultEntry, SessionLimits, SessionState, SessionStore
+from pipeline.store import SessionLimits, SessionState, SessionStore
 from tests.faults.killing import kill, one_pid
-from tests.integration.serving import Served, assert_same, check_account, eventually
+from tests.integration.serving import Served, assert_same, eventually
+from tests.integration.streams import end_stream, ids_of, start_stream, write_stream
 from tests.pipeline import scene
-from tests.pipeline.clips import write_clip
 from tests.pipeline.live.rtsp import RtspServer
-
-FPS = 6
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RtspServer]:
-    """Plays the scene's first ten frames for ever."""
     folder = tmp_path_factory.mktemp("media")
-    write_clip(
-        folder / "clip.mp4",
-        [scene.image(index) for index in range(10)],
-        fps=FPS,
-        options={"bf": "0", "g": "5", "crf": "10"},
-    )
+    write_stream(folder / "clip.mp4")
     with RtspServer(folder) as running:
         yield running
-
-
-def ids_of(entry: ResultEntry) -> set[int]:
-    return {one["obj_id"] for one in entry.record["objects"]}
-
-
-def has_objects(entry: ResultEntry) -> bool:
-    return entry.kind == "frame" and bool(entry.record["objects"])
-
-
-def start_stream(store: SessionStore, server: RtspServer, name: str) -> tuple[Served, int]:
-    """A session on the stream that follows the circle, and the circle's id."""
-    served = Served.start(store, server.url(), name, latency="live")
-    served.do(AddConcept(text="red circle"))
-    first = served.read_until(has_objects)[-1].step
-    served.read_until(lambda entry: entry.step > first + 3)
-    return served, min(ids_of(served.entries[-1]))
-
-
-def end_stream(served: Served) -> None:
-    """Cancel it; everything adds up."""
-    served.ask(Cancel())
-    end = served.read_until(lambda entry: entry.kind == "end")[-1]
-    assert end.record["reason"] == "cancelled"
-    served.wait_for(SessionState.ENDED)
-    check_account(served)
-    counters = served.store.get_session(served.session_id).counters
-    assert counters.decoded == counters.processed + counters.num_dropped
-    steps = [entry.step for entry in served.entries]
-    assert steps == sorted(set(steps))
-
-
-def test_a_stream_whose_server_is_killed_and_comes_back(
-    store: SessionStore, server: RtspServer, name: str
-) -> None:
-    served, circle = start_stream(store, server, name)
-    epoch = served.entries[-1].epoch
-    server.kill()
-    server.start()
-    after = served.read_until(lambda entry: entry.epoch > epoch)[-1]
-    assert after.gap_s > 0
-    served.read_until(lambda entry: circle in ids_of(entry))
-    assert served.entries[-1].epoch > epoch
-    assert store.get_session(name).num_prompts == 1
-    assert store.get_session(name).state == SessionState.RUNNING
-    end_stream(served)
 
 
 def test_a_stream_goes_on_after_its_trackers_and_its_decoders_death(
     runtime: Runtime, store: SessionStore, server: RtspServer, name: str
 ) -> None:
-    served, circle = start_stream(store, server, name)
+    served, circle = start_stream(store, server.url(), name)
     mask = dict(encode_mask(scene.blue_square(5)))
     served.do(AddObject(obj_id=70, mask=mask))
     # The frame that it was drawn on is gone for ever; the object is not.
@@ -105,7 +51,7 @@ def test_a_stream_goes_on_after_its_trackers_and_its_decoders_death(
 def test_a_paused_stream_drops_and_counts(
     store: SessionStore, server: RtspServer, name: str
 ) -> None:
-    served, circle = start_stream(store, server, name)
+    served, circle = start_stream(store, server.url(), name)
     served.do(Pause())
     before = store.get_session(name).counters
     eventually(lambda: runtime_dropped(store, name) > before.num_dropped)
@@ -117,17 +63,6 @@ def test_a_paused_stream_drops_and_counts(
 
 def runtime_dropped(store: SessionStore, name: str) -> int:
     return store.get_session(name).counters.num_dropped
-
-
-def test_a_source_that_is_not_there_yet(store: SessionStore, server: RtspServer, name: str) -> None:
-    late = RtspServer(server._folder, start=False)
-    served = Served.start(store, late.url(), name, latency="live")
-    served.do(AddConcept(text="red circle"))  # words need no frame
-    eventually(lambda: "refused" in str(store.get_session(name).stats.get("last_fault")))
-    with late:
-        late.start()
-        served.read_until(has_objects)
-    end_stream(served)
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "tracker killed"])

@@ -27,12 +27,14 @@ from pipeline.client import Client
 from pipeline.store import (
     NewEntry,
     Outcome,
+    ResultEntry,
     ServiceLimits,
     SessionState,
     SessionStore,
     open_store,
 )
 from tests.pipeline.clips import number_in, numbered_image, write_numbered_clip
+from tests.pipeline.frame_results import make_result
 from tests.pipeline.scripted import BAD_WORD, ScriptedSegmenter, ServingLoop, serving, shown_ids
 
 NUM_FRAMES = 12
@@ -393,6 +395,44 @@ def test_a_session_that_fails_tells_those_who_wait(store: SessionStore) -> None:
             prompt.result(20)
         with pytest.raises(SourceError, match="the camera is gone"):
             follower.result(20)
+
+
+def test_a_reader_is_told_that_nobody_serves_the_session_any_more(store: SessionStore) -> None:
+    session_id = _started(store)
+    assert store.claim_session("a runtime", lease_s=0.3) == session_id
+    _publish(store, session_id, 0)
+    followed = stream(Client(store), "stream_results", session_id)
+    assert next(followed)["frame_index"] == 0
+    with pytest.raises(SessionError, match=r"nobody serves .* runtime a runtime was last heard of"):
+        next(followed)
+    assert store.get_session(session_id).state == SessionState.RUNNING
+
+
+def test_a_reader_goes_on_when_another_runtime_takes_over(store: SessionStore) -> None:
+    session_id = _started(store)
+    assert store.claim_session("first", lease_s=0.3) == session_id
+    client = Client(store, takeover_timeout_s=60)
+    with ThreadPoolExecutor(1) as pool:
+        follower = pool.submit(lambda: list(stream(client, "stream_results", session_id)))
+        _until(lambda: store.claim_session("second", lease_s=0.3) == session_id)
+        _publish(store, session_id, 0)
+        # What comes late from a worker whose runtime is gone is news too.
+        _until(lambda: _has_run_out(store, session_id))
+        _publish(store, session_id, 1)
+        store.transition(session_id, SessionState.DRAINING)
+        store.transition(session_id, SessionState.ENDED)
+        assert [answer["frame_index"] for answer in follower.result(20)] == [0, 1]
+
+
+def _publish(store: SessionStore, session_id: str, index: int) -> None:
+    record = make_result(index, []).to_record()
+    entry = ResultEntry(frame_index=index, step=index, wall_s=time.time(), record=record)
+    store.publish_result(session_id, entry)
+
+
+def _has_run_out(store: SessionStore, session_id: str) -> bool:
+    claim = store.get_claim(session_id)
+    return claim is not None and claim.has_run_out
 
 
 def test_what_no_runtime_of_ours_writes_is_named(store: SessionStore) -> None:

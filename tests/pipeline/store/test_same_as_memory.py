@@ -188,6 +188,7 @@ class TwoStores(RuleBasedStateMachine):
         self.both(lambda store: store.list_objects(name))
         self.both(lambda store: store.load_checkpoint(name))
         self.both(lambda store: store.reveal_source(name))
+        self.both(lambda store: store.get_claim(name))
 
 
 @pytest.mark.parametrize("kind", ["embedded", "redis"])

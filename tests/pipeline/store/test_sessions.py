@@ -53,6 +53,7 @@ def test_unknown_sessions(store: SessionStore, session_id: str) -> None:
     for call in (
         store.get_session,
         store.take_over,
+        store.get_claim,
         store.read_journal,
         store.read_results,
         store.list_objects,
@@ -298,6 +299,32 @@ def test_claims_pass_on_when_they_are_not_renewed(store: SessionStore) -> None:
     assert taken == ["left"]
     assert store.renew_claim("left", "second") is True
     assert store.renew_claim("left", "first") is False
+
+
+def test_a_claim_tells_its_holder_and_when_it_has_run_out(store: SessionStore) -> None:
+    store.create_session(new_session())
+    assert store.get_claim("s") is None
+    assert store.claim_session("first", lease_s=0.5) == "s"
+    claim = store.get_claim("s")
+    assert claim is not None
+    assert (claim.holder, claim.lease_s) == ("first", 0.5)
+
+    def has_run_out() -> bool:
+        claim = store.get_claim("s")
+        return claim is not None and claim.has_run_out
+
+    assert eventually(has_run_out)
+    assert store.renew_claim("s", "first") is True  # late, and nobody else has come
+    renewed = store.get_claim("s")
+    assert renewed is not None
+    assert renewed.silent_s < 0.5
+    assert eventually(has_run_out)
+    assert store.claim_session("second", lease_s=0.4) == "s"
+    taken = store.get_claim("s")
+    assert taken is not None
+    assert (taken.holder, taken.lease_s, taken.has_run_out) == ("second", 0.4, False)
+    store.transition("s", SessionState.FAILED)
+    assert store.get_claim("s") is None
 
 
 def test_sessions_that_are_over_are_not_claimed(store: SessionStore) -> None:
