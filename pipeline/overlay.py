@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from pipeline.fonts import font_for
 from pipeline.results import FrameResult
 from pipeline.rle import mask_box
 
@@ -46,7 +47,7 @@ def draw_overlay(
         image: (H, W, 3) uint8 RGB; not changed.
         result: objects with masks of the same height and width.
         opacity: of the fill, 0 to 1.
-        font_path: a TrueType font for labels that Pillow's own font cannot write.
+        font_path: a TrueType font for all labels; None: see :func:`pipeline.fonts.font_for`.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -112,7 +113,7 @@ def _label_picture(
     text: str, colour: Colour, text_height: int, font_path: str | None
 ) -> NDArray[np.uint8]:
     """Text in black or white, whichever reads better, on a bar of the object's colour."""
-    font = _font(text_height, font_path)
+    font = font_for(text, text_height, font_path)
     left, top, right, bottom = font.getbbox(text)
     margin = max(2, text_height // 5)
     size = (int(right - left) + 2 * margin, int(bottom - top) + 2 * margin)
@@ -122,13 +123,6 @@ def _label_picture(
     ink = (0, 0, 0) if luma > 128 else (255, 255, 255)
     ImageDraw.Draw(picture).text((margin - left, margin - top), text, ink, font)
     return np.asarray(picture)
-
-
-@lru_cache(maxsize=8)
-def _font(text_height: int, font_path: str | None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    if font_path is not None:
-        return ImageFont.truetype(font_path, text_height)
-    return ImageFont.load_default(text_height)
 
 
 def _place_label(

@@ -92,7 +92,7 @@ def open_sinks(
         source: what is segmented; the overlay reads its pictures.
         in_order: results come once for each frame, in ascending order. Otherwise the overlay is
             painted at the end.
-        font_path: a TrueType font for labels that Pillow's own font cannot write.
+        font_path: a TrueType font for all labels; None: one that has their letters.
 
     Raises:
         InputError: an unknown format.

@@ -45,7 +45,7 @@ class OverlaySegments:
             segment_s: length of a segment.
             keep: so many of the newest segments of this run; None keeps all.
             fps: nominal rate; times are those of the frames.
-            font_path: a TrueType font for labels that Pillow's own font cannot write.
+            font_path: a TrueType font for all labels; None: one that has their letters.
 
         Raises:
             InputError: a length or number that makes no sense.
