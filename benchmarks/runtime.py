@@ -1,6 +1,6 @@
 """The runtime beside the in-process segmenter: speed, latency, many sessions, start-up.
 
-    python -m benchmarks.runtime [--quick] [--section …]
+    python -m benchmarks.runtime [--quick] [--section …] [--frames N] [--rounds N]
 
 Writes a table to ``benchmarks/results/`` beside the same numbers as JSON, and prints it. How to
 read it is said in ``benchmarks/README.md``.
@@ -319,14 +319,14 @@ TITLES = {
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Run the sections asked for."""
-    num_frames = 60 if given.quick else 300
+    num_frames = given.frames or (60 if given.quick else 300)
     results: dict[str, Any] = surroundings(torch.device("cpu"), torch.float32)
     with tempfile.TemporaryDirectory() as folder:
         clip = write_clip(Path(folder) / "clip.mp4", num_frames, WIDTH, HEIGHT)
         short = write_clip(Path(folder) / "short.mp4", num_frames // 3, WIDTH, HEIGHT)
         counts = [1, 8] if given.quick else [1, 2, 4, 8]
         run: dict[str, Callable[[], Iterator[Row]]] = {
-            "speed": lambda: speed(clip, num_frames, 1 if given.quick else 5),
+            "speed": lambda: speed(clip, num_frames, given.rounds or (1 if given.quick else 5)),
             "hand_over": lambda: parts(clip, num_frames // 2),
             "latency": lambda: latency(num_frames, 5.0),
             "prompts": lambda: prompts(clip, 8 if given.quick else 30),
@@ -357,6 +357,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runtime")
     parser.add_argument("--section", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="few rounds, short clips")
+    parser.add_argument("--frames", type=int, help="of the clip; of `sessions`, a third of them")
+    parser.add_argument("--rounds", type=int, help="of `speed`")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     results = measure(given)

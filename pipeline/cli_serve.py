@@ -79,7 +79,10 @@ def add_runtime_options(parser: ArgumentParser) -> None:
         "--track-workers", type=positive, metavar="N", help="default: one, or one for each GPU"
     )
     group.add_argument(
-        "--max-batch", type=positive, default=4, metavar="N", help="frames detected at once"
+        "--max-batch",
+        type=positive,
+        metavar="N",
+        help="frames detected as one; default: 4 on GPUs, 1 without",
     )
     group.add_argument(
         "--max-wait-ms",

@@ -1,13 +1,10 @@
-"""Detection: stateless, in batches over sessions, in this process or in actors."""
+"""Detection as tracking asks for it, and the actors that do it."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
@@ -15,40 +12,21 @@ import torch
 
 import core.errors
 from core.errors import ImageError, MaskstreamError, PromptError
-from detector.frames import Concept, FrameDetector
-from workers.batcher import FairBatcher
-from workers.messages import (
-    ConceptList,
-    DetectAnswer,
-    DetectRequest,
-    Image,
-    PackedAnswer,
-    Refusal,
-    unpack,
-)
+from workers.local_detect import BatchLimits, LocalDetecting
+from workers.memory import keep_freed_memory
+from workers.messages import DetectAnswer, DetectRequest, Image, PackedAnswer, Refusal
 from workers.models import ModelSpec
-
-_LISTS_REMEMBERED = 256
-
-# A frame with what to do with it, or a text to be checked.
-_Item = tuple[DetectRequest, Image] | str
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """How frames of several sessions are gathered.
-
-    Attributes:
-        max_batch: frames in one batch.
-        max_wait_ms: how long an incomplete batch waits for more.
-    """
-
-    max_batch: int = 4
-    max_wait_ms: float = 0.0
 
 
 class Pending(Protocol):
     """An answer that is on its way."""
+
+    def wait(self, timeout_s: float, other: Any = None) -> bool:
+        """Sleep until it is there, or something else is; whether it is there.
+
+        Args:
+            other: Ray's reference to the something else, or None.
+        """
 
     def result(self) -> DetectAnswer:
         """Wait for it.
@@ -76,87 +54,14 @@ class Detecting(Protocol):
         """
 
 
-class LocalDetecting:
-    """Detection in this process, on the device that the tracker runs on: nothing is copied.
-
-    Args:
-        detector: used by the batching thread only.
-    """
-
-    def __init__(self, detector: FrameDetector, limits: BatchLimits) -> None:
-        self._detector = detector
-        self._lists: OrderedDict[str, list[Concept]] = OrderedDict()
-        self.batcher: FairBatcher[_Item, Any] = FairBatcher(
-            self._work,
-            max_batch=limits.max_batch,
-            max_wait_s=limits.max_wait_ms / 1000,
-            name="detect",
-        )
-
-    def submit(self, request: DetectRequest, image: Any) -> Future[DetectAnswer]:
-        """See ``Detecting``."""
-        picture = ray.get(image) if isinstance(image, ray.ObjectRef) else image
-        return self.batcher.submit(request.session_id, (request, picture))
-
-    def check_text(self, session_id: str, text: str) -> None:
-        """See ``Detecting``."""
-        self.batcher.submit(session_id, text).result()
-
-    def close(self) -> None:
-        """End the thread."""
-        self.batcher.close()
-
-    def _work(self, items: Sequence[_Item]) -> list[DetectAnswer | None]:
-        for item in items:
-            if isinstance(item, str):
-                self._detector.check_text(item)
-        frames = [item for item in items if not isinstance(item, str)]
-        answers = iter(self._answers(frames) if frames else [])
-        return [None if isinstance(item, str) else next(answers) for item in items]
-
-    def _answers(self, frames: Sequence[tuple[DetectRequest, Image]]) -> list[DetectAnswer]:
-        detector = self._detector
-        features = detector.encode([image for _, image in frames])
-        found = detector.detect_each(
-            features,
-            [(self._concepts(request.concepts), request.rules) for request, _ in frames],
-        )
-        answers = []
-        for row, ((request, image), detections) in enumerate(zip(frames, found, strict=True)):
-            exemplar = None
-            if request.shown is not None:
-                alone = detector.encode([image]) if len(frames) > 1 else features
-                exemplar = detector.encode_exemplar(alone, request.shown)
-            answers.append(DetectAnswer(features.tracker_features(row), detections, exemplar))
-        return answers
-
-    def _concepts(self, wanted: ConceptList) -> list[Concept]:
-        """The same objects for the same list, so that their batch is made once."""
-        known = self._lists.get(wanted.key)
-        if known is None:
-            device = self._detector.device
-            known = [
-                Concept(
-                    data.prompt_id,
-                    data.text,
-                    None if data.exemplars is None else unpack(data.exemplars, device),
-                )
-                for data in wanted.concepts
-            ]
-            self._lists[wanted.key] = known
-            if len(self._lists) > _LISTS_REMEMBERED:
-                self._lists.popitem(last=False)
-        self._lists.move_to_end(wanted.key)
-        return known
-
-
 class DetectWorker:
     """The actor. Holds no session: it may die at any time, and its calls are then made again.
 
-    Threads: Ray gives every waiting call one; one more does the work, for all of them in batches.
+    Threads: Ray gives every waiting call one; few more do the work, for all of them in batches.
     """
 
     def __init__(self, model: ModelSpec, limits: BatchLimits) -> None:
+        keep_freed_memory()
         self._local = LocalDetecting(model.load_detector(), limits)
 
     def pid(self) -> int:
@@ -185,6 +90,10 @@ class _RemotePending:
         self._pool = pool
         self._worker = worker
         self._answer = answer
+
+    def wait(self, timeout_s: float, other: Any = None) -> bool:
+        answers = [self._answer] if other is None else [self._answer, other]
+        return self._answer in ray.wait(answers, num_returns=1, timeout=timeout_s)[0]
 
     def result(self) -> DetectAnswer:
         try:

@@ -12,7 +12,8 @@ import ray
 from tracker.model import TrackerModel
 from tracker.video_config import VideoConfig
 from workers.decode import DecodeWorker, FeedFactory
-from workers.detect import BatchLimits, Detecting, LocalDetecting, RemoteDetecting
+from workers.detect import Detecting, RemoteDetecting
+from workers.local_detect import BatchLimits, LocalDetecting
 from workers.models import ModelSpec
 
 

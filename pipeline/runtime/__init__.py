@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.runtime.feeds import SourcePolicy
     from pipeline.runtime.opening import RunnerConfig
     from pipeline.runtime.runtime import Runtime
-    from workers.detect import BatchLimits
+    from workers.local_detect import BatchLimits
     from workers.models import ModelSpec
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchLimits": "workers.detect",
+    "BatchLimits": "workers.local_detect",
     "ModelSpec": "workers.models",
     "Placement": "pipeline.runtime.config",
     "RunnerConfig": "pipeline.runtime.opening",

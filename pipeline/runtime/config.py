@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from core.errors import ConfigError
 from pipeline.runtime.feeds import SourcePolicy
 from pipeline.runtime.opening import RunnerConfig
-from workers.detect import BatchLimits
+from workers.local_detect import BatchLimits
 from workers.models import ModelSpec
 
 _MB = 2**20

@@ -83,6 +83,11 @@ class Intake:
     def num_deaths(self) -> int:
         return self._budget.num_deaths
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no more frames will come."""
+        return self._held is None and (self.is_end or self.failure is not None)
+
     def pid(self) -> int:
         """Of the decode worker."""
         pid: int = ray.get(self._decoder.pid.remote())
@@ -105,12 +110,19 @@ class Intake:
             self._wait(timeout_s)
         return self._held
 
+    def coming(self) -> Any:
+        """Ray's reference to the next word of the source, for who waits for other things too;
+        None: it is here already.
+        """
+        if self._asked is None and self._held is None and not self.is_over:
+            self._ask()
+        return None if self._asked is None else self._asked[0]
+
     def hear(self, timeout_s: float) -> None:
         """Wait for the source's first word, whatever it is: a frame, that it has none, a fault."""
-        if self._asked is None and self._held is None:
-            self._ask()
-        if self._asked is not None:
-            ray.wait([self._asked[0]], timeout=timeout_s)
+        coming = self.coming()
+        if coming is not None:
+            ray.wait([coming], timeout=timeout_s)
         self.peek(0.0)
 
     def take(self) -> Arrival:

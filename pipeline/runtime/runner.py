@@ -6,38 +6,31 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from core.errors import (
     MaskstreamError,
     PromptError,
     SessionError,
-    SessionLimitError,
     SessionNotFoundError,
     StoreError,
 )
 from pipeline.commands import Command, Reset, RunEnd, error_text, parse_command
 from pipeline.results import FrameResult
-from pipeline.runtime.applying import CANCELLED, Applier, no_frame, no_more_frames
+from pipeline.runtime.applying import CANCELLED, Applied, Applier, no_frame, no_more_frames
 from pipeline.runtime.intake import Arrival
 from pipeline.runtime.journal import Position
 from pipeline.runtime.ledger import CLOSED
+from pipeline.runtime.lookahead import Lookahead
 from pipeline.runtime.opening import RunnerConfig, open_session
 from pipeline.runtime.run import Leg, Run
 from pipeline.runtime.saving import Saver
-from pipeline.store import (
-    Checkpoint,
-    JournalEntry,
-    Outcome,
-    SessionStore,
-)
+from pipeline.runtime.settling import Settler
+from pipeline.store import JournalEntry, SessionStore
 from pipeline.store import (
     SessionState as Phase,
 )
-from workers.detect import Pending
 from workers.track import Tools
 
 _LOG = logging.getLogger("maskstream.runtime")
@@ -46,12 +39,6 @@ _LOOK_EVERY_S = 0.2
 _IDLE_WAIT_S = 0.25
 _SILENCE_WAIT_S = 0.1
 _FIRST_WORD_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class _InFlight:
-    arrival: Arrival
-    answer: Pending
 
 
 class _Over(Exception):  # noqa: N818
@@ -89,7 +76,8 @@ class SessionRunner:
         self._journal, self._intake = session.journal, session.intake
         self._is_free, self._is_live = session.is_free, session.is_live
         self._saver = Saver(session, config.checkpoint_every_s)
-        self._inflight: deque[_InFlight] = deque()
+        self._ahead = Lookahead(session.intake, session.detector, config.depth)
+        self._settler = Settler(session, self._saver, self._apply)
         self._looked_s = 0.0
         self._used_s = time.monotonic()
         self._applier = Applier(
@@ -119,7 +107,7 @@ class SessionRunner:
         except MaskstreamError as error:
             return self._fail(error)
         finally:
-            self._inflight.clear()
+            self._ahead.clear()
             self._intake.close()
 
     def _begin(self) -> None:
@@ -165,9 +153,9 @@ class SessionRunner:
         if run is None or not run.legs:
             return state.epoch, state.idle_step
         index = run.next_index
-        if self._inflight:
-            last = self._inflight[-1].arrival.note.index
-            index = last - 1 if run.current.reverse else last + 1
+        newest = self._ahead.newest
+        if newest is not None:
+            index = newest.index - 1 if run.current.reverse else newest.index + 1
         return run.current.epoch, run.step_of(index)
 
     def _idle(self) -> None:
@@ -194,18 +182,17 @@ class SessionRunner:
             self._finish_run(run, RunEnd(reason="finished", epoch=self._epoch_of(run)))
             return
         most = run.max_frames
-        is_enough = most is not None and run.num_stepped + len(self._inflight) >= most
-        if not is_enough and len(self._inflight) < self._config.depth:
-            arrival = self._intake.peek(0.0 if self._inflight else _SILENCE_WAIT_S)
-            if arrival is not None:
-                self._submit()
+        is_enough = most is not None and run.num_stepped + len(self._ahead) >= most
+        if not is_enough and self._ahead.wants_more:
+            if self._ahead.begin_next(self._state.tracking.concepts):
                 return
-        if self._inflight:
+            if self._ahead.wants_more and not self._ahead.wait(_SILENCE_WAIT_S):
+                self._report()
+                return
+        if len(self._ahead):
             self._step(run)
-        elif is_enough or self._intake.is_end or self._intake.failure is not None:
+        elif is_enough or self._intake.is_over:
             self._finish_leg(run)
-        else:
-            self._report()
 
     def _finish_leg(self, run: Run) -> None:
         self._publish(self._state.tracking.flush())
@@ -249,25 +236,16 @@ class SessionRunner:
 
     # Frames
 
-    def _submit(self) -> None:
-        """Hand the next frame to the detect workers."""
-        arrival = self._intake.take()
-        concepts = self._state.tracking.concepts
-        self._inflight.append(
-            _InFlight(arrival, self._session.detector.submit(arrival.image, concepts))
-        )
-
     def _step(self, run: Run) -> None:
         """Take the oldest frame in flight through the tracker."""
-        flight = self._inflight.popleft()
-        note = flight.arrival.note
-        answer = flight.answer.result()
+        arrival, answer = self._ahead.take()
+        note = arrival.note
         epoch = note.epoch if self._is_live else run.current.epoch
         self._session.epoch = epoch if self._is_free else self._session.epoch
         self._log.expect(note, epoch, run.step_of(note.index))
         reverse = run.current.reverse
         tracking = self._state.tracking
-        place = self._state.tracker_place(flight.arrival.place)
+        place = self._state.tracker_place(arrival.place)
         ready = tracking.step(place, answer.features, answer.detections, reverse=reverse)
         run.note_stepped(note.index)
         self._saver.is_changed = True
@@ -285,7 +263,7 @@ class SessionRunner:
     def _drain(self) -> None:
         """Finish what is in flight, so that the state is that between two frames."""
         run = self._state.run
-        while run is not None and self._inflight:
+        while run is not None and len(self._ahead):
             self._step(run)
 
     def _next_frame(self) -> Arrival:
@@ -324,7 +302,7 @@ class SessionRunner:
             if entry.outcome.rejection is None:
                 self._apply(parse_command(entry.kind, entry.payload))
         else:
-            self._settle(entry, position)
+            self._settler.settle(entry, position)
         self._journal.finish(entry)
         self._saver.is_changed = True
         run = self._state.run
@@ -333,38 +311,10 @@ class SessionRunner:
         if was_running == self._state.is_paused:
             self._change_state(Phase.PAUSED if self._state.is_paused else Phase.RUNNING)
 
-    def _apply(self, command: Command) -> Any:
+    def _apply(self, command: Command) -> Applied:
         if isinstance(command, Reset) and self._is_free:
             self._publish(self._state.tracking.flush())  # what was seen until now stands
         return self._applier.apply(command)
-
-    def _settle(self, entry: JournalEntry, position: Position) -> None:
-        saved = None
-        try:
-            applied = self._apply(parse_command(entry.kind, entry.payload))
-        except (StoreError, SessionNotFoundError):
-            raise
-        except MaskstreamError as error:
-            outcome = Outcome(rejection=error_text(error)[:4000], detail={"at": list(position)})
-        else:
-            outcome = Outcome(
-                frame_index=applied.frame_index, detail=applied.detail | {"at": list(position)}
-            )
-            if applied.used_frame and self._is_live:
-                # That frame will not come again, so what it gave is kept with the outcome.
-                saved = self._saver.checkpoint(entry.sequence)
-        try:
-            self._write_outcome(entry, outcome, saved)
-        except SessionLimitError:
-            _LOG.warning("session %s: the checkpoint is too large to go with a prompt", self._id)
-            self._write_outcome(entry, outcome, None)
-
-    def _write_outcome(
-        self, entry: JournalEntry, outcome: Outcome, saved: Checkpoint | None
-    ) -> None:
-        self._store.settle_entry(
-            self._id, entry.sequence, outcome, checkpoint=saved, writer=self._writer
-        )
 
     # The session's state in the store
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +10,8 @@ from core.errors import SessionNotFoundError
 from pipeline.runtime.feeds import StoreAddress, open_feed
 from pipeline.runtime.opening import RunnerConfig
 from pipeline.runtime.runner import SessionRunner
+from workers.memory import give_back_memory
 from workers.track import Tools
-
-
-def give_back_memory() -> None:
-    """Give freed memory back to the system, which glibc otherwise does only from the end."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # another libc
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class StoreServer:

@@ -35,7 +35,7 @@ def gate() -> Gate:
 
 @pytest.fixture
 def batcher(gate: Gate) -> Iterator[FairBatcher[str, str]]:
-    made = FairBatcher(gate, max_batch=3, max_wait_s=0.0)
+    made = FairBatcher([gate], max_batch=3, max_wait_s=0.0)
     yield made
     gate.open.set()
     made.close()
@@ -68,7 +68,7 @@ def test_one_bad_item_fails_alone(gate: Gate, batcher: FairBatcher[str, str]) ->
 
 
 def test_a_closed_batcher_cancels_what_waits(gate: Gate) -> None:
-    batcher = FairBatcher(gate, max_batch=1, max_wait_s=0.0)
+    batcher = FairBatcher([gate], max_batch=1, max_wait_s=0.0)
     running = batcher.submit("a", "a0")
     assert gate.entered.wait(10)
     waiting = batcher.submit("a", "a1")
@@ -90,7 +90,21 @@ def test_it_waits_for_company_no_longer_than_told() -> None:
         seen.append(len(items))
         return items
 
-    batcher = FairBatcher(work, max_batch=2, max_wait_s=30.0)
+    batcher = FairBatcher([work], max_batch=2, max_wait_s=30.0)
     assert [future.result(10) for future in (batcher.submit("a", 1), batcher.submit("b", 2))]
     batcher.close()
     assert seen == [2]
+
+
+def test_threads_that_work_at_once() -> None:
+    together = threading.Barrier(2, timeout=10)
+
+    def work(items: Sequence[str]) -> list[str]:
+        together.wait()  # broken, unless the other thread is at work too
+        return list(items)
+
+    batcher = FairBatcher([work, work], max_batch=1, max_wait_s=0.001)
+    futures = [batcher.submit("a", f"a{n}") for n in range(4)]
+    assert [future.result(10) for future in futures] == ["a0", "a1", "a2", "a3"]
+    batcher.close()
+    assert (batcher.num_batches, batcher.num_items) == (4, 4)

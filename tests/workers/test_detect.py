@@ -12,7 +12,8 @@ from core.types import Detections
 from detector.frames import Concept, DetectionRules, FrameDetector
 from detector.prompts import Exemplar
 from tests.pipeline import scene
-from workers.detect import BatchLimits, LocalDetecting, refused
+from workers.detect import refused
+from workers.local_detect import BatchLimits, LocalDetecting
 from workers.messages import DetectRequest, Refusal, concept_list
 from workers.models import ModelSpec
 
@@ -27,7 +28,8 @@ def detector() -> FrameDetector:
 
 @pytest.fixture
 def detecting(detector: FrameDetector) -> Iterator[LocalDetecting]:
-    made = LocalDetecting(detector, BatchLimits(max_batch=3, max_wait_ms=10_000))
+    limits = BatchLimits(max_batch=3, max_wait_ms=10_000, num_threads=1)
+    made = LocalDetecting(detector, limits)
     yield made
     made.close()
 
@@ -39,7 +41,9 @@ def same(one: Detections, other: Detections) -> bool:
     )
 
 
-def test_frames_of_several_sessions_in_one_batch(detecting: LocalDetecting) -> None:
+def test_frames_of_several_sessions_in_one_batch(
+    detecting: LocalDetecting, detector: FrameDetector
+) -> None:
     wanted = [("a", [RED], 0), ("b", [RED, BLUE], 4), ("c", [], 9)]
     pending = [
         detecting.submit(
@@ -47,9 +51,9 @@ def test_frames_of_several_sessions_in_one_batch(detecting: LocalDetecting) -> N
         )
         for name, concepts, index in wanted
     ]
-    answers = [one.result(60) for one in pending]
+    answers = [one.result() for one in pending]
     assert detecting.batcher.num_batches == 1
-    alone = FrameDetector(detecting._detector.model)
+    alone = FrameDetector(detector.model)
     for (_, concepts, index), answer in zip(wanted, answers, strict=True):
         features = alone.encode([scene.image(index)])
         assert same(answer.detections, alone.detect(features, concepts, RULES))
@@ -57,6 +61,27 @@ def test_frames_of_several_sessions_in_one_batch(detecting: LocalDetecting) -> N
         assert all(map(torch.equal, answer.features.levels, levels))
     assert len(answers[0].detections) >= 1
     assert len(answers[2].detections) == 0
+
+
+def test_a_concept_is_found_as_if_it_were_alone(detector: FrameDetector) -> None:
+    """To the bit, whatever else is asked for, of whatever length."""
+    texts = ["red circle", "blue square", "star", "any thing with a very long name indeed", "狗脸"]
+    concepts = [Concept(i, text, None) for i, text in enumerate(texts)]
+    few = DetectionRules(score_threshold=0.05, nms_iou=0.5)
+    features = detector.encode([scene.image(4)])
+    alone = [detector.detect(features, [concept], few) for concept in concepts]
+    assert sum(map(len, alone)) >= 4
+    for ids in ([0, 1], [0, 3], [0, 1, 2], [1, 4], [0, 1, 2, 3, 4]):
+        together = detector.detect(features, [concepts[i] for i in ids], few)
+        for i in ids:
+            rows = together.prompt_ids == i
+            one = Detections(
+                together.prompt_ids[rows],
+                together.scores[rows],
+                together.boxes[rows],
+                together.masks[rows],
+            )
+            assert same(one, alone[i]), (ids, texts[i])
 
 
 def test_what_is_found_together_is_what_is_found_alone(detector: FrameDetector) -> None:
@@ -75,7 +100,7 @@ def test_exemplars_and_texts(detector: FrameDetector) -> None:
     detecting = LocalDetecting(detector, BatchLimits())
     shown = Exemplar(boxes=[(0.28, 0.335, 0.24, 0.33)], box_labels=[1])
     request = DetectRequest("a", concept_list("", []), RULES, shown)
-    tokens = detecting.submit(request, scene.image(0)).result(60).exemplar
+    tokens = detecting.submit(request, scene.image(0)).result().exemplar
     assert tokens is not None
     with torch.inference_mode():
         expected = detector.encode_exemplar(detector.encode([scene.image(0)]), shown)
@@ -84,7 +109,7 @@ def test_exemplars_and_texts(detector: FrameDetector) -> None:
     with pytest.raises(PromptError):
         detecting.check_text("a", " ")
     with pytest.raises(ImageError):
-        detecting.submit(request, scene.image(0)[:0]).result(60)
+        detecting.submit(request, scene.image(0)[:0]).result()
     detecting.close()
 
 
