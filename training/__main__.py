@@ -41,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--model", type=Path, required=True, help="YAML of the model")
     command.add_argument("--detector", type=Path, help="folder of the detector's run")
     command.add_argument("--tracker", type=Path, help="folder of the tracker's run")
+    command.add_argument(
+        "--earlier-tracker", type=Path, help="an earlier state of the tracker's run, to be mixed in"
+    )
     command.add_argument("--out", type=Path, required=True, help="folder to write or replace")
     return root
 
@@ -53,7 +56,13 @@ def main() -> None:
     elif arguments.command == "demo":
         write_demo(arguments.out, arguments.seed)
     elif arguments.command == "export":
-        export(arguments.model, arguments.detector, arguments.tracker, arguments.out)
+        export(
+            arguments.model,
+            arguments.detector,
+            arguments.tracker,
+            arguments.out,
+            earlier_tracker=arguments.earlier_tracker,
+        )
     elif arguments.command == "detector":
         config = load_run(arguments.config)
         work = DetectorWork(config, arguments.out, arguments.resume, arguments.warm)

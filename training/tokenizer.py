@@ -14,6 +14,9 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
 
+TOKENIZER_FILE = Path(__file__).with_name("tokenizer.json")
+"""What was fitted once, for all runs: of merges that are equally frequent, ``tokenizers`` takes any
+one first, another each time, and a run that goes on with other ids has forgotten those words."""
 START = "<|startoftext|>"
 END = "<|endoftext|>"
 CONTEXT_LENGTH = 32
@@ -73,6 +76,11 @@ def _assemble(model: models.Model) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def load_fitted() -> Tokenizer:
+    """The tokenizer of all runs and of the checkpoint."""
+    return Tokenizer.from_file(str(TOKENIZER_FILE))
 
 
 def tokenizer_files(tokenizer: Tokenizer) -> dict[str, bytes]:

@@ -25,8 +25,7 @@ from training.initialise import initialise_detector
 from training.losses import detector_losses
 from training.parallel import Team, take_step
 from training.state import Averaged, RunLog, load_state, save_state, warm_start
-from training.tokenizer import fit_tokenizer
-from training.vocabulary import corpus
+from training.tokenizer import load_fitted
 
 VALIDATION_IMAGES = 8
 VALIDATION_TEXTS = 128
@@ -118,7 +117,7 @@ class DetectorTrainer:
         groups = parameter_groups(model, readouts, config)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
         average = Averaged.of(model, config.ema_decay)
-        tokenizer = fit_tokenizer(corpus())
+        tokenizer = load_fitted()
         log = RunLog(out / "log.jsonl")
         trainer = cls(config, out, model, readouts, optimizer, average, tokenizer, log, team)
         if resume:

@@ -18,7 +18,7 @@ from training.frames import (
 from training.names import KINDS, SHAPES, is_chinese
 from training.queries import draw_queries, draw_texts, members_of
 from training.scenes import Frame
-from training.tokenizer import fit_tokenizer
+from training.tokenizer import load_fitted
 from training.vocabulary import (
     CHINESE_COLORS,
     COLORS,
@@ -27,11 +27,10 @@ from training.vocabulary import (
     Concept,
     all_concepts,
     concept_named,
-    corpus,
     phrasings,
 )
 
-TOKENIZER = fit_tokenizer(corpus())
+TOKENIZER = load_fitted()
 PLAN = BatchPlan(
     side=64, images=3, concepts=4, exemplar_rate=0.3, split="train", first=0, count=2, texts=24
 )

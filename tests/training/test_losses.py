@@ -12,10 +12,9 @@ from training.dense import DenseHead, absolute_boxes
 from training.evaluate_detector import concepts_of
 from training.initialise import initialise_detector
 from training.losses import LossWeights, detector_losses, dice_loss, focal_loss, mask_loss
-from training.tokenizer import fit_tokenizer
-from training.vocabulary import corpus
+from training.tokenizer import load_fitted
 
-TOKENIZER = fit_tokenizer(corpus())
+TOKENIZER = load_fitted()
 PLAN = BatchPlan(
     side=SIDE, images=2, concepts=6, exemplar_rate=0.4, split="train", first=0, count=1
 )

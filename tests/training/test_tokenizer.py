@@ -6,10 +6,21 @@ import pytest
 from transformers import AutoTokenizer
 
 from training.names import KINDS, SHAPES
-from training.tokenizer import CONTEXT_LENGTH, END, START, encode, fit_tokenizer, save_tokenizer
+from training.tokenizer import (
+    CONTEXT_LENGTH,
+    END,
+    START,
+    TOKENIZER_FILE,
+    encode,
+    fit_tokenizer,
+    load_fitted,
+    save_tokenizer,
+    tokenizer_files,
+)
 from training.vocabulary import COLORS, corpus
 
-TOKENIZER = fit_tokenizer(corpus())
+TOKENIZER = load_fitted()
+TINY = Path(__file__).parents[2] / "configs" / "checkpoints" / "tiny"
 
 
 @pytest.mark.parametrize(
@@ -62,3 +73,12 @@ def test_transformers_reads_the_files_and_agrees(tmp_path: Path) -> None:
     ids, masks = encode(TOKENIZER, texts)
     assert batch["input_ids"] == ids
     assert batch["attention_mask"] == masks
+
+
+def test_runs_and_checkpoint_share_one_tokenizer() -> None:
+    """Fitted anew, it would give some words other numbers each time."""
+    bundled = (TINY / "tokenizer.json").read_bytes()
+    assert tokenizer_files(load_fitted())["tokenizer.json"] == bundled
+    assert TOKENIZER_FILE.read_bytes() == bundled
+    fitted = fit_tokenizer(corpus())
+    assert len(set(fitted.get_vocab()) & set(load_fitted().get_vocab())) > 1500
