@@ -226,7 +226,7 @@ class Detector(nn.Module):
             One ``Detections`` per image, ordered by concept, then by query.
         """
         fused = self._fuse(features, concepts)
-        scores = fused.logits[-1].sigmoid() * fused.presence_logits[-1].sigmoid()[:, None]
+        scores = _probability(fused.logits[-1]) * _probability(fused.presence_logits[-1])[:, None]
         passed = scores > score_threshold
         concept, query = passed.nonzero(as_tuple=True)
         masks = self._passing_masks(features, concepts, fused, concept, query)
@@ -276,3 +276,12 @@ def _select(found: Detections, keep: Tensor) -> Detections:
     return Detections(
         found.prompt_ids[keep], found.scores[keep], found.boxes[keep], found.masks[keep]
     )
+
+
+def _probability(logits: Tensor) -> Tensor:
+    """Sigmoid. On the CPU in double precision: in single, whether a number goes through vector or
+    scalar code, which depends on how many there are, decides its last bit.
+    """
+    if logits.device.type != "cpu":
+        return logits.sigmoid()
+    return logits.double().sigmoid().to(logits.dtype)
