@@ -20,6 +20,12 @@ from torch.nn import functional
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+def is_cpu_inference(x: Tensor) -> bool:
+    """Whether ``x`` is float32 on a CPU with oneDNN, and nothing is to be differentiated."""
+    cpu = x.device.type == "cpu" and x.dtype is torch.float32
+    return cpu and HAS_ONEDNN and not torch.is_grad_enabled()
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
     """``x @ weight.T + bias`` as ``torch.nn.functional.linear``, by the fastest kernel there is.
 
@@ -29,14 +35,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool 
         bias: (out,) or None.
         relu: clamp the result at 0, in the same pass where the kernel can.
     """
-    if (
-        HAS_ONEDNN
-        and x.device.type == "cpu"
-        and x.dtype is torch.float32
-        and weight.dtype is torch.float32
-        and not torch.is_grad_enabled()
-        and x.numel() > 0
-    ):
+    if is_cpu_inference(x) and weight.dtype is torch.float32 and x.numel() > 0:
         # A strided weight would send oneDNN to its reference loops, a hundred times slower.
         weight = weight.contiguous()
         alone = x.numel() == x.shape[-1]
@@ -52,8 +51,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool 
 def products(rows: Tensor, others: Tensor) -> Tensor:
     """``rows @ others.mT`` of each of K pairs.
 
-    On the CPU pair by pair through :func:`linear`, so that none depends on how many there are;
-    elsewhere as one batch.
+    For inference on the CPU pair by pair through :func:`linear`, so that none depends on how many
+    there are; else as one batch.
 
     Args:
         rows: (K, N, C).
@@ -62,7 +61,7 @@ def products(rows: Tensor, others: Tensor) -> Tensor:
     Returns:
         (K, N, M).
     """
-    if rows.device.type != "cpu" or not len(rows):
+    if not is_cpu_inference(rows) or not len(rows):
         return rows @ others.mT
     return torch.stack([linear(a, b) for a, b in zip(rows, others, strict=True)])
 

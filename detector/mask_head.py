@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.layers import Attention
-from core.linear import Linear, linear, products
+from core.linear import Linear, is_cpu_inference, linear, products
 from detector.config import MaskHeadConfig
 
 CHUNK_BYTES = {"cpu": 4 << 20, "accelerator": 1 << 30}
@@ -101,10 +101,10 @@ class PixelDecoder(nn.Module):
 
 
 def _normalize(norm: nn.Module, x: Tensor) -> Tensor:
-    """Group norm of K maps. On the CPU one by one, channels last: a batch is shared out among
-    threads by its size, and sums round by that.
+    """Group norm of K maps. For inference on the CPU one by one, channels last: a batch is shared
+    out among threads by its size, and sums round by that.
     """
-    if x.device.type != "cpu":
+    if not is_cpu_inference(x):
         out: Tensor = norm(x)
         return out
     maps = x.contiguous(memory_format=torch.channels_last).split(1)

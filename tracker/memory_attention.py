@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.layers import activation
-from core.linear import HAS_ONEDNN, Linear, linear
+from core.linear import Linear, is_cpu_inference, linear
 from core.position import axial_rope
 from tracker.config import TrackerConfig
 
@@ -104,7 +104,7 @@ class RopeAttention(nn.Module):
         inner = self.q_proj.out_features
         qk, v = linear(x, weight, bias).split((2 * inner, inner), dim=-1)
         q, k = rotate(qk, turns, 2 * self.num_heads).split(inner, dim=-1)
-        if use_blocks(x) and self.num_heads == 1:
+        if is_cpu_inference(x) and self.num_heads == 1:
             attended = torch.stack([attend_in_blocks(*qkv) for qkv in zip(q, k, v, strict=True)])
         else:
             attended = self.attend(q, k, v)
@@ -125,7 +125,7 @@ class RopeAttention(nn.Module):
         """
         q = rotate(self.q_proj(x), turns, self.num_heads)
         placed = rotate(self.k_proj(position), turns, self.num_heads)
-        if use_blocks(x) and self.num_heads == 1:
+        if is_cpu_inference(x) and self.num_heads == 1:
             attended = self._masklet_by_masklet(q, memory, placed, turns)
         else:
             attended = self._all_masklets(q, memory, placed, turns)
@@ -176,14 +176,9 @@ class RopeAttention(nn.Module):
         return out
 
 
-def use_blocks(x: Tensor) -> bool:
-    """Whether :func:`attend_in_blocks` is the faster way: float32 on the CPU, no gradients."""
-    cpu = x.device.type == "cpu" and x.dtype is torch.float32
-    return cpu and HAS_ONEDNN and not torch.is_grad_enabled()
-
-
 def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of one masklet, (L, D) over (S, D) with values (S, V), in blocks of queries.
+    """Attention of one masklet, (L, D) over (S, D) with values (S, V), in blocks of queries; the
+    faster way for inference on the CPU.
 
     As exact as any float32 attention; blocks of scores stay in the cache and both products run at
     oneDNN's speed.

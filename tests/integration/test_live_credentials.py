@@ -27,7 +27,8 @@ from tests.integration.streams import (
     wait_for_fault,
     write_stream,
 )
-from tests.pipeline.live.rtsp import RtspProxy, RtspServer, free_port
+from tests.pipeline.live.rtsp import RtspProxy, RtspServer
+from tests.pipeline.ports import free_port
 from tests.pipeline.store.servers import raw_client
 
 USER, WRONG, RIGHT = "Horst", "Buche42", "Eiche/23 @"

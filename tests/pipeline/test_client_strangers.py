@@ -26,8 +26,9 @@ from pipeline.store import SessionStore, open_store
 from pipeline.store.redis_store import RedisStore
 from tests.pipeline.clips import numbered_image, write_numbered_clip
 from tests.pipeline.hostile import REQUESTS
+from tests.pipeline.ports import free_port
 from tests.pipeline.scripted import serving
-from tests.pipeline.store.servers import free_port, raw_client
+from tests.pipeline.store.servers import raw_client
 
 NAMESPACE = "maskstream"
 PASSWORD = "hunter2"

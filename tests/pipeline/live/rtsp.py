@@ -19,20 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-HOST = "127.0.0.1"
+from tests.pipeline.ports import HOST, free_port
+
 _REALM = "cameras"
 _NONCE = "5f0c2a"
-
-
-def free_port() -> int:
-    """A port nobody listens on, and none of those that the system gives to whoever asks for any:
-    it has to be free still when the server starts later.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
 
 
 class RtspServer:

@@ -27,7 +27,7 @@ from pipeline.live import (
 )
 from pipeline.sources import open_source
 from tests.pipeline.clips import number_in, numbered_image, write_numbered_clip
-from tests.pipeline.live.rtsp import HOST
+from tests.pipeline.ports import HOST
 
 NUM_FRAMES = 45
 

@@ -31,7 +31,8 @@ from pipeline.live import (
 )
 from pipeline.sources import open_source
 from tests.pipeline.clips import number_in, numbered_image, write_clip, write_numbered_clip
-from tests.pipeline.live.rtsp import HOST, Listener, RtspProxy, RtspServer, free_port, hang_up
+from tests.pipeline.live.rtsp import Listener, RtspProxy, RtspServer, hang_up
+from tests.pipeline.ports import HOST, free_port
 
 NUM_FRAMES = 50
 QUICK = LiveConfig(

@@ -18,7 +18,7 @@ from pipeline.live import FaultKind, LiveConfig, LiveSourceError, parse_address
 from pipeline.live.faults import opening_fault
 from pipeline.live.reader import StreamReader, stream_options
 from pipeline.redaction import redact
-from tests.pipeline.live.rtsp import HOST, free_port
+from tests.pipeline.ports import HOST, free_port
 
 CONFIG = LiveConfig()
 

@@ -17,7 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-HOST = "127.0.0.1"
+from tests.pipeline.ports import HOST, free_port
 
 
 def program(name: str, package: str) -> str:
@@ -26,13 +26,6 @@ def program(name: str, package: str) -> str:
     if path is None:
         pytest.fail(f"these tests need {name}: apt-get install {package}", pytrace=False)
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as line:
-        line.bind((HOST, 0))
-        port: int = line.getsockname()[1]
-        return port
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:

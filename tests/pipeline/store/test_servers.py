@@ -21,13 +21,12 @@ from pipeline.store import (
     open_store,
 )
 from pipeline.store.sealing import KEY_VARIABLE, Sealer
+from tests.pipeline.ports import HOST, free_port
 from tests.pipeline.store.conftest import KEY
 from tests.pipeline.store.records import checkpoint, concept, new_session, result
 from tests.pipeline.store.servers import (
-    HOST,
     RedisServer,
     eventually,
-    free_port,
     program,
     raw_client,
     running,
