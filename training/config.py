@@ -33,9 +33,11 @@ class Stage:
     freeze_backbone: bool = False
     """Leave the ViT as it is, so that a tracker can be trained on it meanwhile."""
     frames: int = 8
-    """Frames of a clip; the tracker's only, as the next four."""
+    """Frames of a clip; the tracker's only, as the next five."""
     objects: int = 4
     """Most objects to follow in a clip."""
+    hiding_rate: float = 0.5
+    """Share of the clips that are drawn until an object goes out of sight in them."""
     prompts: tuple[float, ...] = (0.6, 0.25, 0.15)
     """How often the first frame is prompted by masks, by clicks and by boxes."""
     correction_rate: float = 0.45
