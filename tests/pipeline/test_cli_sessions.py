@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import cli_results
 from pipeline.cli import main
 from pipeline.cli_store import URL_VARIABLE
 from pipeline.client import Client
 from pipeline.results import FrameResult
 from pipeline.store import SessionStore, open_store
-from tests.pipeline.clips import write_numbered_clip
+from tests.pipeline.clips import numbered_image, write_numbered_clip
 from tests.pipeline.scripted import BAD_WORD, ScriptedSegmenter, ServingLoop, serving
 
 NUM_FRAMES = 12
@@ -93,6 +94,38 @@ def test_results_are_printed_and_written(session_id: str, capsys: Captured, tmp_
     assert main(["results", session_id, "--cursor", "99"]) == 2
     assert "cursor 99 is ahead" in capsys.readouterr().err
     assert main(["results", session_id, "--out", str(tmp_path / "no" / "x")]) == 2
+
+
+def test_results_are_followed_to_the_end_of_the_session(
+    store: SessionStore, loop: ServingLoop, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(store, start_timeout_s=20, answer_timeout_s=20)
+    start = {"type": "start_session", "resource_path": "pushed://", "latency": "live"}
+    session_id = client.handle_request(start)["session_id"]
+
+    def push(number: int) -> None:
+        frame, is_last = numbered_image(number), number == NUM_FRAMES - 1
+        request = {"type": "push_frame", "session_id": session_id}
+        client.handle_request(request | {"frame": frame, "is_last": is_last})
+
+    print_line = cli_results._print
+
+    def print_and_push(line: str) -> bool:
+        """There is no next frame before this one's line has been printed."""
+        is_read = print_line(line)
+        number = json.loads(line)["frame_index"]
+        if number + 1 < NUM_FRAMES:
+            push(number + 1)
+        return is_read
+
+    monkeypatch.setattr(cli_results, "_print", print_and_push)
+    push(0)
+    assert main(["results", session_id, "--follow"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["frame_index"] for line in lines] == list(range(NUM_FRAMES))
+    assert [line["cursor"] for line in lines] == list(range(1, NUM_FRAMES + 1))
+    assert main(["results", "nobody", "--follow"]) == 1
+    assert "there is no session 'nobody'" in capsys.readouterr().err
 
 
 def test_prompts_are_sent_and_told(session_id: str, capsys: Captured, tmp_path: Path) -> None:
