@@ -47,6 +47,14 @@ class Stage:
     peak_lr: float = 8e-4
     final_lr: float = 1e-5
 
+    def __post_init__(self) -> None:
+        """Refuse a stage that has nothing to learn from."""
+        if self.frames == 1 and self.prompts[0] > 0:
+            raise ConfigError(
+                "a first frame whose mask is given is not asked for: with frames: 1 the first of "
+                "prompts must be 0"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:

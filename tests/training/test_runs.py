@@ -88,3 +88,10 @@ def test_alone_a_team_leaves_gradients_as_they_are() -> None:
     parameter.grad = torch.tensor([1.0, 2.0])
     Team().average_gradients([parameter])
     assert parameter.grad.tolist() == [1.0, 2.0]
+
+
+def test_a_stage_with_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("model: m\nstages: [{side: 64, images: 1, steps: 1, frames: 1}]\n")
+    with pytest.raises(ConfigError, match="the first of prompts must be 0"):
+        load_run(path)
