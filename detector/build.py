@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
+from core.unfilled import unfilled
 from detector.checkpoint import PREFIXES, to_module
 from detector.config import DetectorConfig
 from detector.model import Detector
@@ -63,7 +64,7 @@ def load_detector(
     )
     config = dataclasses.replace(config, geometry_encoder_config=geometry)
     tokenizer = load_tokenizer(path, config.text_config.vocab_size)
-    with torch.device("meta"):
+    with unfilled():
         model = Sam3ImageModel(config, tokenizer)
     load_strict(model, tensors, context=f"detector of {path}")
     return model.eval()

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from core.checkpoint import load_strict, read_config, read_tensors, under
+from core.unfilled import unfilled
 from tracker.config import TrackerConfig
 from tracker.model import TrackerModel
 
@@ -31,7 +32,7 @@ def load_tracker(
     """
     tensors = under(read_tensors(path, (PREFIX,), dtype=dtype, device=device), PREFIX)
     config = TrackerConfig.from_dict(read_config(path)["tracker_config"])
-    with torch.device("meta"):
+    with unfilled():
         model = TrackerModel(config)
     load_strict(model, tensors, context=f"tracker of {path}")
     return model.eval()
