@@ -103,7 +103,7 @@ def load_strict(
 ) -> tuple[str, ...]:
     """Give ``module`` these tensors, not copies of them.
 
-    Build the module under ``torch.device("meta")`` to allocate nothing twice. Its dtype and
+    Build the module under :func:`core.unfilled.unfilled` to allocate nothing twice. Its dtype and
     device become those of the tensors.
 
     Args:

@@ -6,24 +6,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
-from core.checkpoint_folder import (
-    CONFIG_FILE,
-    INDEX_FILE,
-    PROCESSOR_FILES,
-    TOKENIZER_FILES,
-    WEIGHTS_FILE,
-)
+from core.checkpoint_folder import CONFIG_FILE
 from core.errors import CheckpointError
 from core.official import is_official_file
 
@@ -31,14 +14,6 @@ EMBEDDED = ("tiny",)
 """Checkpoints that come with the package, in ``configs/checkpoints``."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    INDEX_FILE,
-    "model-*-of-*.safetensors",
-    *TOKENIZER_FILES,
-    *PROCESSOR_FILES,
-)
 
 
 def resolve_checkpoint(
@@ -70,7 +45,10 @@ def resolve_checkpoint(
             f"no checkpoint {name!r}: give {_or(EMBEDDED)}, a folder, a .pt file, "
             "or a hub name such as facebook/sam3"
         )
-    return _checked(_download(name, revision, token))
+    # Imports 130 modules, which no other checkpoint needs.
+    from core.checkpoint_hub import download
+
+    return _checked(download(name, revision, token))
 
 
 def _checked(path: Path) -> Path:
@@ -84,35 +62,6 @@ def _checked(path: Path) -> Path:
     if not (path / CONFIG_FILE).is_file():
         raise CheckpointError(f"{path} has no {CONFIG_FILE}: it is no checkpoint folder")
     return path
-
-
-def _download(name: str, revision: str | None, token: str | None) -> Path:
-    where = f"{name} on the Hugging Face hub" + (f" at {revision}" if revision else "")
-    try:
-        folder = snapshot_download(
-            name, revision=revision, token=token, allow_patterns=list(_HUB_FILES)
-        )
-    except GatedRepoError as error:
-        raise CheckpointError(
-            f"{where} is gated: ask for access on its page, then run 'hf auth login' "
-            "or set HF_TOKEN"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise CheckpointError(f"{where}: there is no such revision") from error
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"{where} does not exist, or it is private and the token may not see it"
-        ) from error
-    except HFValidationError as error:
-        raise CheckpointError(f"{name!r} is not a valid hub name: {error}") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:
-        raise CheckpointError(
-            f"{where} is not in the cache and the hub cannot be reached; "
-            "connect, or give the path of a downloaded folder"
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise CheckpointError(f"{where} cannot be downloaded: {error}") from error
-    return Path(folder)
 
 
 def _or(names: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
 from core.tensor_faults import check_tensors, shapes_of
+from core.unfilled import unfilled
 from detector.checkpoint import PREFIXES, to_checkpoint, to_module
 from detector.config import DetectorConfig
 from detector.model import Detector
@@ -64,7 +65,7 @@ def load_detector(
     )
     config = dataclasses.replace(config, geometry_encoder_config=geometry)
     tokenizer = load_tokenizer(path, config.text_config.vocab_size)
-    with torch.device("meta"):
+    with unfilled():
         model = Sam3ImageModel(config, tokenizer)
     # Before projections are joined, so that faults are named as in the file.
     context = f"detector of {path}"

@@ -30,7 +30,7 @@ class PatchEmbedding(nn.Module):
         )
         self.pretrain_grid = config.pretrain_image_size // config.patch_size
         self.position_embeddings = nn.Parameter(
-            torch.randn(1, self.pretrain_grid**2, config.hidden_size) * 0.02
+            torch.empty(1, self.pretrain_grid**2, config.hidden_size).normal_(std=0.02)
         )
 
     def tiled_positions(self, height: int, width: int) -> Tensor:

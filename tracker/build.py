@@ -8,6 +8,7 @@ import torch
 
 from core.checkpoint import load_strict, read_config, read_tensors, under
 from core.tensor_faults import check_tensors, shapes_of
+from core.unfilled import unfilled
 from tracker.config import TrackerConfig
 from tracker.model import TrackerModel
 
@@ -32,7 +33,7 @@ def load_tracker(
     """
     tensors = read_tensors(path, (PREFIX,), dtype=dtype, device=device)
     config = TrackerConfig.from_dict(read_config(path)["tracker_config"])
-    with torch.device("meta"):
+    with unfilled():
         model = TrackerModel(config)
     context = f"tracker of {path}"
     expected = {PREFIX + name: shape for name, shape in shapes_of(model.state_dict()).items()}

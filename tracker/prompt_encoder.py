@@ -25,7 +25,7 @@ class FourierPosition(nn.Module):
 
     def __init__(self, config: PromptEncoderConfig) -> None:
         super().__init__()
-        frequencies = config.scale * torch.randn(2, config.hidden_size // 2)
+        frequencies = torch.empty(2, config.hidden_size // 2).normal_(std=config.scale)
         self.register_buffer("positional_embedding", frequencies)
 
     def forward(self, positions: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core import checkpoint_folder, checkpoint_source
+from core import checkpoint_folder, checkpoint_hub
 from core.checkpoint import (
     convert_checkpoint,
     load_strict,
@@ -29,6 +29,7 @@ from core.checkpoint import (
 )
 from core.checkpoint_summary import inspect_checkpoint
 from core.errors import CheckpointError, OutputError
+from core.unfilled import unfilled
 
 CONFIG: dict[str, Any] = {
     "detector_config": {"text_config": {"vocab_size": 99}},
@@ -317,7 +318,7 @@ def weights() -> dict[str, Tensor]:
 
 
 def test_meta_module_takes_the_tensors_themselves(weights: dict[str, Tensor]) -> None:
-    with torch.device("meta"):
+    with unfilled():
         net = Net()
     assert load_strict(net, weights, context="net") == ()
     assert_same(net.state_dict(), weights)
@@ -411,7 +412,7 @@ def test_hub_download(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append((args, kwargs))
         return str(folder)
 
-    monkeypatch.setattr(checkpoint_source, "snapshot_download", download)
+    monkeypatch.setattr(checkpoint_hub, "snapshot_download", download)
     assert resolve_checkpoint("facebook/sam3", revision="main", token="t") == folder
     ((args, kwargs),) = calls
     assert args == ("facebook/sam3",)
@@ -447,7 +448,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, A
         endpoint=f"http://127.0.0.1:{server.server_port}",
         cache_dir=tmp_path / "cache",
     )
-    monkeypatch.setattr(checkpoint_source, "snapshot_download", fetch)
+    monkeypatch.setattr(checkpoint_hub, "snapshot_download", fetch)
     yield answer
     server.shutdown()
     server.server_close()
