@@ -17,18 +17,16 @@ def kill(pid: int) -> None:
 
 def decoders() -> list[int]:
     """Process ids of the decode workers on this machine that this test process has started."""
-    return [
-        child.pid
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "DecodeWorker" in _title(child)
-    ]
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if _is_decoder(child)]
 
 
-def _title(process: psutil.Process) -> str:
+def _is_decoder(process: psutil.Process) -> bool:
     try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return alive and "DecodeWorker" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return False
 
 
 def one_pid(runtime: Runtime, kind: str) -> int:
