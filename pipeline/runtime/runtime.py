@@ -182,7 +182,7 @@ class Runtime(Closing):
         return list(self._sessions)
 
     def worker_pids(self) -> dict[str, list[int]]:
-        """Process ids of the detect and track workers."""
+        """Process ids of the detect and track workers, and of the spares that are ready."""
         if self._cluster is None:
             return {}
         return self._cluster.pids()
@@ -224,7 +224,7 @@ class Runtime(Closing):
             now_s = time.monotonic()
             if now_s - watched_s >= _WATCH_EVERY_S:
                 watched_s = now_s
-                cluster.watch_detect_workers()
+                cluster.watch()
 
     def _take_claimed(self, cluster: Cluster) -> None:
         while True:
