@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.clip import TEXTS, write_clip
 from benchmarks.model import RESULTS
+from core.errors import StoreError
 from pipeline.client import Client
 from pipeline.runtime import Runtime, RuntimeConfig
 from pipeline.store import open_store
@@ -75,7 +76,8 @@ def soak(num_frames: int, every_s: float) -> list[dict[str, float]]:
     """Run, and sample."""
     rows: list[dict[str, float]] = []
     store = open_store()
-    assert store.url is not None
+    if store.url is None:
+        raise StoreError("this store has no address; the soak looks at a Redis server's memory")
     raw = redis.Redis.from_url(store.url)
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -23,7 +23,7 @@ from core.checkpoint_folder import (
 from core.checkpoint_source import resolve_checkpoint
 from core.errors import CheckpointError
 from core.official import convert_official, is_official_file, official_config, open_official
-from core.tensor_faults import check_tensors
+from core.tensor_faults import check_tensors, shapes_of
 
 __all__ = [
     "convert_checkpoint",
@@ -121,8 +121,8 @@ def load_strict(
     """
     expected = module.state_dict()
     absent = check_tensors(
-        {name: tuple(tensor.shape) for name, tensor in expected.items()},
-        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
+        shapes_of(expected),
+        shapes_of(tensors),
         context=context,
         optional=optional,
     )

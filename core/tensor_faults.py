@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from torch import Tensor
+
 from core.errors import CheckpointError
 
 MAX_NAMES = 40
@@ -49,6 +51,11 @@ def check_tensors(
     if faults:
         raise CheckpointError(f"{context}: the tensors do not fit the model; " + "; ".join(faults))
     return tuple(name for name in absent if _is_below(name, allowed))
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shape by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def show_shape(shape: Shape) -> str:

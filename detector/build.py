@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
+from core.tensor_faults import check_tensors, shapes_of
 from core.unfilled import unfilled
-from detector.checkpoint import PREFIXES, to_module
+from detector.checkpoint import PREFIXES, to_checkpoint, to_module
 from detector.config import DetectorConfig
 from detector.model import Detector
 from detector.original_options import check_original_options
@@ -54,19 +55,22 @@ def load_detector(
         CheckpointError: the checkpoint cannot be read, or its tensors do not fit.
         ConfigError: its configuration contradicts itself.
     """
-    tensors = to_module(read_tensors(path, PREFIXES, dtype=dtype, device=device))
+    tensors = read_tensors(path, PREFIXES, dtype=dtype, device=device)
     config = DetectorConfig.from_dict(read_config(path)["detector_config"])
     geometry = dataclasses.replace(
         config.geometry_encoder_config,
         # Files made by transformers lack these parts whatever their configuration says.
-        encode_points="geometry_encoder.points_direct_project.weight" in tensors,
-        encode_masks="geometry_encoder.masks_pool_project.weight" in tensors,
+        encode_points="detector_model.geometry_encoder.points_direct_project.weight" in tensors,
+        encode_masks="detector_model.geometry_encoder.masks_pool_project.weight" in tensors,
     )
     config = dataclasses.replace(config, geometry_encoder_config=geometry)
     tokenizer = load_tokenizer(path, config.text_config.vocab_size)
     with unfilled():
         model = Sam3ImageModel(config, tokenizer)
-    load_strict(model, tensors, context=f"detector of {path}")
+    # Before projections are joined, so that faults are named as in the file.
+    context = f"detector of {path}"
+    check_tensors(shapes_of(to_checkpoint(model.state_dict())), shapes_of(tensors), context=context)
+    load_strict(model, to_module(tensors), context=context)
     return model.eval()
 
 

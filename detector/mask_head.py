@@ -12,9 +12,9 @@ from core.layers import Attention
 from core.linear import Linear, is_cpu_inference, linear, products
 from detector.config import MaskHeadConfig
 
-CHUNK_BYTES = {"cpu": 4 << 20, "accelerator": 1 << 30}
-"""Pixel embeddings that are made at once. On the CPU more than stays in its caches is slower:
-16 concepts at 80×80×64 took 59 ms in one piece and 39 ms in threes."""
+CHUNK_BYTES = 1 << 30
+"""Pixel embeddings that are made at once on an accelerator. On the CPU it is one concept's: more
+doesn't stay in its caches, and the blocks of memory for it come and go with the frame."""
 
 
 def upsampling_kernel(weight: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ def _normalize(norm: nn.Module, x: Tensor) -> Tensor:
     if not is_cpu_inference(x):
         out: Tensor = norm(x)
         return out
-    maps = x.contiguous(memory_format=torch.channels_last).split(1)
-    return torch.cat([norm(one) for one in maps])
+    normed = [norm(one) for one in x.contiguous(memory_format=torch.channels_last).split(1)]
+    return normed[0] if len(normed) == 1 else torch.cat(normed)
 
 
 class MaskEmbedder(nn.Module):
@@ -198,9 +198,9 @@ class MaskHead(nn.Module):
         """
         stages = self.pixel_decoder.prepare(levels[:-1])
         size = (levels[-1].shape[-2], levels[-1].shape[-1])
-        limit = CHUNK_BYTES["cpu" if fused.device.type == "cpu" else "accelerator"]
         num_bytes = len(queries) * levels[0][0].numel() * fused.element_size()
-        num_chunks = max(1, -(-num_bytes // limit))
+        on_cpu = fused.device.type == "cpu"
+        num_chunks = max(1, len(queries) if on_cpu else -(-num_bytes // CHUNK_BYTES))
         chunks = (part.chunk(num_chunks) for part in (queries, fused, image_index, prompt, valid))
         return torch.cat(
             [

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
 
+from core.layers import Pointwise
+from core.linear import is_cpu_inference, linear
 from detector.config import VisionConfig
 from detector.vit import ViT
 
@@ -28,14 +31,38 @@ class NeckLevel(nn.Module):
             layers = [] if scale == 1.0 else [nn.MaxPool2d(kernel_size=2, stride=2)]
             channels = in_channels
         self.scale_layers = nn.ModuleList(layers)
-        self.proj1 = nn.Conv2d(channels, out_channels, kernel_size=1)
+        self.proj1 = Pointwise(channels, out_channels)
         self.proj2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to (B, out_channels, scale · h, scale · w)."""
         for layer in self.scale_layers:
             x = layer(x)
+        narrow = x.shape[1] <= self.proj1.out_channels and 1 not in x.shape[2:]
+        if narrow and is_cpu_inference(x):
+            return self._project_at_once(x)
         out: Tensor = self.proj2(self.proj1(x))
+        return out
+
+    def _project_at_once(self, x: Tensor) -> Tensor:
+        """Both projections as one convolution, which is less where ``x`` has few channels.
+
+        Its weight is the product of both. The first one's bias spreads like a map that is the same
+        everywhere, of which the second sees less along the border.
+        """
+        first, second = self.proj1, self.proj2
+        inner = first.weight.flatten(1)
+        weight = linear(second.weight.permute(0, 2, 3, 1), inner.t()).permute(0, 3, 1, 2)
+        # Nine cells show every case: corners, edges and the middle.
+        spread = second(first(x.new_zeros(1, x.shape[1], 3, 3)))
+        middle = spread[..., 1:2, 1:2]
+        out: Tensor = functional.conv2d(x, weight, middle.flatten(), padding=1)
+        less = spread - middle
+        out[..., 0, 1:-1] += less[..., 0, 1:2]
+        out[..., -1, 1:-1] += less[..., 2, 1:2]
+        out[..., 1:-1, 0] += less[..., 1:2, 0]
+        out[..., 1:-1, -1] += less[..., 1:2, 2]
+        out[..., :: out.shape[2] - 1, :: out.shape[3] - 1] += less[..., ::2, ::2]
         return out
 
 

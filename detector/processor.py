@@ -19,6 +19,8 @@ from detector.prompts import Exemplar
 
 State = dict[str, Any]
 
+_TOLERANCE = 1e-3
+
 
 class Sam3Processor:
     """Prompts images by words, boxes, points and masks.
@@ -154,9 +156,9 @@ class Sam3Processor:
         return {} if state is None else state
 
     def _features(self, state: State) -> ImageFeatures:
-        features = state.get("features")
+        features = state.get("features") if isinstance(state, dict) else None
         if not isinstance(features, ImageFeatures):
-            raise PromptError("call set_image before prompting")
+            raise PromptError("call set_image before prompting, and give the state it returned")
         return features
 
     def _detect(self, state: State) -> State:
@@ -213,13 +215,21 @@ def _check_device(model: Sam3ImageModel, device: torch.device | str | None) -> N
 
 
 def _checked_threshold(threshold: float) -> float:
-    if not 0.0 <= threshold <= 1.0:
+    (number,) = _numbers([threshold], "a confidence threshold")
+    if not 0.0 <= number <= 1.0:
         raise PromptError(f"confidence threshold is {threshold}; it must lie in [0, 1]")
-    return float(threshold)
+    return number
+
+
+def _numbers(values: Sequence[float], what: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PromptError(f"expected {what} as numbers, got {values!r}") from error
 
 
 def _checked(values: Sequence[float], names: str) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
+    numbers = _numbers(values, names)
     if len(numbers) != len(names.split()):
         raise PromptError(f"expected {names}, got {len(numbers)} numbers")
     if not all(0.0 <= number <= 1.0 for number in numbers):
@@ -249,6 +259,10 @@ def _extended(
         cx, cy, width, height = _checked(box, "cx cy w h")
         if width == 0 or height == 0:
             raise PromptError("a box must have a width and a height above 0")
+        if not (_spans_inside(cx, width) and _spans_inside(cy, height)):
+            raise PromptError(
+                f"box {(cx, cy, width, height)} reaches outside the image; expected cx cy w h"
+            )
         more.boxes.append((cx, cy, width, height))
         more.box_labels.append(label)
     if point is not None:
@@ -256,12 +270,27 @@ def _extended(
         more.points.append((x, y))
         more.point_labels.append(label)
     if mask is not None:
-        mask = torch.as_tensor(mask)
+        mask = _as_tensor(mask)
         if mask.ndim != 2 or not bool((mask != 0).any()):
             raise PromptError("a mask must be (height, width) with something inside")
         more.masks.append(_to_grid(mask))
         more.mask_labels.append(label)
     return more
+
+
+def _spans_inside(centre: float, size: float) -> bool:
+    """Whether a span lies in [0, 1], but for what rounding in a client's arithmetic may do."""
+    return centre - size / 2 >= -_TOLERANCE and centre + size / 2 <= 1 + _TOLERANCE
+
+
+def _as_tensor(mask: Tensor) -> Tensor:
+    try:
+        tensor = torch.as_tensor(mask)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PromptError(f"a mask must be an array (height, width): {error}") from error
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        raise PromptError("a mask must not hold NaN or infinite values")
+    return tensor
 
 
 def _to_grid(mask: Tensor, side: int = 288) -> Tensor:

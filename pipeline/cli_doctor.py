@@ -257,6 +257,8 @@ def check_codecs(options: Namespace) -> Iterator[Finding]:
     """What can be read, and what overlays are written with."""
     import av
 
+    from pipeline.live.reader import NO_CAMERAS, reads_cameras
+
     readable = [name for name in ("h264", "hevc", "av1", "vp9") if _has_codec(av, name, "r")]
     if "h264" not in readable:
         yield Finding("codecs", "fault", "this PyAV cannot read H.264", _ADVICE["codecs"])
@@ -264,6 +266,9 @@ def check_codecs(options: Namespace) -> Iterator[Finding]:
         yield Finding("codecs", "ok", f"reads {', '.join(readable)} and more")
     if not _has_codec(av, "libx264", "w"):
         yield Finding("encoder", "fault", "no libx264: overlays fail", _ADVICE["codecs"])
+    if not reads_cameras():
+        found = "this PyAV cannot read cameras of this machine (/dev/video0)"
+        yield Finding("cameras", "note", found, NO_CAMERAS)
 
 
 def _has_codec(av: Any, name: str, mode: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
-from pipeline.cli_options import count, positive
+from pipeline.cli_options import count, positive, positive_number
 from pipeline.cli_run import StopSignals
 from pipeline.cli_store import add_store_options, open_client
 from pipeline.client import Client
@@ -38,6 +38,13 @@ def add_results_parser(commands: Any) -> None:
     parser.add_argument("--max", type=positive, metavar="N", help="at most N frames")
     parser.add_argument(
         "--follow", action="store_true", help="go on until the session is over, or Ctrl-C"
+    )
+    parser.add_argument(
+        "--takeover-s",
+        type=positive_number,
+        metavar="S",
+        help="with --follow, how long another runtime may take to go on with the session when its "
+        "own is gone, such as one that is started again; default: as long as its lease",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
     add_store_options(parser)

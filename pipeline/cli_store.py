@@ -44,7 +44,11 @@ def open_client(options: Namespace) -> Client:
             "which runtime? give --redis URL, the address that maskstream serve prints, or set "
             f"{URL_VARIABLE}"
         )
-    return Client(options.redis, namespace=options.namespace)
+    return Client(
+        options.redis,
+        namespace=options.namespace,
+        takeover_timeout_s=getattr(options, "takeover_s", None),
+    )
 
 
 def frame_size(client: Client, session_id: str) -> tuple[int, int]:

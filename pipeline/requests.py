@@ -163,6 +163,11 @@ class AddPrompt(RequestModel):
             faults.append("points and mask show one object: obj_id is missing")
         if has_id and has_text:
             faults.append("obj_id goes with points, a box or a mask, not with text")
+        if has_id and not self.clear_old_boxes:
+            faults.append(
+                "clear_old_boxes must be true with obj_id: an object has one box at a time, which "
+                "the next box replaces"
+            )
         if has_id and has_boxes:
             labels = self.bounding_box_labels
             if len(self.bounding_boxes or []) > 1 or (labels is not None and labels != [1]):

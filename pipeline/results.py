@@ -33,6 +33,10 @@ class FrameResult:
         states: N of ``provisional``, ``confirmed``, ``suppressed``, ``removed``.
         first_frames: (N,) int64, where each object appeared.
         frame_stats: counts and times of this frame, JSON values.
+        confirmed_ids: objects that are confirmed from this frame on; provisional until then, or
+            new and drawn by a user.
+        withdrawn_ids: objects that were provisional and have turned out to be none; they were
+            told of in earlier frames, are not in this one and will not come again.
     """
 
     frame_index: int
@@ -47,6 +51,8 @@ class FrameResult:
     states: list[str]
     first_frames: NDArray[np.int64]
     frame_stats: dict[str, Any] = field(default_factory=dict)
+    confirmed_ids: list[int] = field(default_factory=list)
+    withdrawn_ids: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse fields that do not belong together."""
@@ -139,6 +145,9 @@ class FrameResult:
             "out_prompt_ids": self.prompt_ids,
             "out_tracker_probs": self.tracker_scores,
             "out_states": self.states,
+            "out_first_frames": self.first_frames,
+            "out_confirmed_obj_ids": self.confirmed_ids,
+            "out_withdrawn_obj_ids": self.withdrawn_ids,
         }
 
     def to_record(self) -> dict[str, Any]:
@@ -151,6 +160,8 @@ class FrameResult:
             "width": width,
             "objects": [self.object_record(row) for row in range(len(self))],
             "frame_stats": _plain(self.frame_stats),
+            "confirmed_ids": list(self.confirmed_ids),
+            "withdrawn_ids": list(self.withdrawn_ids),
         }
 
     def object_record(self, row: int) -> dict[str, Any]:
@@ -191,6 +202,9 @@ class FrameResult:
                 states=[item["state"] for item in objects],
                 first_frames=_column(objects, "first_frame", np.int64),
                 frame_stats=dict(record["frame_stats"]),
+                # Lines that were written before there were these have none.
+                confirmed_ids=[int(one) for one in record.get("confirmed_ids", ())],
+                withdrawn_ids=[int(one) for one in record.get("withdrawn_ids", ())],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a frame record: {error}") from error

@@ -15,9 +15,13 @@ from pipeline.rates import Rates
 from pipeline.results import FrameResult
 from pipeline.segmenter import Direction, VideoSegmenter
 from pipeline.sources import FrameSource
+from pipeline.store.problems import limit
+from pipeline.store.records import SessionLimits
 
 # A paused session that is cancelled or closed notices within this time.
 _LOOK_EVERY_S = 0.2
+# As many as a session in a store takes, when nothing else is said of it.
+_MAX_PROMPTS = SessionLimits().max_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,12 @@ class VideoSession:
             InputError: there is no such frame.
             PromptError: the prompt cannot be used; nothing has changed.
             SourceError: the frame cannot be decoded.
+            SessionLimitError: there were too many since the last reset.
         """
         with self._lock:
             self._touch()
+            if self.num_prompts >= _MAX_PROMPTS:
+                raise limit(self.session_id, "max_prompts", _MAX_PROMPTS)
             frame = self.source.read(frame_index)
             segmenter = self.segmenter
             if isinstance(prompt, ConceptPrompt):

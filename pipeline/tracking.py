@@ -296,6 +296,8 @@ class SessionTracking:
             states=[tracked.states[i].value for i in kept],
             first_frames=np.array([tracked.first_frames[i] for i in kept], np.int64),
             frame_stats=tracked.frame_stats.to_dict(),
+            confirmed_ids=list(tracked.newly_confirmed),
+            withdrawn_ids=list(tracked.newly_removed),
         )
 
 

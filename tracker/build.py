@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from core.checkpoint import load_strict, read_config, read_tensors, under
+from core.tensor_faults import check_tensors, shapes_of
 from core.unfilled import unfilled
 from tracker.config import TrackerConfig
 from tracker.model import TrackerModel
@@ -30,9 +31,12 @@ def load_tracker(
         CheckpointError: the checkpoint cannot be read, or its tensors do not fit.
         ConfigError: its configuration contradicts itself.
     """
-    tensors = under(read_tensors(path, (PREFIX,), dtype=dtype, device=device), PREFIX)
+    tensors = read_tensors(path, (PREFIX,), dtype=dtype, device=device)
     config = TrackerConfig.from_dict(read_config(path)["tracker_config"])
     with unfilled():
         model = TrackerModel(config)
-    load_strict(model, tensors, context=f"tracker of {path}")
+    context = f"tracker of {path}"
+    expected = {PREFIX + name: shape for name, shape in shapes_of(model.state_dict()).items()}
+    check_tensors(expected, shapes_of(tensors), context=context)  # named as in the file
+    load_strict(model, under(tensors, PREFIX), context=context)
     return model.eval()

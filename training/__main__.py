@@ -9,6 +9,7 @@ from training.config import load_run
 from training.demo_clip import CHOSEN_SEED, write_demo
 from training.export import export
 from training.parallel import run_team
+from training.recipe import follow_recipe, load_recipe
 from training.tokenizer import fit_tokenizer, save_tokenizer
 from training.train_detector import DetectorWork
 from training.train_tracker import TrackerWork
@@ -23,15 +24,18 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=f"train a {name}")
         command.add_argument("--config", type=Path, required=True, help="YAML of the run")
         command.add_argument("--out", type=Path, required=True, help="folder of the run")
-        if name == "detector":
-            command.add_argument(
-                "--warm", type=Path, help="run whose averaged parameters to start from"
-            )
-        else:
+        command.add_argument(
+            "--warm", type=Path, help="run of its kind whose averaged parameters to start from"
+        )
+        if name == "tracker":
             command.add_argument(
                 "--detector", type=Path, required=True, help="folder of the detector's run"
             )
         command.add_argument("--resume", action="store_true", help="go on where it stopped")
+    command = commands.add_parser("recipe", help="make all runs of a recipe and the checkpoint")
+    command.add_argument("--config", type=Path, required=True, help="YAML of the recipe")
+    command.add_argument("--runs", type=Path, required=True, help="folder of its runs")
+    command.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     command = commands.add_parser("tokenizer", help="fit the tokenizer and write it")
     command.add_argument("--out", type=Path, required=True, help="folder to write to")
     command = commands.add_parser("demo", help="render the demonstration clip and its truth")
@@ -53,6 +57,8 @@ def main() -> None:
     arguments = parser().parse_args()
     if arguments.command == "tokenizer":
         save_tokenizer(fit_tokenizer(corpus()), arguments.out)
+    elif arguments.command == "recipe":
+        follow_recipe(load_recipe(arguments.config), arguments.runs, arguments.out)
     elif arguments.command == "demo":
         write_demo(arguments.out, arguments.seed)
     elif arguments.command == "export":
@@ -71,7 +77,9 @@ def main() -> None:
         config = load_run(arguments.config)
         run_team(
             config.num_processes,
-            TrackerWork(config, arguments.detector, arguments.out, arguments.resume),
+            TrackerWork(
+                config, arguments.detector, arguments.out, arguments.resume, arguments.warm
+            ),
         )
 
 

@@ -60,11 +60,12 @@ def make_tracked_clip(
     max_objects: int,
     split: Split,
     stride: int | None = None,
+    hiding_rate: float = 0.5,
 ) -> TrackedClip:
     """The clip of this number.
 
-    In every other clip one of the objects goes out of sight, and often returns, where such
-    a stretch can be found, so that hiding and coming back are seen often.
+    In some clips one of the objects goes out of sight, and often returns, where such a stretch
+    can be found, so that hiding and coming back are seen often.
 
     Args:
         number: of the clip.
@@ -73,14 +74,16 @@ def make_tracked_clip(
         max_objects: most objects to follow.
         split: which clips.
         stride: frames from one to the next; None draws it.
+        hiding_rate: how many of the clips are looked through for such a stretch.
     """
     rng = np.random.default_rng((number, 4321))
+    hides = np.random.default_rng((number, 8765)).random() < hiding_rate
     frames: list[SampledFrame] = []
     for attempt in range(MAX_TRIES):
         seed = number * MAX_TRIES + attempt
         spec = make_clip(seed, split, **crowd_at(side, least=3))
         moments = _moments(rng, num_frames, stride)
-        if num_frames > 1 and number % 2 == 0:
+        if num_frames > 1 and hides:
             hiding = _find_hiding(rng, spec, num_frames, stride)
             # The last try takes what there is.
             if not hiding and attempt + 1 < MAX_TRIES:

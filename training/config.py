@@ -33,9 +33,11 @@ class Stage:
     freeze_backbone: bool = False
     """Leave the ViT as it is, so that a tracker can be trained on it meanwhile."""
     frames: int = 8
-    """Frames of a clip; the tracker's only, as the next four."""
+    """Frames of a clip; the tracker's only, as the next five."""
     objects: int = 4
     """Most objects to follow in a clip."""
+    hiding_rate: float = 0.5
+    """Share of the clips that are drawn until an object goes out of sight in them."""
     prompts: tuple[float, ...] = (0.6, 0.25, 0.15)
     """How often the first frame is prompted by masks, by clicks and by boxes."""
     correction_rate: float = 0.45
@@ -44,6 +46,14 @@ class Stage:
     """Leave the tracker's branch of the neck as it is."""
     peak_lr: float = 8e-4
     final_lr: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse a stage that has nothing to learn from."""
+        if self.frames == 1 and self.prompts[0] > 0:
+            raise ConfigError(
+                "a first frame whose mask is given is not asked for: with frames: 1 the first of "
+                "prompts must be 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

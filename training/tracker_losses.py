@@ -23,6 +23,8 @@ class TrackerLossWeights:
     the best of the several where the single one is."""
     quality: float = 1.0
     presence: float = 1.0
+    hidden: float = 2.0
+    """Factor within presence of objects out of sight, the rarer case."""
 
 
 def mask_errors(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,8 +68,7 @@ def frame_losses(
     entropy = functional.binary_cross_entropy_with_logits(
         outcome.object_score_logits, visible.float(), reduction="none"
     )
-    # Hidden objects are the rarer case.
-    share = torch.where(hidden, 2.0, 1.0) * (visible | hidden)
+    share = torch.where(hidden, weights.hidden, 1.0) * (visible | hidden)
     losses = {"presence": weights.presence * (entropy * share).mean()}
     seen = visible.float()
     count = seen.sum().clamp(min=1)

@@ -19,7 +19,7 @@ from training.export import build_models, load_averaged
 from training.initialise import start_tracker_neck
 from training.parallel import Team, take_step
 from training.rollout import Rollout, tracker_at
-from training.state import Averaged, RunLog, load_state, save_state
+from training.state import Averaged, RunLog, load_state, save_state, warm_start
 from training.tracker_losses import frame_losses
 from training.train_detector import learning_rate
 
@@ -52,9 +52,20 @@ class TrackerTrainer:
 
     @classmethod
     def start(
-        cls, config: RunConfig, detector_run: Path, out: Path, team: Team, *, resume: bool
+        cls,
+        config: RunConfig,
+        detector_run: Path,
+        out: Path,
+        team: Team,
+        *,
+        resume: bool,
+        warm: Path | None = None,
     ) -> TrackerTrainer:
-        """A fresh run in ``out`` on the detector of ``detector_run``, or the one stopped there."""
+        """A fresh run in ``out`` on the detector of ``detector_run``, or the one stopped there.
+
+        A fresh one takes the averaged parameters of the tracker's run ``warm``, where that is
+        given: its detector may have been trained on since.
+        """
         detector, tracker = build_models(read_yaml(Path(config.model)))
         load_averaged(detector, detector_run)
         detector.eval().requires_grad_(False)
@@ -66,6 +77,8 @@ class TrackerTrainer:
         torch.manual_seed(config.seed)
         detector.to(device)
         parts = TrackerParts(tracker.to(device), detector.tracker_neck).train()
+        if warm is not None:
+            warm_start(warm, parts)
         decayed = [p for p in parts.parameters() if p.ndim > 1]
         rest = [p for p in parts.parameters() if p.ndim <= 1]
         optimizer = torch.optim.AdamW(
@@ -98,12 +111,7 @@ class TrackerTrainer:
         began, last = time.perf_counter(), self.step
         while done < stage.steps:
             first = (index * 1_000_000 + done * self.team.size + self.team.rank) * stage.images
-            clips = [
-                make_tracked_clip(first + i, stage.side, stage.frames, stage.objects, "train").to(
-                    device
-                )
-                for i in range(stage.images)
-            ]
+            clips = [_clip(first + i, stage).to(device) for i in range(stage.images)]
             rate = learning_rate(stage, done, self.config.warmup_steps)
             losses = self.train_step(model, clips, rate, stage)
             done += 1
@@ -190,6 +198,17 @@ class TrackerTrainer:
         save_state(self.out, self.step, {"model": self.parts}, self.optimizer, self.average)
 
 
+def _clip(number: int, stage: Stage) -> TrackedClip:
+    return make_tracked_clip(
+        number,
+        stage.side,
+        stage.frames,
+        stage.objects,
+        "train",
+        hiding_rate=stage.hiding_rate,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class TrackerWork:
     """One process's part of a tracker run."""
@@ -198,8 +217,14 @@ class TrackerWork:
     detector_run: Path
     out: Path
     resume: bool
+    warm: Path | None = None
 
     def __call__(self, team: Team) -> None:
         TrackerTrainer.start(
-            self.config, self.detector_run, self.out, team, resume=self.resume
+            self.config,
+            self.detector_run,
+            self.out,
+            team,
+            resume=self.resume,
+            warm=self.warm,
         ).run()

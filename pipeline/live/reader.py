@@ -31,6 +31,12 @@ _UDP_BUFFER_BYTES = 4 * 2**20
 _DURATION_SLACK_S = 1.0
 # What playlists and redirects may lead to; never files of this machine.
 _PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtsp,rtmp,rtmps,srt,crypto"
+# FFmpeg's word for cameras of this machine.
+_CAMERAS = "v4l2"
+NO_CAMERAS = (
+    "install a PyAV built against the system's FFmpeg (pip install --no-binary av av), or serve "
+    "the camera over RTSP"
+)
 
 
 class DecodedFrame(Protocol):
@@ -221,15 +227,17 @@ def stream_options(address: SourceAddress, config: LiveConfig) -> dict[str, str]
     return options
 
 
+def reads_cameras() -> bool:
+    """Whether the installed PyAV has what it takes to read /dev/video*."""
+    # A demuxer of several names stands in the list with all of them: video4linux2,v4l2.
+    return any(_CAMERAS in names.split(",") for names in av.formats_available)
+
+
 def _open(address: SourceAddress, config: LiveConfig) -> InputContainer:
-    demuxer = "v4l2" if address.kind == "device" else None
-    if demuxer is not None and demuxer not in av.formats_available:
-        raise LiveSourceError.of(
-            FaultKind.UNSUPPORTED,
-            address,
-            "the installed PyAV is built without Video4Linux; install one built against the "
-            "system's FFmpeg (pip install --no-binary av av), or serve the camera over RTSP",
-        )
+    demuxer = _CAMERAS if address.kind == "device" else None
+    if demuxer is not None and not reads_cameras():
+        what = f"the installed PyAV is built without Video4Linux; {NO_CAMERAS}"
+        raise LiveSourceError.of(FaultKind.UNSUPPORTED, address, what)
     started_s = time.monotonic()
     try:
         return av.open(

@@ -18,6 +18,7 @@ AddressKind = Literal["stream", "file", "device"]
 _MAX_LENGTH = 4096
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DEVICE = re.compile(r"/dev/video\d+")
+_PLAYLIST = b"#EXTM3U"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +140,20 @@ def _parse_path(text: str, config: LiveConfig) -> SourceAddress:
         raise InputError(f"source {redact_url(text)!r} does not lie in one of the allowed folders")
     if not path.exists():
         raise SourceError(f"{redact_url(text)} does not exist")
+    if config.allowed_roots is not None and _is_playlist(path):
+        raise InputError(
+            f"source {redact_url(text)!r} is a playlist, which may name files elsewhere; where "
+            "only some folders are allowed, give the video itself"
+        )
     return SourceAddress("file", "file", str(path), str(path))
+
+
+def _is_playlist(path: Path) -> bool:
+    """Whether FFmpeg would take a file for an HLS playlist, and open whatever that names. Lists of
+    its other kinds (concat) it follows within their own folder only.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PLAYLIST)) == _PLAYLIST
+    except OSError:  # a folder, or not for us: that is told when it is opened
+        return False

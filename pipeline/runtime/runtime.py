@@ -254,7 +254,7 @@ class Runtime(Closing):
         try:
             how = ray.get(served.answer)
         except RayTaskError as error:
-            if isinstance(error.cause, StoreError) and self._still_there(session_id):
+            if _is_out_of_reach(error.cause) and self._still_there(session_id):
                 self._serve_again(cluster, session_id, served, "the session store was out of reach")
                 return
             self._fail(session_id, _told(error))
@@ -317,9 +317,19 @@ def wait_for_any(answers: list[Any], timeout_s: float) -> list[Any]:
     return ray.wait(answers, num_returns=1, timeout=timeout_s)[0] if answers else []
 
 
+def _is_out_of_reach(cause: BaseException | None) -> bool:
+    """Whether the store may answer another time; an entry that cannot be read stays like that."""
+    return isinstance(cause, StoreError) and cause.key is None
+
+
 def _told(error: RayTaskError) -> str:
     """An error of the code, as the reason for which a session has failed."""
     cause = error.cause
+    if isinstance(cause, DEATHS):
+        return (
+            "a detect worker has died again and again: frames of a session, or too little memory, "
+            "make it crash"
+        )
     if isinstance(cause, MaskstreamError):
         return error_text(cause)
     kind = type(cause).__name__ if cause is not None else "error"

@@ -424,10 +424,11 @@ def test_hub_download(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """A hub on this machine that answers every request with ``answer``."""
-    answer: dict[str, Any] = {"status": 404, "headers": {}}
+    answer: dict[str, Any] = {"status": 404, "headers": {}, "told": []}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            answer["told"].append(self.headers.get("Authorization"))
             self.send_response(answer["status"])
             for name, value in answer["headers"].items():
                 self.send_header(name, value)
@@ -467,3 +468,10 @@ def test_hub_refusals(hub: dict[str, Any], status: int, code: str, message: str)
     hub.update(status=status, headers={"X-Error-Code": code, "X-Error-Message": code})
     with pytest.raises(CheckpointError, match=message):
         resolve_checkpoint("someone/something", revision="main", token="none")
+
+
+def test_token_from_the_usual_place(hub: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_from_the_environment")
+    with pytest.raises(CheckpointError):
+        resolve_checkpoint("someone/something")
+    assert set(hub["told"]) == {"Bearer hf_from_the_environment"}

@@ -146,10 +146,34 @@ def test_order_of_exemplars_does_not_matter() -> None:
     torch.testing.assert_close(back[[1, 0, 2]], forth, atol=1e-5, rtol=1e-4)
 
 
-def test_labels_matter() -> None:
-    model, img = encoder(), image()
-    like = run(model, GeometryPrompts(boxes=exemplars(BOXES, [[1, 1]])), img)
-    unlike = run(model, GeometryPrompts(boxes=exemplars(BOXES, [[1, 0]])), img)
+def two_masks() -> Tensor:
+    masks = torch.zeros(1, 2, 12, 16)
+    masks[0, 0, 3:6, 2:9] = masks[0, 1, 5:11, 8:14] = 1
+    return masks
+
+
+KINDS = {"points": BOXES[..., :2], "boxes": BOXES, "masks": two_masks()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_label_is_added_to_what_is_shown(kind: str) -> None:
+    model, img = encoder(encode_masks=True), image()
+    like, unlike = (
+        model.embed(GeometryPrompts(**{kind: exemplars(KINDS[kind], [labels])}), img)[0]
+        for labels in ([1, 1], [1, 0])
+    )
+    difference = model.label_embed.weight[1] - model.label_embed.weight[0]
+    assert torch.equal(like[0, 0], unlike[0, 0])
+    torch.testing.assert_close(like[0, 1] - unlike[0, 1], difference, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_matter(kind: str) -> None:
+    model, img = encoder(encode_masks=True), image()
+    like, unlike = (
+        run(model, GeometryPrompts(**{kind: exemplars(KINDS[kind], [labels])}), img)
+        for labels in ([1, 1], [1, 0])
+    )
     assert (like - unlike).abs().max() > 1e-2
 
 

@@ -47,6 +47,18 @@ def test_a_level_by_hand(scale: float) -> None:
     torch.testing.assert_close(level(x), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("width", [4, 6, 12])
+@pytest.mark.parametrize("size", [(1, 3), (2, 2), (3, 7)])
+def test_inference_gives_what_training_gives(width: int, size: tuple[int, int]) -> None:
+    """On the CPU both projections of narrow maps are one; borders are where that could go wrong."""
+    level = NeckLevel(width, 6, 1.0)
+    randomised(level)
+    x = torch.randn(2, width, *size)
+    expected = level(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(level(x), expected.detach(), atol=1e-5, rtol=1e-4)
+
+
 def test_the_branches_have_weights_of_their_own() -> None:
     first, second = Neck(VisionConfig(backbone_config=VIT)), Neck(VisionConfig(backbone_config=VIT))
     assert {n: p.shape for n, p in first.named_parameters()} == {

@@ -109,8 +109,10 @@ def test_tiny_and_narrow_images(processor: Sam3Processor, size: tuple[int, int])
 
 
 def test_misuse_is_named_and_harms_nothing(processor: Sam3Processor) -> None:
-    with pytest.raises(PromptError, match="set_image"):
-        processor.set_text_prompt("dog", {})
+    nothing: Any = None
+    for missing in ({}, nothing):
+        with pytest.raises(PromptError, match="set_image"):
+            processor.set_text_prompt("dog", missing)
     state = processor.set_text_prompt("red circle", processor.set_image(picture()))
     before = state["scores"]
     bad: list[tuple[dict[str, Any], str]] = [
@@ -119,21 +121,38 @@ def test_misuse_is_named_and_harms_nothing(processor: Sam3Processor) -> None:
         ({"box": [0.5, 0.5, 0.0, 0.2]}, "above 0"),
         ({"box": [0.5, 0.5, 1.5, 0.2]}, r"\[0, 1\]"),
         ({"box": [float("nan"), 0.5, 0.5, 0.2]}, r"\[0, 1\]"),
+        ({"box": [0.95, 0.5, 0.5, 0.2]}, "outside the image"),
+        ({"box": [0.5, 0.05, 0.2, 0.2]}, "outside the image"),
+        ({"box": ["left", 0.5, 0.5, 0.2]}, "as numbers"),
+        ({"box": 5}, "as numbers"),
+        ({"box": torch.full((1, 4), 0.5)}, "as numbers"),
         ({"point": [1.2, 0.5]}, r"\[0, 1\]"),
+        ({"point": [None, 0.5]}, "as numbers"),
+        ({"mask": "mask.png"}, "an array"),
+        ({"mask": torch.full((5, 5), float("nan"))}, "NaN"),
         ({"mask": torch.zeros(5, 5)}, "something inside"),
         ({"mask": torch.ones(5)}, "height, width"),
     ]
     for arguments, complaint in bad:
         with pytest.raises(PromptError, match=complaint):
             processor.add_geometric_prompt(state=state, **arguments)
-    for text in ("", "   ", "word " * 60):
+    for text in ("", "   ", "word " * 60, nothing):
         with pytest.raises(PromptError):
             processor.set_text_prompt(text, state)
     with pytest.raises(ImageError):
         processor.set_image(np.zeros((0, 5, 3), np.uint8), state)
-    with pytest.raises(PromptError, match=r"\[0, 1\]"):
-        processor.set_confidence_threshold(1.5, state)
+    threshold: Any
+    for threshold, complaint in ((1.5, r"\[0, 1\]"), (float("nan"), r"\[0, 1\]"), ("x", "number")):
+        with pytest.raises(PromptError, match=complaint):
+            processor.set_confidence_threshold(threshold, state)
     torch.testing.assert_close(processor.set_confidence_threshold(0.0, state)["scores"], before)
+
+
+def test_a_box_may_touch_the_edge(processor: Sam3Processor) -> None:
+    state = processor.set_image(picture())
+    for box in ([0.5, 0.5, 1.0, 1.0], [0.95, 0.9, 0.1, 0.2001]):
+        state = processor.add_geometric_prompt(box, True, state)
+    assert state["exemplar"].box_labels == [1, 1]
 
 
 def test_chinese_text_is_understood_as_text(processor: Sam3Processor) -> None:

@@ -6,6 +6,7 @@ Processes are killed with SIGKILL, at moments that the log of results tells.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,10 +19,11 @@ from pipeline.results import FrameResult
 from pipeline.rle import encode_mask
 from pipeline.runtime import Runtime
 from pipeline.store import NewSession, SessionState, SessionStore
-from tests.faults.killing import kill, one_pid
+from tests.faults.killing import decoders, kill, one_pid
 from tests.integration.serving import (
     CONFIG,
     LONG_S,
+    RUNNER,
     Served,
     assert_same,
     check_account,
@@ -33,6 +35,8 @@ from tests.integration.serving import (
 )
 from tests.integration.test_file_sessions import in_process
 from tests.pipeline import scene
+from tests.pipeline.store.servers import raw_client
+from workers.faults import DEATHS
 
 
 @pytest.mark.parametrize("kind", ["decode", "detect", "track"])
@@ -97,17 +101,65 @@ def test_a_driven_session_goes_on_after_its_trackers_death(
 
 
 def test_what_dies_again_and_again_fails_the_session_with_the_reason(clip: Path) -> None:
-    config = faster(CONFIG, max_deaths=1)
+    # However long a busy machine takes to start a worker again, both deaths lie in the window.
+    runner = replace(RUNNER, max_decoder_deaths=1, death_window_s=600.0)
+    config = faster(CONFIG, max_deaths=1, death_window_s=600.0, runner=runner)
     with running_runtime(config) as (runtime, store):
         served = Served.start(store, clip, "doomed")
         for number in range(2):
             served.do(AddConcept(text=f"circle {number}", frame_index=number))
             kill(one_pid(runtime, "track"))
         served.wait_for(SessionState.FAILED)
-        assert "a track worker has died, 2 times within 60 s" in store.get_session("doomed").reason
+        assert "a track worker has died, 2 times within 600 s" in store.get_session("doomed").reason
         # The runtime itself goes on.
+        eventually(lambda: not decoders())
+        blind = Served.start(store, clip, "blind")
+        blind.do(AddConcept(text="red circle", frame_index=0))
+        blind.cursor = blind.do(Propagate(direction="forward")).detail["cursor"]
+        for killed_at in (2, 14):
+            blind.reach(killed_at)
+            kill(one_pid(runtime, "decode"))
+        blind.wait_for(SessionState.FAILED)
+        reason = store.get_session("blind").reason
+        assert reason.startswith(
+            "SourceError: the decoder of this source has died 2 times within 600 s"
+        )
         other = Served.start(store, clip, "other")
-        assert other.do(AddConcept(text="red circle", frame_index=0)).detail["prompt_id"] == 0
+        for number in range(2):
+            other.do(AddConcept(text=f"circle {number}", frame_index=number))
+            kill(one_pid(runtime, "detect"))
+        eventually(lambda: is_given_up(runtime))
+        other.ask(AddConcept(text="red circle", frame_index=2))
+        other.wait_for(SessionState.FAILED)
+        assert store.get_session("other").reason.startswith("a detect worker has died again and")
+
+
+def is_given_up(runtime: Runtime) -> bool:
+    """Whether the detect worker is not started any more."""
+    try:
+        one_pid(runtime, "detect")
+    except DEATHS:
+        return True
+    return False
+
+
+def test_a_checkpoint_that_nobody_can_read_fails_its_session_alone(
+    runtime: Runtime, store: SessionStore, clip: Path, name: str
+) -> None:
+    damaged, neighbour = Served.start(store, clip, name), Served.start(store, clip, f"{name}-n")
+    for served in (damaged, neighbour):
+        served.do(AddConcept(text="red circle", frame_index=0))
+    eventually(lambda: store.load_checkpoint(name) is not None)
+    assert store.url is not None
+    key = f"maskstream:checkpoint:{name}"
+    raw_client(store.url).hset(key, "blob", "nonsense")
+    kill(one_pid(runtime, "track"))
+    damaged.wait_for(SessionState.FAILED)
+    reason = store.get_session(name).reason
+    assert reason.startswith("StoreError: "), reason
+    assert key in reason
+    assert len(neighbour.propagate(direction="forward", max_frames=2)) == 2
+    neighbour.close()
 
 
 def test_an_error_of_the_code_fails_one_session_at_once(

@@ -220,6 +220,9 @@ def assert_same(
     """The same frames with the same objects and masks, to the bit."""
     assert [one.frame_index for one in found] == [one.frame_index for one in expected]
     for one, other in zip(found, expected, strict=True):
+        if only is None:
+            assert one.confirmed_ids == other.confirmed_ids, one.frame_index
+            assert one.withdrawn_ids == other.withdrawn_ids, one.frame_index
         one, other = _only(one, only), _only(other, only)
         where = f"frame {one.frame_index}"
         assert one.obj_ids.tolist() == other.obj_ids.tolist(), where

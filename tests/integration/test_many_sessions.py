@@ -23,6 +23,7 @@ from tests.integration.serving import (
     play_prompts,
     running_runtime,
 )
+from tests.pipeline.store.servers import raw_client
 
 NUM_SESSIONS = 8
 NUM_FRAMES = 12
@@ -46,9 +47,9 @@ def start_all(store: SessionStore, clip: Path, turn: int) -> list[Served]:
     return sessions
 
 
-def run_all(sessions: list[Served]) -> list[int]:
+def run_all(sessions: list[Served], num_frames: int = NUM_FRAMES) -> list[int]:
     """All at once to their ends; how far each was when the first was through."""
-    command = Propagate(direction="forward", max_frames=NUM_FRAMES)
+    command = Propagate(direction="forward", max_frames=num_frames)
     for served, asked in [(served, served.ask(command)) for served in sessions]:
         served.cursor = served.outcome(asked).detail["cursor"]
     first = sessions[0]
@@ -62,6 +63,25 @@ def run_all(sessions: list[Served]) -> list[int]:
     return reached
 
 
+def close_all(runtime: Runtime, sessions: list[Served]) -> None:
+    """Close them; nothing of them is left, in the workers or in the store."""
+    for served in sessions:
+        served.close()
+    eventually(lambda: not runtime.session_ids)
+    eventually(lambda: not decoders())
+    url = sessions[0].store.url
+    assert url is not None
+    keys = [key.decode() for key in raw_client(url).scan_iter()]
+    assert [key for key in keys if any(key.endswith(one.session_id) for one in sessions)] == []
+
+
+def stored_bytes(store: SessionStore) -> int:
+    """What the server holds."""
+    assert store.url is not None
+    used: int = raw_client(store.url).info("memory")["used_memory"]
+    return used
+
+
 def test_eight_sessions(
     runtime: Runtime, store: SessionStore, clip: Path, model: VideoModel
 ) -> None:
@@ -71,22 +91,22 @@ def test_eight_sessions(
     reached = run_all(sessions)
     assert min(reached) >= NUM_FRAMES // 3, reached
     assert len(decoders()) == NUM_SESSIONS
-    for served in sessions:
-        served.close()
-    eventually(lambda: not runtime.session_ids)
-    eventually(lambda: not decoders())
+    close_all(runtime, sessions)
     tracker, detector = (psutil.Process(one_pid(runtime, kind)) for kind in ("track", "detect"))
     before = [process.memory_full_info().uss for process in (tracker, detector)]
-    for served in start_all(store, clip, 1):
-        served.close()
+    stored = stored_bytes(store)
+    again = start_all(store, clip, 1)
+    run_all(again, 3)
+    close_all(runtime, again)
     after = [process.memory_full_info().uss for process in (tracker, detector)]
     grown = [(b - a) / MB for a, b in zip(before, after, strict=True)]
     assert max(grown) < 40, grown
+    assert stored_bytes(store) - stored < MB / 2
     # A place is free again.
-    again = Served.start(store, clip, "ninth", latency="live", autostart=True, max_frames=3)
-    again.ask(AddConcept(text="red circle"))
+    ninth = Served.start(store, clip, "ninth", latency="live", autostart=True, max_frames=3)
+    ninth.ask(AddConcept(text="red circle"))
     assert_same(
-        again.read_run(),
+        ninth.read_run(),
         play_prompts(
             model, clip, [(0, AddConcept(text="red circle"))], latency="live", num_frames=3
         ),

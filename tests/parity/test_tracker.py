@@ -63,6 +63,7 @@ FULL_WIDTH: dict[str, Any] = {
     "memory_attention_num_layers": 4,
     "memory_fuser_intermediate_dim": 1024,
 }
+WIDTHS = {**SMALL, "full_width": FULL_WIDTH}
 
 
 class Pair:
@@ -298,7 +299,7 @@ def with_box(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def tracked_pair(name: str, seed: int) -> tuple[Pair, FrameEmbedding]:
     """A pair that has tracked one object for three frames, and the fourth frame."""
-    config = tracker_config(**SMALL[name])
+    config = tracker_config(**WIDTHS[name])
     pair = Pair(config, num_frames=16, num_objects=1, seed=seed)
     pair.step(0, {0: random_masks(config, 1, 2)[0]}, reverse=False)
     pair.step(1, {}, reverse=False)
@@ -335,7 +336,7 @@ def test_clicks_and_boxes(name: str, remembers: bool) -> None:
     assert both_signs(scores)
 
 
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", list(WIDTHS))
 def test_box_alone(name: str) -> None:
     pair, frame = tracked_pair(name, seed=13)
     theirs = with_box(torch.zeros(1, 0, 2), torch.zeros(1, 0, dtype=torch.int64))
@@ -346,7 +347,7 @@ def test_box_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("clicked", [False, True], ids=["mask_only", "mask_and_click"])
-@pytest.mark.parametrize("name", list(SMALL))
+@pytest.mark.parametrize("name", list(WIDTHS))
 def test_correcting_an_earlier_mask(name: str, clicked: bool) -> None:
     pair, frame = tracked_pair(name, seed=17)
     earlier = 6 * torch.randn(1, *pair.config.mask_size)

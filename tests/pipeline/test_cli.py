@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -156,6 +157,23 @@ def test_words_to_files(
     for name in ("results.jsonl", "coco.json", "youtube_vis.json", "overlay.mp4"):
         assert str(out / name) in printed.out.replace("\n", "")
     assert loader.diary[0] == ("concept red circle", None, (None, None))
+
+
+def test_a_terminal_shows_progress_speed_and_objects(
+    clip: Path,
+    tmp_path: Path,
+    loader: Loader,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ["segment", str(clip), "--text", "a", "--text", "b", "--format", "jsonl"]
+    assert main([*command, "--out", str(tmp_path / "quiet")], load=loader) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # to rich, standard error is a terminal then
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main([*command, "--out", str(tmp_path / "shown")], load=loader) == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert re.search(rf"segmenting .* {NUM_FRAMES}/{NUM_FRAMES} \d+\.\d fps 2 objects", shown)
 
 
 def test_model_options_reach_the_model(clip: Path, tmp_path: Path, loader: Loader) -> None:

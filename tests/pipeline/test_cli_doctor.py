@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 import shutil
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import pytest
+import ray
 
 from pipeline.cli import main
 from pipeline.cli_store import URL_VARIABLE
@@ -111,6 +114,30 @@ def test_what_is_not_installed(capsys: Captured, monkeypatch: pytest.MonkeyPatch
     assert found["session store"]["status"] == "ok"
     assert main(["serve"]) == 2
     assert "a runtime needs Ray" in capsys.readouterr().err
+
+
+def test_a_pyav_that_reads_neither_films_nor_cameras(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(name: str, mode: str) -> Any:
+        raise ValueError(name)
+
+    monkeypatch.setattr(av, "Codec", none)
+    monkeypatch.setattr(av, "formats_available", {"mov,mp4"})
+    code, found = findings(capsys)
+    assert code == 1
+    assert (found["codecs"]["status"], found["encoder"]["status"]) == ("fault", "fault")
+    assert "pip install --force-reinstall av" in found["codecs"]["advice"]
+    assert found["cameras"]["status"] == "note"
+    assert "--no-binary av" in found["cameras"]["advice"]
+
+
+def test_starting_ray_and_loading_the_checkpoint(capsys: Captured) -> None:
+    code, found = findings(capsys, "--full")
+    assert code == 0
+    assert re.search(r"\d million values, loaded$", found["checkpoint"]["found"])
+    assert re.search(r"starts; object store of \d+\.\d GiB$", found["ray"]["found"])
+    assert not ray.is_initialized()
 
 
 def test_little_room_and_a_bad_key(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import cli_results
 from pipeline.cli import main
 from pipeline.cli_store import URL_VARIABLE
 from pipeline.client import Client
 from pipeline.results import FrameResult
-from pipeline.store import SessionStore, open_store
-from tests.pipeline.clips import write_numbered_clip
+from pipeline.store import NewSession, ResultEntry, SessionState, SessionStore, open_store
+from tests.pipeline.clips import numbered_image, write_numbered_clip
+from tests.pipeline.frame_results import make_result
 from tests.pipeline.scripted import BAD_WORD, ScriptedSegmenter, ServingLoop, serving
 
 NUM_FRAMES = 12
@@ -93,6 +96,55 @@ def test_results_are_printed_and_written(session_id: str, capsys: Captured, tmp_
     assert main(["results", session_id, "--cursor", "99"]) == 2
     assert "cursor 99 is ahead" in capsys.readouterr().err
     assert main(["results", session_id, "--out", str(tmp_path / "no" / "x")]) == 2
+
+
+def test_results_are_followed_to_the_end_of_the_session(
+    store: SessionStore, loop: ServingLoop, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(store, start_timeout_s=20, answer_timeout_s=20)
+    start = {"type": "start_session", "resource_path": "pushed://", "latency": "live"}
+    session_id = client.handle_request(start)["session_id"]
+
+    def push(number: int) -> None:
+        frame, is_last = numbered_image(number), number == NUM_FRAMES - 1
+        request = {"type": "push_frame", "session_id": session_id}
+        client.handle_request(request | {"frame": frame, "is_last": is_last})
+
+    print_line = cli_results._print
+
+    def print_and_push(line: str) -> bool:
+        """There is no next frame before this one's line has been printed."""
+        is_read = print_line(line)
+        number = json.loads(line)["frame_index"]
+        if number + 1 < NUM_FRAMES:
+            push(number + 1)
+        return is_read
+
+    monkeypatch.setattr(cli_results, "_print", print_and_push)
+    push(0)
+    assert main(["results", session_id, "--follow"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["frame_index"] for line in lines] == list(range(NUM_FRAMES))
+    assert [line["cursor"] for line in lines] == list(range(1, NUM_FRAMES + 1))
+    assert main(["results", "nobody", "--follow"]) == 1
+    assert "there is no session 'nobody'" in capsys.readouterr().err
+
+
+def test_who_follows_says_how_long_another_runtime_may_take(
+    store: SessionStore, capsys: Captured
+) -> None:
+    session_id = store.create_session(NewSession(source="clip.mp4")).session_id
+    store.transition(session_id, SessionState.RUNNING)
+    assert store.claim_session("a runtime", lease_s=0.2) == session_id
+    entry = ResultEntry(frame_index=0, step=0, wall_s=0.0, record=make_result(0).to_record())
+    store.publish_result(session_id, entry)
+    begin_s = time.monotonic()
+    assert main(["results", session_id, "--follow", "--takeover-s", "1.5"]) == 1
+    assert time.monotonic() - begin_s > 1.5
+    told = capsys.readouterr()
+    assert json.loads(told.out)["frame_index"] == 0  # what there was has been printed
+    assert "nobody serves session" in told.err
+    assert "maskstream serve" in told.err
 
 
 def test_prompts_are_sent_and_told(session_id: str, capsys: Captured, tmp_path: Path) -> None:

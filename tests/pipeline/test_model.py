@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from core.errors import CheckpointError, ConfigError, OutputError
 from detector.tokenizer import FolderTokenizer
@@ -68,6 +71,60 @@ def test_the_tokenizer_belongs_to_the_text_encoder(model: VideoModel) -> None:
     assert int(ids.max()) < config.vocab_size
     assert ids.shape == (2, config.max_position_embeddings)
     assert bool(mask.any())
+
+
+@pytest.fixture
+def copy_with(tmp_path: Path) -> Callable[[dict[str, torch.Tensor | None]], Path]:
+    """Makes a copy of the embedded checkpoint with some tensors changed, added, or left out."""
+
+    def make(changes: dict[str, torch.Tensor | None]) -> Path:
+        folder = tmp_path / "changed"
+        shutil.copytree(TINY, folder)
+        tensors = load_file(TINY / "model.safetensors") | changes
+        kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        save_file(kept, folder / "model.safetensors")
+        return folder
+
+    return make
+
+
+ATTENTION = "detector_model.vision_encoder.backbone.layers.2.attention"
+NECK = "tracker_neck.fpn_layers.0.proj1.bias"
+POINTER = "tracker_model.no_object_pointer"
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({f"{ATTENTION}.k_proj.bias": None}, rf"; 1 missing: {ATTENTION}\.k_proj\.bias$"),
+        (
+            {f"{ATTENTION}.k_proj.weight": torch.zeros(192, 7)},
+            rf"; 1 of the wrong shape: {ATTENTION}\.k_proj\.weight is 192×7 where",
+        ),
+        (
+            {f"{ATTENTION}.k_proj.bias": torch.zeros(7)},
+            rf"; 1 of the wrong shape: {ATTENTION}\.k_proj\.bias is 7 where the model has 192$",
+        ),
+        ({NECK: None}, rf"; 1 missing: {NECK}$"),
+        (
+            {"detector_model.head.bias": torch.zeros(2)},
+            r"; 1 not in the model: detector_model\.head\.bias$",
+        ),
+        ({POINTER: None}, rf"; 1 missing: {POINTER}$"),
+        ({POINTER: torch.zeros(3)}, rf"; 1 of the wrong shape: {POINTER} is 3 where the model"),
+        (
+            {"tracker_model.head.bias": torch.zeros(2)},
+            r"; 1 not in the model: tracker_model\.head\.bias$",
+        ),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named_as_in_the_file(
+    copy_with: Callable[[dict[str, torch.Tensor | None]], Path],
+    changes: dict[str, torch.Tensor | None],
+    complaint: str,
+) -> None:
+    with pytest.raises(CheckpointError, match=complaint):
+        VideoModel.from_checkpoint(copy_with(changes), device="cpu")
 
 
 def test_what_cannot_be_loaded() -> None:

@@ -185,6 +185,10 @@ def test_arrays_are_taken_where_lists_are() -> None:
             {**PROMPT, "bounding_boxes": [[0, 0, 1, 1]] * 2, "obj_id": 1},
             "with obj_id there is exactly one bounding box",
         ),
+        (
+            {**PROMPT, "bounding_boxes": [[0, 0, 1, 1]], "obj_id": 1, "clear_old_boxes": False},
+            "clear_old_boxes must be true with obj_id",
+        ),
         ({**PROMPT, "mask": [[True]]}, "obj_id is missing"),
         ({**PROMPT, "mask": [[0.5]], "obj_id": 1}, "mask: a mask is a (H, W) array"),
         ({**PROMPT, "mask": [[0, 2]], "obj_id": 1}, "mask: a mask of numbers holds 0 and 1 only"),
@@ -237,6 +241,17 @@ def test_concepts_and_objects() -> None:
     boxed = _prompt(bounding_boxes=[[0, 0, 1, 1.0005]], obj_id=3).to_prompt(100, 50)
     assert isinstance(boxed, ObjectPrompt)
     assert boxed.box == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_earlier_clicks_are_cleared_unless_they_are_to_stay(clear: bool) -> None:
+    fields = {"points": [[0.1, 0.2]], "point_labels": [1], "obj_id": 3}
+    prompt = _prompt(**fields, clear_old_points=clear).to_prompt(100, 50)
+    assert isinstance(prompt, ObjectPrompt)
+    assert prompt.clear_old_points is clear
+    unsaid = _prompt(**fields).to_prompt(100, 50)
+    assert isinstance(unsaid, ObjectPrompt)
+    assert unsaid.clear_old_points
 
 
 def test_pixel_coordinates() -> None:

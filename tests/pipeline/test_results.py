@@ -26,11 +26,14 @@ def test_outputs_hold_the_clients_fields() -> None:
     assert outputs["out_states"] == ["confirmed", "confirmed"]
     assert outputs["out_prompt_ids"].tolist() == [0, 0]
     assert outputs["out_tracker_probs"] == pytest.approx([0.8, 0.8])
+    assert outputs["out_first_frames"].tolist() == [0, 0]
+    assert (outputs["out_confirmed_obj_ids"], outputs["out_withdrawn_obj_ids"]) == ([], [])
 
 
 @pytest.mark.parametrize("obj_ids", [[], [5], [1, 2, 3]])
 def test_records_survive_json(obj_ids: list[int]) -> None:
     result = make_result(9, obj_ids, pts_s=0.3)
+    result = dataclasses.replace(result, confirmed_ids=obj_ids[:1], withdrawn_ids=[40, 41])
     back = FrameResult.from_record(json.loads(json.dumps(result.to_record())))
     for field in dataclasses.fields(FrameResult):
         before, after = getattr(result, field.name), getattr(back, field.name)

@@ -10,7 +10,8 @@ from typing import cast
 
 import pytest
 
-from core.errors import SessionError
+import pipeline.session
+from core.errors import SessionError, SessionLimitError
 from pipeline.prompts import ConceptPrompt, ObjectPrompt
 from pipeline.segmenter import VideoSegmenter
 from pipeline.session import VideoSession
@@ -123,6 +124,22 @@ def test_both_directions_stop(session: VideoSession, segmenter: ScriptedSegmente
     assert [step.result.frame_index for step in steps] == [6, 7, 5, 4]
     assert [step.epoch for step in steps] == [3, 3, 4, 4]
     assert session.num_frames == 6
+
+
+def test_prompts_are_limited_as_those_of_a_session_in_a_store(
+    session: VideoSession, segmenter: ScriptedSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pipeline.session._MAX_PROMPTS == 1000
+    monkeypatch.setattr(pipeline.session, "_MAX_PROMPTS", 3)
+    for text in ("blue square", "star"):
+        session.add_prompt(0, ConceptPrompt(text))
+    for more in (ConceptPrompt("one more"), ObjectPrompt(obj_id=9, points=((0.5, 0.5),))):
+        with pytest.raises(SessionLimitError, match="max_prompts, which is 3; nothing was changed"):
+            session.add_prompt(0, more)
+    assert (session.num_prompts, len(segmenter.concepts)) == (3, 3)
+    assert indices(session) == list(range(NUM_FRAMES))
+    session.reset()
+    assert session.add_prompt(0, ConceptPrompt("room again")).prompt_id is not None
 
 
 def test_a_closed_session_says_so(session: VideoSession) -> None:

@@ -15,8 +15,15 @@ from pipeline.model import VideoModel
 from pipeline.results import FrameResult
 from pipeline.runtime.state_codec import state_from_bytes, state_to_bytes
 from pipeline.segmenter import place_of
-from pipeline.tracking import Latency, SessionTracking, detection_rules, shown_exemplar
+from pipeline.tracking import (
+    FramePlace,
+    Latency,
+    SessionTracking,
+    detection_rules,
+    shown_exemplar,
+)
 from tests.pipeline import scene
+from tests.tracker.test_sessions import CONFIG, LEFT, LOW, Scene, found
 
 NUM_FRAMES = 26
 SAVED_AT = (3, 17)
@@ -77,6 +84,35 @@ def test_a_restored_session_goes_on_to_the_bit(
     assert any(len(result) > 1 for result in whole)
     for one, other in zip(whole, broken, strict=True):
         assert_same(one, other)
+
+
+def test_what_was_shown_too_early_is_taken_back_by_name() -> None:
+    """A tracker follows two discs all the time; the detector has seen one of them only once."""
+    discs = Scene()
+    told: dict[str, list[FrameResult]] = {}
+    latencies: tuple[Latency, ...] = ("live", "delayed")
+    for latency in latencies:
+        tracking = SessionTracking(discs.model, CONFIG, latency=latency)
+        tracking.add_concept("disc")
+        results = told[latency] = []
+        for index in range(8):
+            seen = found(LEFT, LOW) if index == 0 else found(LEFT)
+            place = FramePlace(index, None, (64, 64))
+            results += tracking.step(place, discs.video[index], seen)
+        results += tracking.flush()
+    live, delayed = told["live"], told["delayed"]
+    assert live[0].states == ["provisional", "provisional"]
+    [(last, gone)] = [(one.frame_index, one.withdrawn_ids) for one in live if one.withdrawn_ids]
+    assert (last, gone) == (CONFIG.hotstart_unmatch_thresh, [1])
+    assert not any(1 in one.obj_ids for one in live[last:])
+    [(settled, stays)] = [(one.frame_index, one.confirmed_ids) for one in live if one.confirmed_ids]
+    assert (settled, stays) == (CONFIG.hotstart_delay - 1, [0])
+    states = [one.states[one.obj_ids.tolist().index(0)] for one in live]
+    assert states == ["provisional"] * settled + ["confirmed"] * (8 - settled)
+    # Of what nobody has been shown, nothing needs to be taken back.
+    assert [one.obj_ids.tolist() for one in delayed] == [[0]] * 8
+    assert [one.confirmed_ids for one in delayed] == [[0]] + [[]] * 7
+    assert [one.withdrawn_ids for one in delayed] == [[]] * 8
 
 
 def test_ids_go_on_after_a_restore(model: VideoModel) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from core.errors import PromptError
 from tests.tracker.exact_memory import (
@@ -32,6 +33,7 @@ from tracker.video_config import VideoConfig
 from tracker.video_tracker import NO_CONCEPT, VideoTracker
 
 CONFIG = VideoConfig(low_res_mask_size=SIZE, fill_hole_area=4)
+NOT_CLEANED = replace(CONFIG, fill_hole_area=0)
 
 
 @pytest.fixture
@@ -103,6 +105,45 @@ def test_an_object_of_a_concept_takes_up_its_detections(tracker: VideoTracker) -
     assert frame.prompt_ids == [3, NO_CONCEPT, 3]
     assert frame.detection_scores[0].item() == pytest.approx(0.9)
     assert torch.isnan(frame.detection_scores[1])
+
+
+# Cleaning
+
+
+def with_hole_and_speck(mask: Tensor) -> Tensor:
+    """A hole of one cell in the middle of LEFT, and a speck of one cell in a corner."""
+    spoilt = mask.clone()
+    spoilt[10, 8] = -6.0
+    spoilt[31, 31] = 6.0
+    return spoilt
+
+
+def test_masks_of_detections_and_of_tracking_are_cleaned(network: ExactMemory) -> None:
+    spoilt = with_hole_and_speck(LEFT)
+    tracker, plain = VideoTracker(network, CONFIG), VideoTracker(network, NOT_CLEANED)
+    cleaned, kept = (t.step(0, features(), found((0, 0.9, spoilt))) for t in (tracker, plain))
+    assert same(cleaned.low_res_masks[0], LEFT)
+    assert same(kept.low_res_masks[0], spoilt)
+    drawn, raw = (t.add_object(0, features(), obj_id=5, mask=spoilt > 0) for t in (tracker, plain))
+    assert same(drawn.low_res_mask, LEFT)
+    assert same(raw.low_res_mask, spoilt)
+    cleaned, kept = (t.step(1, features(), NOTHING) for t in (tracker, plain))
+    assert same(mask_of(cleaned, 5), LEFT)
+    assert mask_of(kept, 5)[31, 31] > 0
+
+
+def test_masks_of_clicks_are_cleaned(network: ExactMemory) -> None:
+    tracker, plain = VideoTracker(network, CONFIG), VideoTracker(network, NOT_CLEANED)
+    for each in (tracker, plain):
+        play(each, range(1), found((0, 0.9, LEFT)))
+    spoilt = with_hole_and_speck(LEFT)
+    answer = network.from_masks(network.embed(features()), (spoilt > 0).float()[None])
+    network.prompt = lambda *_, **__: answer  # type: ignore[method-assign]
+    made, kept = (
+        t.add_object(1, features(), obj_id=0, points=[[0.25, 0.3]]) for t in (tracker, plain)
+    )
+    assert same(made.low_res_mask, LEFT)
+    assert same(kept.low_res_mask, spoilt)
 
 
 # Correcting

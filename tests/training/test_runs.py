@@ -65,8 +65,8 @@ def test_log_is_one_json_object_a_line(tmp_path: Path) -> None:
     assert json.loads(lines[1])["step"] == 2
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
-def test_the_recipes_are_valid(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("tiny_*.yaml")))
+def test_the_runs_of_the_recipe_are_valid(name: str) -> None:
     config = load_run(CONFIGS / name)
     assert config.total_steps > 0
     assert all(stage.side % 64 == 0 for stage in config.stages)
@@ -88,3 +88,10 @@ def test_alone_a_team_leaves_gradients_as_they_are() -> None:
     parameter.grad = torch.tensor([1.0, 2.0])
     Team().average_gradients([parameter])
     assert parameter.grad.tolist() == [1.0, 2.0]
+
+
+def test_a_stage_with_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("model: m\nstages: [{side: 64, images: 1, steps: 1, frames: 1}]\n")
+    with pytest.raises(ConfigError, match="the first of prompts must be 0"):
+        load_run(path)

@@ -61,9 +61,15 @@ def test_clips_begin_with_every_object_in_view() -> None:
         assert not (clip.visible & clip.hidden).any()
 
 
-def test_every_other_clip_has_an_object_that_hides() -> None:
-    clips = [make_tracked_clip(number, SIDE, 6, 3, "train") for number in range(0, 12, 2)]
-    assert sum(bool(clip.hidden.any()) for clip in clips) >= 4
+def test_clips_are_looked_through_for_objects_that_hide() -> None:
+    def hiding(rate: float) -> int:
+        clips = [
+            make_tracked_clip(number, SIDE, 6, 3, "train", hiding_rate=rate) for number in range(8)
+        ]
+        return sum(bool(clip.hidden.any()) for clip in clips)
+
+    assert hiding(1.0) >= 6
+    assert hiding(0.0) <= 4
 
 
 def test_memories_are_what_the_memory_bank_gathers() -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,11 +21,15 @@ from pipeline.live import (
     Gap,
     GapCause,
     LiveConfig,
+    LiveSource,
     LiveSourceError,
     LiveState,
     Region,
+    SourceAddress,
     open_live,
+    reader,
 )
+from pipeline.live.reader import StreamReader
 from pipeline.sources import open_source
 from tests.pipeline.clips import number_in, numbered_image, write_numbered_clip
 from tests.pipeline.ports import HOST
@@ -114,15 +119,47 @@ def test_what_is_no_video_is_told(tmp_path: Path) -> None:
         open_live("/dev/null", LiveConfig(allowed_roots=(tmp_path,)))
 
 
-def test_a_camera_device_that_cannot_be_opened_is_told() -> None:
-    """Wheels of PyAV come without Video4Linux; with it, there is no such camera here."""
+def test_a_camera_that_is_not_there_is_told() -> None:
     config = LiveConfig(max_reconnect_s=0.1, backoff_min_s=0.05)
     with (
         open_live("/dev/video97", config) as live,
         pytest.raises(LiveSourceError, match="/dev/video97: ") as caught,
     ):
         live.read(30)
-    assert caught.value.fault.kind in (FaultKind.UNSUPPORTED, FaultKind.NOT_FOUND)
+    assert caught.value.fault.kind == FaultKind.NOT_FOUND
+
+
+def test_without_what_reads_cameras_it_is_told_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(av, "formats_available", {"mov,mp4", "v4l2m2m"})
+    with (
+        open_live("/dev/video0") as live,
+        pytest.raises(LiveSourceError, match="built without Video4Linux; install a PyAV") as caught,
+    ):
+        live.read(30)
+    assert caught.value.fault.kind == FaultKind.UNSUPPORTED
+
+
+def test_a_camera_is_a_live_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none here, so another of FFmpeg's capture devices, its test picture, stands in."""
+    monkeypatch.setattr(reader, "_CAMERAS", "lavfi")
+    picture = SourceAddress("device", "v4l2", "/dev/video0", "testsrc=size=80x48:rate=50,realtime")
+    config = LiveConfig(queue_size=2)
+    with LiveSource(picture, config, StreamReader) as live:
+        assert live.wait_for(lambda s: s.dropped.get(DropReason.QUEUE_FULL, 0) >= 3, 30)
+        frames = [live.read(30) for _ in range(6)]
+        stats = live.stats()
+        assert live.state == LiveState.RUNNING
+    assert stats.is_balanced
+    assert stats.num_connections == 1
+    indices = [frame.index for frame in frames if frame is not None]
+    assert len(indices) == 6
+    assert indices == sorted(set(indices))
+    assert frames[0] is not None
+    assert (frames[0].image.shape, frames[0].epoch) == ((48, 80, 3), 0)
+    assert frames[0].gap is not None
+    assert frames[0].gap.num_frames == indices[0] >= 3
 
 
 @pytest.fixture(scope="module")

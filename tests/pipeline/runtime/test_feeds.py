@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import re
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.frame_codec import encode_frame
 from pipeline.live.config import LiveConfig
 from pipeline.options import SessionOptions
-from pipeline.runtime.feeds import FileFeed, PushedFeed, StoreAddress, is_live
+from pipeline.runtime.feeds import (
+    FileFeed,
+    LiveFeed,
+    PushedFeed,
+    SourcePolicy,
+    StoreAddress,
+    is_live,
+    open_feed,
+)
 from pipeline.sources import open_source
-from pipeline.store import MemoryStore, NewSession, SessionLimits
+from pipeline.store import MemoryStore, NewSession, SessionLimits, open_store
+from pipeline.store.keys import DEFAULT_NAMESPACE
 from tests.pipeline import scene
+from tests.pipeline.ports import HOST, free_port
+from workers.decode import Feed
 from workers.notes import FrameNote
 
 
@@ -50,6 +68,83 @@ def test_a_file_from_any_frame_both_ways(clip: Path) -> None:
     feed.close()
 
 
+@pytest.fixture
+def address() -> Iterator[StoreAddress]:
+    store = open_store()
+    assert store.url is not None
+    yield StoreAddress(store.url, DEFAULT_NAMESPACE, None)
+    store.close()
+
+
+def opened(address: StoreAddress, source: str, policy: SourcePolicy, **options: object) -> Feed:
+    """As a decode worker opens the source of a session."""
+    store = address.open()
+    stored = SessionOptions.model_validate(options).to_stored()
+    session = store.create_session(NewSession(source=source, options=stored))
+    spec = {"store": address, "session_id": session.session_id, "policy": policy}
+    store.close()
+    return open_feed(spec)
+
+
+def first_of(feed: Feed) -> FrameNote:
+    """A feed's first word that is not silence."""
+    feed.begin(0, reverse=False)
+    deadline_s = time.monotonic() + 60
+    while (note := feed.next(0.5)[0]).kind == "none":
+        assert time.monotonic() < deadline_s
+    feed.close()
+    return note
+
+
+def test_every_kind_of_source(clip: Path, tmp_path: Path, address: StoreAddress) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(2):
+        Image.fromarray(scene.image(number)).save(pictures / f"{number}.png")
+    handler = functools.partial(SilentHandler, directory=str(clip.parent))
+    with http.server.ThreadingHTTPServer((HOST, 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        sources = [
+            str(clip),
+            f"file://{clip}",
+            str(pictures),
+            str(pictures / "1.png"),
+            f"http://{HOST}:{server.server_port}/clip.mp4",
+        ]
+        notes = [first_of(opened(address, source, SourcePolicy())) for source in sources]
+        server.shutdown()
+        thread.join(10)
+    for note in notes:
+        assert (note.kind, note.index, note.size) == ("frame", 0, (scene.HEIGHT, scene.WIDTH)), note
+        assert time.time() - 120 < note.wall_s <= time.time()
+    looped = opened(address, str(clip), SourcePolicy(), autostart=True, loop=True)
+    assert isinstance(looped, LiveFeed)
+    assert first_of(looped).kind == "frame"
+
+
+def test_sources_that_fail_say_how(clip: Path, tmp_path: Path, address: StoreAddress) -> None:
+    """The reason is the first thing that the feed tells, whatever kind it is of."""
+    gone = f"rtsp://{HOST}:{free_port()}/x"
+    roots = SourcePolicy(allowed_roots=(str(tmp_path),))
+    for source, policy, options, reason in (
+        (str(clip), roots, {}, "InputError: .*allowed folders"),
+        (gone, SourcePolicy(allowed_schemes=("file",)), {}, "InputError: .*'rtsp' is not allowed"),
+        (gone, SourcePolicy(), {"max_reconnect_s": 0.1}, r"SourceError: .*\(refused\)"),
+        ("/dev/video97", SourcePolicy(), {"max_reconnect_s": 0.1}, "SourceError: /dev/video97: "),
+        (str(tmp_path / "none.mp4"), SourcePolicy(), {}, "SourceError: .*does not exist"),
+        (str(tmp_path), SourcePolicy(), {}, "SourceError: .*"),  # a folder without pictures
+    ):
+        note = first_of(opened(address, source, policy, **options))
+        assert note.kind == "failed", source
+        assert re.match(reason, note.message), note.message
+
+
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
 @pytest.mark.parametrize("options", [{"every_nth": 3}, {"target_fps": 9.0}])
 def test_sampling_is_the_same_from_the_middle_on(clip: Path, options: dict[str, object]) -> None:
     feed = file_feed(clip, autostart=True, **options)
@@ -82,6 +177,23 @@ def test_pushed_frames_can_be_taken_again_until_they_are_done() -> None:
     *again, end = play(feed)
     assert [note.index for note in again] == [5, 6, 7]
     assert end.decoded == 4
+
+
+def test_pushed_frames_that_are_too_old_or_not_wanted() -> None:
+    store = MemoryStore()
+    store.create_session(NewSession(source="pushed://", session_id="s"))
+    for index in range(4):
+        store.push_frame("s", encode_frame(scene.image(index)), index / 10)
+    store.finish_frames("s")
+    for options, kept, dropped in (
+        ({"stale_after_s": 1e-6}, [], {"stale": 4}),
+        ({"stale_after_s": 600.0}, [0, 1, 2, 3], {}),
+        ({"every_nth": 3}, [0, 3], {"sampling": 2}),
+        ({"target_fps": 5.0}, [0, 2], {"sampling": 2}),
+    ):
+        *frames, end = play(PushedFeed(store, "s", SessionOptions.model_validate(options)))
+        assert [note.index for note in frames] == kept
+        assert (end.kind, end.decoded, end.dropped) == ("end", 4, dropped)
 
 
 def test_which_sources_are_live() -> None:

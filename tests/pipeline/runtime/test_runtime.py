@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 import ray
+from ray.exceptions import RayActorError
 
-from core.errors import CheckpointError, ConfigError
+from core.errors import CheckpointError, ConfigError, StoreError
 from pipeline.runtime import ModelSpec, Runtime, RuntimeConfig
-from pipeline.runtime.runtime import _told
+from pipeline.runtime.runtime import _is_out_of_reach, _told
 from pipeline.store import MemoryStore, open_store
 
 
@@ -31,8 +33,20 @@ def test_errors_of_the_code_are_told_as_such() -> None:
     class FailedError(Exception):
         cause: Exception
 
-    mine, foreign = FailedError(), FailedError()
+    mine, foreign, dead = FailedError(), FailedError(), FailedError()
     mine.cause, foreign.cause = ConfigError("no such option"), ZeroDivisionError("division")
+    dead.cause = RayActorError()
     assert _told(mine) == "ConfigError: no such option"  # type: ignore[arg-type]
     told = _told(foreign)  # type: ignore[arg-type]
     assert told == "an error of the program: ZeroDivisionError: division"
+    assert _told(dead).startswith("a detect worker has died again and again")  # type: ignore[arg-type]
+
+
+def test_only_a_store_out_of_reach_is_tried_again() -> None:
+    """What it holds and nobody can read is the same the next time."""
+    unreadable = StoreError("entry blob of k cannot be read", key="k", entry="blob")
+    again = pickle.loads(pickle.dumps(unreadable))  # as it comes from a worker
+    assert (again.key, again.entry) == ("k", "blob")
+    assert not _is_out_of_reach(again)
+    assert _is_out_of_reach(StoreError("no Redis server can be reached"))
+    assert not _is_out_of_reach(ZeroDivisionError("division"))

@@ -18,6 +18,7 @@ from pipeline.store import (
     Outcome,
     SessionState,
     SessionStore,
+    connection,
     open_store,
 )
 from pipeline.store.sealing import KEY_VARIABLE, Sealer
@@ -145,6 +146,12 @@ def test_nobody_there(tmp_path: Path) -> None:
             open_store(url)
         assert time.monotonic() - begin < 5
         assert PASSWORD not in f"{caught.value!r}{caught.value.__cause__!r}"
+
+
+def test_a_server_that_is_too_old(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "OLDEST_VERSION", (99, 0))
+    with pytest.raises(StoreError, match=r"is Redis \d+\.\d+.*; 6\.2 or newer, or Valkey"):
+        open_store(redis_url)
 
 
 @pytest.mark.parametrize("user_info", ["", ":wrong@", "nobody:wrong@"])
