@@ -68,7 +68,7 @@ class DecodeWorker:
         """
         try:
             self._opened.set_result(factory(spec))
-        except BaseException as error:  # handed over to those who wait for the source
+        except Exception as error:  # handed over to those who wait for the source
             self._opened.set_exception(error)
 
     def pid(self) -> int:

@@ -19,6 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 from core.closing import Closing
 from core.errors import ConfigError, MaskstreamError, SessionError, StoreError
 from pipeline.commands import error_text
+from pipeline.redaction import redact
 from pipeline.runtime.cluster import Cluster, start_ray, wait_for
 from pipeline.runtime.config import RuntimeConfig
 from pipeline.runtime.feeds import StoreAddress
@@ -333,4 +334,5 @@ def _told(error: RayTaskError) -> str:
     if isinstance(cause, MaskstreamError):
         return error_text(cause)
     kind = type(cause).__name__ if cause is not None else "error"
-    return f"an error of the program: {kind}: {cause}"
+    # FFmpeg's words hold the address they are about.
+    return redact(f"an error of the program: {kind}: {cause}")
