@@ -126,12 +126,10 @@ class RopeAttention(nn.Module):
         q = rotate(self.q_proj(x), turns, self.num_heads)
         placed = rotate(self.k_proj(position), turns, self.num_heads)
         if is_cpu_inference(x) and self.num_heads == 1:
-            # No head to be split off stands between the last two projections: they are one.
-            value, last = self.v_proj, self.o_proj
-            weight = last.weight @ value.weight
-            bias = last.bias + last.weight @ value.bias
-            return linear(self._masklet_by_masklet(q, memory, placed, turns), weight, bias)
-        out: Tensor = self.o_proj(self._all_masklets(q, memory, placed, turns))
+            attended = self._masklet_by_masklet(q, memory, placed, turns)
+        else:
+            attended = self._all_masklets(q, memory, placed, turns)
+        out: Tensor = self.o_proj(attended)
         return out
 
     def _all_masklets(
@@ -153,31 +151,29 @@ class RopeAttention(nn.Module):
     def _masklet_by_masklet(
         self, q: Tensor, memory: MemoryTokens, placed: Tensor, turns: Tensor
     ) -> Tensor:
-        """The same on the CPU, (N, L, M), not projected yet: one masklet's keys and scores fit a
-        cache, all masklets' don't.
+        """The same on the CPU: one masklet's keys and scores fit a cache, all masklets' don't.
 
         Measured with 16 masklets of 7 maps at 20×20 cells, 64 channels, two Zen 5 cores: 14 ms
         against 26 ms for one batched scaled_dot_product_attention.
         """
+        n = len(memory.maps)
         num_maps, num_pointers = valid_counts(memory)
         temporal = memory.temporal.tolist()
-        pointer_keys = self.k_proj(memory.pointers + memory.pointer_position)
         attended = []
         last: list[int] = []
-        for i, (maps, pointers) in enumerate(zip(memory.maps, memory.pointers, strict=True)):
+        for i in range(n):
             now = temporal[i][: num_maps[i]]
             if now != last:
                 bias, last = placed[now], now
-            maps = maps[: num_maps[i]].float()
-            turned = rotate(linear(maps, self.k_proj.weight), turns, 1)
-            # Keys come straight where they are to lie, beside those of the pointers.
-            cells = maps.shape[0] * maps.shape[1]
-            k = turned.new_empty(cells + num_pointers[i], turned.shape[-1])
-            torch.add(turned, bias, out=k[:cells].view_as(turned))
-            k[cells:] = pointer_keys[i, : num_pointers[i]]
-            v = torch.cat((maps.flatten(0, 1), pointers[: num_pointers[i]]))
+            maps = memory.maps[i, : num_maps[i]].float()
+            keys = rotate(linear(maps, self.k_proj.weight), turns, 1).add_(bias).flatten(0, 1)
+            pointers = memory.pointers[i, : num_pointers[i]]
+            position = memory.pointer_position[i, : num_pointers[i]]
+            k = torch.cat((keys, self.k_proj(pointers + position)))
+            v = torch.cat((maps.flatten(0, 1), pointers))
             attended.append(attend_in_blocks(q[i % len(q)], k, v))
-        return torch.stack(attended)
+        out: Tensor = self.v_proj(torch.stack(attended))
+        return out
 
 
 def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipeline.commands import AddConcept
 from pipeline.model import VideoModel
+from pipeline.prompts import ConceptPrompt
 from pipeline.results import FrameResult
 from pipeline.runtime import Runtime
 from pipeline.store import SessionState, SessionStore
@@ -27,6 +27,7 @@ from tests.integration.serving import (
     running_runtime,
     settled_prompts,
 )
+from tests.integration.test_file_sessions import in_process
 
 
 @pytest.fixture
@@ -49,17 +50,6 @@ def ready_spare(runtime: Runtime, *, other_than: int | None = None) -> int:
     return pid
 
 
-def finish(served: Served, clip: Path, model: VideoModel) -> None:
-    """Read to the end, and compare with an unbroken run."""
-    *entries, end = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
-    assert end.record["reason"] == "finished"
-    served.wait_for(SessionState.ENDED)
-    found = [FrameResult.from_record(entry.record) for entry in entries]
-    assert [result.frame_index for result in found] == list(range(40))
-    assert_same(found, play_prompts(model, clip, settled_prompts(served)))
-    check_account(served)
-
-
 def test_a_spare_takes_a_dead_trackers_place_and_another_stands_by(
     served_by: tuple[Runtime, SessionStore], clip: Path, model: VideoModel
 ) -> None:
@@ -71,7 +61,13 @@ def test_a_spare_takes_a_dead_trackers_place_and_another_stands_by(
     kill(one_pid(runtime, "track"))
     eventually(lambda: store.get_session("s").writer == 2)
     assert one_pid(runtime, "track") == spare
-    finish(served, clip, model)
+    *entries, end = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
+    assert end.record["reason"] == "finished"
+    served.wait_for(SessionState.ENDED)
+    found = [FrameResult.from_record(entry.record) for entry in entries]
+    assert [result.frame_index for result in found] == list(range(40))
+    assert_same(found, play_prompts(model, clip, settled_prompts(served)))
+    check_account(served)
     assert store.get_session("s").writer == 2
     assert one_pid(runtime, "track") == spare
     assert ready_spare(runtime, other_than=spare) != spare
@@ -81,23 +77,27 @@ def test_the_death_of_spares_touches_no_session_and_is_bounded(
     served_by: tuple[Runtime, SessionStore], clip: Path, model: VideoModel
 ) -> None:
     runtime, store = served_by
+    served, reference = Served.start(store, clip, "s"), in_process(model, clip)
+    served.do(AddConcept(text="red circle", frame_index=0))
+    reference.add_prompt(0, ConceptPrompt("red circle"))
+
+    def play_on(start: int) -> None:
+        expected = [step.result for step in reference.propagate("forward", start, 3)]
+        fields = {"direction": "forward", "start_frame_index": start, "max_frames": 3}
+        assert_same(served.propagate(**fields), expected)
+
     first = ready_spare(runtime)
-    served = Served.start(store, clip, "s", autostart=True)
-    served.ask(AddConcept(text="red circle"))
-    served.reach(6)
     kill(first)
+    play_on(0)
     second = ready_spare(runtime, other_than=first)
-    finish(served, clip, model)
-    assert store.get_session("s").writer == 1
     kill(second)
     eventually(lambda: not runtime.worker_pids()["spare"])
+    play_on(4)
+    assert store.get_session("s").writer == 1
     # There is none any more, and a dead track worker's place is taken by a new one.
-    again = Served.start(store, clip, "again", autostart=True)
-    again.ask(AddConcept(text="red circle"))
-    again.reach(6)
     tracker = one_pid(runtime, "track")
     kill(tracker)
-    eventually(lambda: not psutil.pid_exists(tracker))
-    finish(again, clip, model)
+    play_on(8)
+    assert store.get_session("s").writer == 2
     assert one_pid(runtime, "track") not in (tracker, first, second)
     assert runtime.worker_pids()["spare"] == []
