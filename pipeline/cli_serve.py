@@ -79,6 +79,14 @@ def add_runtime_options(parser: ArgumentParser) -> None:
         "--track-workers", type=positive, metavar="N", help="default: one, or one for each GPU"
     )
     group.add_argument(
+        "--spare-track-workers",
+        type=count,
+        default=0,
+        metavar="N",
+        help="that stand by with their models loaded, so that sessions go on at once when a track "
+        "worker dies; default: %(default)s",
+    )
+    group.add_argument(
         "--max-batch",
         type=positive,
         metavar="N",
@@ -123,6 +131,7 @@ def runtime_config(options: Namespace) -> RuntimeConfig:
         ),
         num_detect_workers=options.detect_workers,
         num_track_workers=options.track_workers,
+        spare_track_workers=options.spare_track_workers,
         max_sessions=getattr(options, "max_sessions", 32),
         ray_address=options.ray_address,
     )

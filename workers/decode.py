@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,39 +45,52 @@ FeedFactory = Callable[[Mapping[str, Any]], Feed]
 
 
 class DecodeWorker:
-    """One source. Its calls are answered one after another, ``close`` in between.
+    """One source. Its calls are answered one after another, ``look`` and ``close`` in between.
 
     The owner of what it returns is the caller: a picture that was handed over outlives this actor.
-
-    Args:
-        factory: opens the source; importable.
-        spec: plain data for it.
+    ``open`` comes before all that needs a source: calls that overtake it wait for it, and raise
+    what it has raised.
     """
 
-    def __init__(self, factory: FeedFactory, spec: Mapping[str, Any]) -> None:
-        self._feed = factory(spec)
+    def __init__(self) -> None:
+        self._opened: Future[Feed] = Future()
         self._turn = threading.Lock()
+
+    def prepare(self, factory: FeedFactory) -> None:
+        """Do nothing; what the factory needs is imported by then."""
+
+    def open(self, factory: FeedFactory, spec: Mapping[str, Any]) -> None:
+        """Open the source, once.
+
+        Args:
+            factory: importable.
+            spec: plain data for it.
+        """
+        try:
+            self._opened.set_result(factory(spec))
+        except Exception as error:  # handed over to those who wait for the source
+            self._opened.set_exception(error)
 
     def pid(self) -> int:
         return os.getpid()
 
     def begin(self, start: int, reverse: bool) -> None:
         with self._turn:
-            self._feed.begin(start, reverse=reverse)
+            self._opened.result().begin(start, reverse=reverse)
 
     def next(self, timeout_s: float) -> tuple[FrameNote, NDArray[np.uint8]]:
         with self._turn:
-            return self._feed.next(timeout_s)
+            return self._opened.result().next(timeout_s)
 
     def read(self, index: int) -> tuple[FrameNote, NDArray[np.uint8]]:
         with self._turn:
-            return self._feed.read(index)
+            return self._opened.result().read(index)
 
     def look(self) -> FrameNote:
-        return self._feed.look()
+        return self._opened.result().look()
 
     def note_done(self, index: int) -> None:
-        self._feed.note_done(index)
+        self._opened.result().note_done(index)
 
     def close(self) -> None:
-        self._feed.close()
+        self._opened.result().close()

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import ray
-
 from tracker.model import TrackerModel
 from tracker.video_config import VideoConfig
-from workers.decode import DecodeWorker, FeedFactory
+from workers.decoders import Decoders
 from workers.detect import Detecting, RemoteDetecting
 from workers.local_detect import BatchLimits, LocalDetecting
 from workers.models import ModelSpec
@@ -25,13 +23,13 @@ class Tools:
         tracker: the network.
         config: rules of the video loop.
         detecting: where frames are detected in.
-        new_decoder: starts an actor for a source; it ends with this process.
+        decoders: start actors for sources.
     """
 
     tracker: TrackerModel
     config: VideoConfig
     detecting: Detecting
-    new_decoder: Callable[[FeedFactory, Mapping[str, Any]], Any]
+    decoders: Decoders
 
 
 class SessionServer(Protocol):
@@ -39,6 +37,9 @@ class SessionServer(Protocol):
 
     def serve(self, session_id: str) -> str:
         """Serve a session until it is over or to be left; how it went."""
+
+    def warm(self) -> None:
+        """Do what the first session would otherwise wait for."""
 
     def stop(self) -> None:
         """Have all sessions left as they are, at the next frame."""
@@ -76,7 +77,7 @@ class TrackWorker:
             detecting = RemoteDetecting(detect_workers, tracker.no_memory_embedding.device)
         else:
             detecting = LocalDetecting(model.load_detector(), limits)
-        self._server = factory(spec, Tools(tracker, config, detecting, new_decoder))
+        self._server = factory(spec, Tools(tracker, config, detecting, Decoders()))
 
     def pid(self) -> int:
         return os.getpid()
@@ -84,11 +85,8 @@ class TrackWorker:
     def serve(self, session_id: str) -> str:
         return self._server.serve(session_id)
 
+    def warm(self) -> None:
+        self._server.warm()
+
     def stop(self) -> None:
         self._server.stop()
-
-
-def new_decoder(factory: FeedFactory, spec: Mapping[str, Any]) -> Any:
-    """Start an actor that decodes a source, and dies with the process that asked for it."""
-    actor: Any = ray.remote(DecodeWorker)
-    return actor.options(num_cpus=0, max_concurrency=2).remote(factory, spec)

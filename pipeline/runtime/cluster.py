@@ -15,6 +15,7 @@ from core.errors import ConfigError
 from pipeline.runtime.config import Placement, RuntimeConfig, place
 from pipeline.runtime.feeds import StoreAddress
 from pipeline.runtime.serving import StoreServer
+from pipeline.runtime.spares import Spares
 from workers.detect import DetectWorker
 from workers.faults import DEATHS, RestartBudget
 from workers.track import TrackWorker
@@ -63,7 +64,15 @@ class Cluster:
             RestartBudget(config.max_deaths, config.death_window_s) for _ in self._detect
         ]
         self._asked: dict[Any, int] = {}
-        self._track = [self._new_track_worker() for _ in range(self.placement.num_track)]
+        self._track = [
+            self._new_track_worker(self.placement.track_gpus)
+            for _ in range(self.placement.num_track)
+        ]
+        self._spares = Spares(
+            self._new_spare,
+            config.spare_track_workers,
+            RestartBudget(config.max_deaths, config.death_window_s),
+        )
         self._load: Counter[int] = Counter()
         self._lock = threading.Lock()
 
@@ -78,13 +87,18 @@ class Cluster:
             max_task_retries=self._config.max_retries_of_frame,
         ).remote(self._config.model, self._config.limits)
 
-    def _new_track_worker(self) -> Any:
+    def _new_track_worker(self, num_gpus: float) -> Any:
         actor: Any = ray.remote(TrackWorker)
         return actor.options(
             num_cpus=0,
-            num_gpus=self.placement.track_gpus,
+            num_gpus=num_gpus,
             max_concurrency=self._config.max_sessions + 8,
         ).remote(self._config.model, StoreServer, self._spec, self._detect, self._config.limits)
+
+    def _new_spare(self) -> Any:
+        worker = self._new_track_worker(self.placement.spare_gpus)
+        worker.warm.remote()
+        return worker
 
     # Sessions
 
@@ -101,9 +115,14 @@ class Cluster:
         self._load[number] -= 1
 
     def replace_track_worker(self, number: int, dead: Any) -> None:
-        """Start another in place of one that has died, unless that was done already."""
+        """Have a spare take the place of one that has died, unless that was done already; without
+        spares, start another.
+        """
         if self._track[number] is dead:
-            self._track[number] = self._new_track_worker()
+            spare = self._spares.take()
+            if spare is None:
+                spare = self._new_track_worker(self.placement.track_gpus)
+            self._track[number] = spare
 
     def track_worker(self, number: int) -> Any:
         """A handle."""
@@ -111,8 +130,12 @@ class Cluster:
 
     # Health
 
-    def watch_detect_workers(self) -> None:
-        """See which detect workers have been restarted, and end those that die too often."""
+    def watch(self) -> None:
+        """See which workers have died that no session waits for, and which do so too often."""
+        self._watch_detect_workers()
+        self._spares.watch()
+
+    def _watch_detect_workers(self) -> None:
         if not self._asked:
             self._asked = {
                 worker.pid.remote(): number for number, worker in enumerate(self._detect)
@@ -135,10 +158,11 @@ class Cluster:
             ray.kill(self._detect[number], no_restart=True)
 
     def pids(self, timeout_s: float = 60.0) -> dict[str, list[int]]:
-        """Process ids of the actors, by what they do."""
+        """Process ids of the actors, by what they do; of spares, those that are ready."""
         return {
             "detect": ray.get([one.pid.remote() for one in self._detect], timeout=timeout_s),
             "track": ray.get([one.pid.remote() for one in self._track], timeout=timeout_s),
+            "spare": self._spares.pids,
         }
 
     def wait_ready(self, timeout_s: float = 600.0) -> None:
@@ -161,7 +185,7 @@ class Cluster:
 
     def kill(self) -> None:
         """End the actors."""
-        for worker in [*self._track, *self._detect]:
+        for worker in [*self._track, *self._spares.workers, *self._detect]:
             ray.kill(worker)
 
 

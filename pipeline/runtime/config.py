@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError
@@ -11,6 +12,7 @@ from workers.local_detect import BatchLimits
 from workers.models import ModelSpec
 
 _MB = 2**20
+_FOR_SPARES = 0.1  # of a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,10 @@ class RuntimeConfig:
 
     num_track_workers: int | None = None
     """None: one, or one for each GPU."""
+
+    spare_track_workers: int = 0
+    """Track workers that stand by, models loaded, to take a dead one's place at once. Each takes
+    as much memory as a track worker without sessions."""
 
     max_sessions: int = 32
     """Sessions that this runtime serves at once; others wait for another one."""
@@ -71,6 +77,10 @@ class RuntimeConfig:
             value = getattr(self, name)
             if value is not None and value < (0 if name == "num_detect_workers" else 1):
                 raise ConfigError(f"{name} is {value}; expected a number of workers, or None")
+        if self.spare_track_workers < 0:
+            raise ConfigError(
+                f"spare_track_workers is {self.spare_track_workers}; expected 0 or more"
+            )
         if self.object_store_bytes is not None and self.object_store_bytes < 80 * _MB:
             raise ConfigError("object_store_bytes is less than 80 MiB, the least that Ray takes")
 
@@ -84,12 +94,14 @@ class Placement:
         detect_gpus: GPUs that each of them is given.
         num_track: track workers.
         track_gpus: likewise.
+        spare_gpus: GPUs that each spare track worker is given.
     """
 
     num_detect: int
     detect_gpus: float
     num_track: int
     track_gpus: float
+    spare_gpus: float = 0.0
 
 
 def place(config: RuntimeConfig, num_gpus: float) -> Placement:
@@ -99,7 +111,8 @@ def place(config: RuntimeConfig, num_gpus: float) -> Placement:
     own, so that two cores work at once. With GPUs each has a track worker that detects too: the
     features of a frame, up to 56 MB, then never leave it. Detect workers of their own are for
     sessions whose tracking is light and whose concepts are many; they get a GPU each, and the
-    track workers share what is left.
+    track workers share what is left. Spares share the GPUs of the track workers: these shares say
+    who goes where, and do not limit what anybody uses.
 
     Raises:
         ConfigError: more workers than GPUs.
@@ -110,13 +123,34 @@ def place(config: RuntimeConfig, num_gpus: float) -> Placement:
         return Placement(detect, 0.0, config.num_track_workers or 1, 0.0)
     detect = config.num_detect_workers or 0
     left = num_gpus - detect
+    spares = config.spare_track_workers
     if left <= 0:
         if num_gpus == detect == 1:
-            share = 1 / (1 + (config.num_track_workers or 1))
-            return Placement(1, share, config.num_track_workers or 1, share)
+            num_track = config.num_track_workers or 1
+            share, spare_share = _shares(1 + num_track, spares, 1)
+            return Placement(1, share, num_track, share, spare_share)
         raise ConfigError(
             f"num_detect_workers is {detect}, but there are {num_gpus:g} GPUs, and one at least is "
             "needed for tracking"
         )
     track = config.num_track_workers or int(left)
-    return Placement(detect, 1.0 if detect else 0.0, track, min(1.0, left / track))
+    return Placement(detect, 1.0 if detect else 0.0, track, *_shares(track, spares, left))
+
+
+def _shares(num_workers: int, num_spares: int, num_gpus: float) -> tuple[float, float]:
+    """What workers and spares are given of a GPU: so many that all fit, each on one GPU, and so
+    much that workers are spread before two share one. A spare keeps its part when it takes a dead
+    one's place.
+    """
+    spares = math.ceil(num_spares / num_gpus)
+    workers = math.ceil(num_workers / num_gpus)
+    for_spares = _FOR_SPARES if spares else 0.0
+    return (
+        _rounded_down((1 - for_spares) / workers),
+        _rounded_down(for_spares / spares) if spares else 0.0,
+    )
+
+
+def _rounded_down(share: float) -> float:
+    """As finely as Ray counts."""
+    return math.floor(share * 10_000) / 10_000

@@ -19,6 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 from core.closing import Closing
 from core.errors import ConfigError, MaskstreamError, SessionError, StoreError
 from pipeline.commands import error_text
+from pipeline.redaction import redact
 from pipeline.runtime.cluster import Cluster, start_ray, wait_for
 from pipeline.runtime.config import RuntimeConfig
 from pipeline.runtime.feeds import StoreAddress
@@ -182,7 +183,7 @@ class Runtime(Closing):
         return list(self._sessions)
 
     def worker_pids(self) -> dict[str, list[int]]:
-        """Process ids of the detect and track workers."""
+        """Process ids of the detect and track workers, and of the spares that are ready."""
         if self._cluster is None:
             return {}
         return self._cluster.pids()
@@ -224,7 +225,7 @@ class Runtime(Closing):
             now_s = time.monotonic()
             if now_s - watched_s >= _WATCH_EVERY_S:
                 watched_s = now_s
-                cluster.watch_detect_workers()
+                cluster.watch()
 
     def _take_claimed(self, cluster: Cluster) -> None:
         while True:
@@ -333,4 +334,5 @@ def _told(error: RayTaskError) -> str:
     if isinstance(cause, MaskstreamError):
         return error_text(cause)
     kind = type(cause).__name__ if cause is not None else "error"
-    return f"an error of the program: {kind}: {cause}"
+    # FFmpeg's words hold the address they are about.
+    return redact(f"an error of the program: {kind}: {cause}")

@@ -10,6 +10,7 @@ from core.errors import SessionNotFoundError
 from pipeline.runtime.feeds import StoreAddress, open_feed
 from pipeline.runtime.opening import RunnerConfig
 from pipeline.runtime.runner import SessionRunner
+from pipeline.runtime.warming import play_blank_frames
 from workers.memory import give_back_memory
 from workers.track import Tools
 
@@ -41,13 +42,17 @@ class StoreServer:
                 session_id,
                 self._tools,
                 self._config,
-                lambda: self._tools.new_decoder(open_feed, feed_spec),
+                lambda: self._tools.decoders.open(open_feed, feed_spec),
                 self._stop,
             ).run()
         except SessionNotFoundError:
             return "gone"
         finally:
             give_back_memory()
+
+    def warm(self) -> None:
+        self._tools.decoders.prepare(open_feed)
+        play_blank_frames(self._tools)
 
     def stop(self) -> None:
         self._stop.set()

@@ -22,6 +22,14 @@ from pipeline.runtime import ModelSpec, Placement, RuntimeConfig, place
         ({}, 4, Placement(0, 0.0, 4, 1.0)),
         ({"num_detect_workers": 3}, 4, Placement(3, 1.0, 1, 1.0)),
         ({"num_detect_workers": 2, "num_track_workers": 4}, 4, Placement(2, 1.0, 4, 0.5)),
+        # Each on one GPU: three on two GPUs are two on one of them.
+        ({"num_track_workers": 3}, 2, Placement(0, 0.0, 3, 0.5)),
+        # Spares have a tenth of each GPU between them.
+        ({"spare_track_workers": 1}, 0, Placement(1, 0.0, 1, 0.0)),
+        ({"spare_track_workers": 1}, 1, Placement(0, 0.0, 1, 0.9, 0.1)),
+        ({"spare_track_workers": 3}, 2, Placement(0, 0.0, 2, 0.9, 0.05)),
+        ({"spare_track_workers": 1, "num_detect_workers": 1}, 1, Placement(1, 0.45, 1, 0.45, 0.1)),
+        ({"spare_track_workers": 1, "num_track_workers": 7}, 1, Placement(0, 0.0, 7, 0.1285, 0.1)),
     ],
 )
 def test_placement(options: dict[str, Any], num_gpus: int, expected: Placement) -> None:
@@ -41,6 +49,7 @@ def test_more_detect_workers_than_gpus() -> None:
         {"death_window_s": float("inf")},
         {"num_track_workers": 0},
         {"num_detect_workers": -1},
+        {"spare_track_workers": -1},
         {"object_store_bytes": 1000},
     ],
 )
