@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.layers import LayerNorm2d, Pointwise
-from core.linear import Linear, is_cpu_inference, linear, products
+from core.layers import LayerNorm2d
+from core.linear import Linear, linear, products
 from tracker.config import MaskDecoderConfig
 
 
@@ -146,7 +146,7 @@ def project_image(
     weight = torch.cat([layer.weight for layer in layers])
     bias = torch.cat([layer.bias for layer in layers])
     placed = torch.cat([torch.zeros_like(x.weight) if x is value else x.weight for x in layers])
-    projected = _plus(linear(image, weight), linear(position, placed, bias))
+    projected = linear(image, weight) + linear(position, placed, bias)
     parts: tuple[Tensor, ...] = projected.split([x.out_features for x in layers], dim=-1)
     return parts
 
@@ -190,8 +190,8 @@ class MaskDecoder(nn.Module):
         self.mask_tokens = nn.Embedding(self.num_masks, hidden)
         self.obj_score_token = nn.Embedding(1, hidden)
         self.transformer = TwoWayTransformer(config)
-        self.conv_s0 = Pointwise(hidden, hidden // 8)
-        self.conv_s1 = Pointwise(hidden, hidden // 4)
+        self.conv_s0 = nn.Conv2d(hidden, hidden // 8, kernel_size=1)
+        self.conv_s1 = nn.Conv2d(hidden, hidden // 4, kernel_size=1)
         self.upscale_conv1 = nn.ConvTranspose2d(hidden, hidden // 4, kernel_size=2, stride=2)
         self.upscale_layer_norm = LayerNorm2d(hidden // 4)
         self.upscale_conv2 = nn.ConvTranspose2d(hidden // 4, hidden // 8, kernel_size=2, stride=2)
@@ -320,9 +320,4 @@ def _four_of_one(x: Tensor, conv: nn.ConvTranspose2d, fine: Tensor) -> Tensor:
     """
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
     offset = fine if conv.bias is None else fine + conv.bias.repeat(4)
-    return _plus(linear(x, weight), offset)
-
-
-def _plus(fresh: Tensor, other: Tensor) -> Tensor:
-    """The sum; in the CPU's inference over ``fresh``: new memory costs more than adding."""
-    return fresh.add_(other) if is_cpu_inference(fresh) else fresh + other
+    return linear(x, weight) + offset

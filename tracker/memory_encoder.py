@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parameter import Parameter
 
-from core.layers import LayerNorm2d, Pointwise, activation
+from core.layers import LayerNorm2d, activation
 from core.linear import Linear
 from tracker.config import TrackerConfig
 
@@ -65,7 +65,7 @@ class MaskDownSampler(nn.Module):
         self.layers = nn.ModuleList(
             MaskDownSamplerLayer(config, channels[i], channels[i + 1]) for i in range(num_layers)
         )
-        self.final_conv = Pointwise(channels[-1], config.mask_downsampler_embed_dim)
+        self.final_conv = nn.Conv2d(channels[-1], config.mask_downsampler_embed_dim, kernel_size=1)
 
     def forward(self, masks: Tensor) -> Tensor:
         """(N, 1, 16h, 16w) to (N, embed_dim, h, w)."""
@@ -124,9 +124,9 @@ class MemoryEncoder(nn.Module):
         super().__init__()
         hidden = config.memory_encoder_hidden_size
         self.mask_downsampler = MaskDownSampler(config)
-        self.feature_projection = Pointwise(hidden, hidden)
+        self.feature_projection = nn.Conv2d(hidden, hidden, kernel_size=1)
         self.memory_fuser = MemoryFuser(config)
-        self.projection = Pointwise(hidden, config.memory_encoder_output_channels)
+        self.projection = nn.Conv2d(hidden, config.memory_encoder_output_channels, kernel_size=1)
 
     def forward(self, image: Tensor, masks: Tensor) -> Tensor:
         """Encode.
