@@ -145,19 +145,6 @@ class Pointwise(nn.Conv2d):
         return linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
-class Pointwise(nn.Conv2d):
-    """A 1×1 convolution of (B, C, H, W); for inference on the CPU, one linear layer a pixel."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(channels_in, channels_out, kernel_size=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not is_cpu_inference(x):
-            return super().forward(x)
-        pixels = x.permute(0, 2, 3, 1).contiguous()
-        return linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-
-
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of a (B, C, H, W) map."""
 
