@@ -19,7 +19,7 @@ from detector.prompts import Exemplar
 
 State = dict[str, Any]
 
-_TOLERANCE = 1e-3
+_TOLERANCE = 1e-3  # of the image's side
 
 
 class Sam3Processor:

@@ -8,11 +8,8 @@ from pathlib import Path
 from training.config import load_run
 from training.demo_clip import CHOSEN_SEED, write_demo
 from training.export import export
-from training.parallel import run_team
-from training.recipe import follow_recipe, load_recipe
+from training.recipe import follow_recipe, load_recipe, train
 from training.tokenizer import fit_tokenizer, save_tokenizer
-from training.train_detector import DetectorWork
-from training.train_tracker import TrackerWork
 from training.vocabulary import corpus
 
 
@@ -31,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--detector", type=Path, required=True, help="folder of the detector's run"
             )
+        else:
+            command.set_defaults(detector=None)
         command.add_argument("--resume", action="store_true", help="go on where it stopped")
     command = commands.add_parser("recipe", help="make all runs of a recipe and the checkpoint")
     command.add_argument("--config", type=Path, required=True, help="YAML of the recipe")
@@ -45,9 +44,6 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--model", type=Path, required=True, help="YAML of the model")
     command.add_argument("--detector", type=Path, help="folder of the detector's run")
     command.add_argument("--tracker", type=Path, help="folder of the tracker's run")
-    command.add_argument(
-        "--earlier-tracker", type=Path, help="an earlier state of the tracker's run, to be mixed in"
-    )
     command.add_argument("--out", type=Path, required=True, help="folder to write or replace")
     return root
 
@@ -62,24 +58,14 @@ def main() -> None:
     elif arguments.command == "demo":
         write_demo(arguments.out, arguments.seed)
     elif arguments.command == "export":
-        export(
-            arguments.model,
-            arguments.detector,
-            arguments.tracker,
-            arguments.out,
-            earlier_tracker=arguments.earlier_tracker,
-        )
-    elif arguments.command == "detector":
-        config = load_run(arguments.config)
-        work = DetectorWork(config, arguments.out, arguments.resume, arguments.warm)
-        run_team(config.num_processes, work)
+        export(arguments.model, arguments.detector, arguments.tracker, arguments.out)
     else:
-        config = load_run(arguments.config)
-        run_team(
-            config.num_processes,
-            TrackerWork(
-                config, arguments.detector, arguments.out, arguments.resume, arguments.warm
-            ),
+        train(
+            load_run(arguments.config),
+            arguments.out,
+            resume=arguments.resume,
+            warm=arguments.warm,
+            detector=arguments.detector,
         )
 
 

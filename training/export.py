@@ -23,10 +23,6 @@ from training.state import STATE_FILE
 from training.tokenizer import load_fitted, tokenizer_files
 
 MODEL_CARD = Path(__file__).parent / "model_card.md"
-EARLIER_SHARE = 0.3
-"""Of the earlier state of a run, in the mean of both. States along one run lie in one basin, and
-their mean is better than either (Wortsman et al., "Model soups", 2022). Of 0, 0.15, 0.3 and 0.5
-this one kept most of the clicks and of the long clips."""
 
 
 def averaged_parameters(run: Path) -> dict[str, Tensor]:
@@ -46,34 +42,20 @@ def averaged_parameters(run: Path) -> dict[str, Tensor]:
     }
 
 
-def load_averaged(
-    model: nn.Module, run: Path, *, prefix: str = "", earlier: Path | None = None
-) -> None:
+def load_averaged(model: nn.Module, run: Path, *, prefix: str = "") -> None:
     """Give a model the averaged parameters of a run.
 
     Args:
         model: what to fill.
         run: folder of the run.
         prefix: take only the parameters under this name.
-        earlier: folder with an earlier state of the run, to be mixed in.
 
     Raises:
         CheckpointError: the run is of another model.
     """
-    parameters = averaged_parameters(run)
-    if earlier is not None:
-        before = averaged_parameters(earlier)
-        if {name: x.shape for name, x in before.items()} != {
-            name: x.shape for name, x in parameters.items()
-        }:
-            raise CheckpointError(f"{earlier} and {run} are not of one model")
-        parameters = {
-            name: torch.lerp(value, before[name], EARLIER_SHARE)
-            for name, value in parameters.items()
-        }
     values = {
         name.removeprefix(prefix): value
-        for name, value in parameters.items()
+        for name, value in averaged_parameters(run).items()
         if name.startswith(prefix)
     }
     with torch.no_grad():
@@ -103,8 +85,6 @@ def export(
     detector_run: Path | None,
     tracker_run: Path | None,
     destination: Path,
-    *,
-    earlier_tracker: Path | None = None,
 ) -> Path:
     """Write the checkpoint folder, weights as float16: half the size, to be run in float32.
 
@@ -114,15 +94,14 @@ def export(
         tracker_run: folder of the tracker's run, which trained the tracker's neck too; None
             leaves both untrained.
         destination: the folder to write or replace.
-        earlier_tracker: folder with an earlier state of the tracker's run, to be mixed in.
     """
     settings = read_yaml(model)
     detector, tracker = build_models(settings)
     if detector_run is not None:
         load_averaged(detector, detector_run)
     if tracker_run is not None:
-        load_averaged(tracker, tracker_run, prefix="tracker.", earlier=earlier_tracker)
-        load_averaged(detector.tracker_neck, tracker_run, prefix="neck.", earlier=earlier_tracker)
+        load_averaged(tracker, tracker_run, prefix="tracker.")
+        load_averaged(detector.tracker_neck, tracker_run, prefix="neck.")
     detector_config = detector.config.to_dict()
     # Token ids that the model has no use for, but whoever reads the file with transformers.
     detector_config["text_config"] |= {

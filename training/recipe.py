@@ -64,6 +64,8 @@ def load_recipe(path: Path) -> Recipe:
         _check_made(path, made, run.warm, run.kind, f"{run.name}: warm")
         if run.kind == "tracker":
             _check_made(path, made, run.detector or "", "detector", f"{run.name}: detector")
+        elif run.detector is not None:
+            raise ConfigError(f"{path}: {run.name}: detector goes with a tracker, not a detector")
         made[run.name] = run.kind
     for kind, chosen in (("detector", recipe.detector), ("tracker", recipe.tracker)):
         _check_made(path, made, chosen, kind, kind)
@@ -85,7 +87,13 @@ def follow_recipe(recipe: Recipe, folder: Path, destination: Path) -> None:
         done = steps_done(folder / run.name)
         if done < config.total_steps:
             print(f"{run.name}: step {done} of {config.total_steps}", flush=True)
-            make_run(run, config, folder, resume=done > 0)
+            train(
+                config,
+                folder / run.name,
+                resume=done > 0,
+                warm=None if run.warm is None else folder / run.warm,
+                detector=None if run.detector is None else folder / run.detector,
+            )
     export(Path(recipe.model), folder / recipe.detector, folder / recipe.tracker, destination)
 
 
@@ -95,12 +103,19 @@ def steps_done(folder: Path) -> int:
     return int(json.loads(path.read_text(encoding="utf-8"))["step"]) if path.is_file() else 0
 
 
-def make_run(run: RecipeRun, config: RunConfig, folder: Path, *, resume: bool) -> None:
-    """Make one run to its end."""
-    out = folder / run.name
-    warm = None if run.warm is None else folder / run.warm
-    if run.detector is None:
+def train(
+    config: RunConfig, out: Path, *, resume: bool, warm: Path | None, detector: Path | None
+) -> None:
+    """Make one run in the folder ``out`` to its end.
+
+    Args:
+        config: the run's settings.
+        out: folder of the run.
+        resume: go on where it stopped.
+        warm: folder of the run whose averaged parameters a fresh one starts from.
+        detector: folder of the run whose detector a tracker is trained on; None trains a detector.
+    """
+    if detector is None:
         run_team(config.num_processes, DetectorWork(config, out, resume, warm))
     else:
-        work = TrackerWork(config, folder / run.detector, out, resume, warm)
-        run_team(config.num_processes, work)
+        run_team(config.num_processes, TrackerWork(config, detector, out, resume, warm))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from core.types import TrackerFeatures
+from core.unfilled import unfilled
 from tracker.config import TrackerConfig
 from tracker.memory_bank import MemoryBatch
 from tracker.model import FrameEmbedding, TrackerModel
@@ -29,7 +30,7 @@ def config_at(config: TrackerConfig, side: int) -> TrackerConfig:
 
 def tracker_at(model: TrackerModel, side: int) -> TrackerModel:
     """A tracker for another image size that shares all parameters with ``model``."""
-    with torch.device("meta"):
+    with unfilled():
         twin = TrackerModel(config_at(model.config, side))
     shared = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     twin.load_state_dict(shared, assign=True)

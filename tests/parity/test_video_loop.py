@@ -31,7 +31,7 @@ from tracker.video_config import VideoConfig
 from tracker.video_tracker import VideoTracker
 
 # Seconds on an idle machine; many more on one that has other things to do.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("one_thread")]
 
 NUM_FRAMES = 56
 VIDEO_SIZE = (480, 480)
@@ -150,18 +150,9 @@ def run(model: TrackerModel, video: Sequence[TrackerFeatures], seed: int, revers
     return result
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The tensors are so small that threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module", params=[0, 2])
 def scene(
-    request: pytest.FixtureRequest, _one_thread: None
+    request: pytest.FixtureRequest, one_thread: None
 ) -> tuple[int, TrackerModel, list[TrackerFeatures]]:
     """A seed, and the tracker and video made from it, in double precision."""
     model, video = copying_tracker(request.param, NUM_FRAMES)

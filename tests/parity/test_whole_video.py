@@ -31,7 +31,7 @@ from tracker.lifecycle import MaskletState
 from tracker.tracked_frame import TrackedFrame
 
 # Half a minute on two idle cores.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("one_thread")]
 
 CLIP = Path(str(resources.files("pipeline") / "assets" / "demo.mp4"))
 NUM_FRAMES = 42
@@ -79,17 +79,8 @@ class Run:
     seen: list[dict[int, dict[str, Tensor]]] = field(default_factory=list)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """For a network as small as this a second thread only waits on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def run(_one_thread: None) -> Run:
+def run(one_thread: None) -> Run:
     model = VideoModel.from_checkpoint("tiny", device="cpu")
     model = replace(model, config=replace(model.config, **SWITCHED_OFF))
     with open_source(CLIP) as source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from tracker.model import TrackerModel
 from tracker.tracked_frame import TrackedFrame
 from tracker.video_config import VideoConfig
 from tracker.video_tracker import NO_CONCEPT, VideoTracker
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NUM_FRAMES = 12
 FOLLOWS = 0.15
@@ -48,15 +50,6 @@ class Scene:
 
     def tracker(self, config: VideoConfig = CONFIG) -> VideoTracker:
         return VideoTracker(self.model, config)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """For networks as small as these a second thread is many times slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -65,19 +65,6 @@ def test_a_run_of_another_model_is_refused(tmp_path: Path) -> None:
         load_averaged(torch.nn.Linear(3, 2), tmp_path / "nothing")
 
 
-def test_an_earlier_state_is_mixed_in(tmp_path: Path) -> None:
-    runs = {name: torch.nn.Linear(2, 2) for name in ("first", "last")}
-    for name, model in runs.items():
-        save_run(tmp_path / name, model)
-    mixed = torch.nn.Linear(2, 2)
-    load_averaged(mixed, tmp_path / "last", earlier=tmp_path / "first")
-    expected = 0.7 * runs["last"].weight + 0.3 * runs["first"].weight
-    torch.testing.assert_close(mixed.weight, expected)
-    save_run(tmp_path / "first", torch.nn.Linear(3, 2))
-    with pytest.raises(CheckpointError, match="not of one model"):
-        load_averaged(mixed, tmp_path / "last", earlier=tmp_path / "first")
-
-
 def test_transformers_takes_the_bundled_checkpoint_whole() -> None:
     assert (TINY / "model.safetensors").stat().st_size <= 16_000_000
     model, report = Sam3VideoModel.from_pretrained(TINY, output_loading_info=True)

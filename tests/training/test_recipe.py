@@ -70,6 +70,10 @@ def test_the_recipe_of_the_embedded_checkpoint_is_whole(monkeypatch: pytest.Monk
             "a: warm must be a detector run",
         ),
         ({"runs": [{"name": "a", "kind": "tracker", "config": "x"}]}, "a: detector must be"),
+        (
+            {"runs": [{"name": "a", "kind": "detector", "config": "x", "detector": "b"}]},
+            "detector goes with a tracker",
+        ),
         ({"runs": [{"name": "a"}]}, "kind"),
     ],
 )
