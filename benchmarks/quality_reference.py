@@ -78,10 +78,11 @@ class Transformers:
 def with_its_options(model: VideoModel) -> VideoModel:
     """The same model, set to what the reference does.
 
-    It encodes all memories anew when objects are added, and leaves out what it has no kernel for.
-    What then still differs lies in the code of the two.
+    It encodes all memories anew when objects are added, gives no identity back to what the tracker
+    has lost, and leaves out what it has no kernel for. What then still differs lies in the code
+    of the two.
     """
-    config = replace(model.config, reencode_memory_on_new_objects=True)
+    config = replace(model.config, reencode_memory_on_new_objects=True, reidentify_within=0)
     if importlib.util.find_spec("kernels") is None:
         config = replace(config, det_nms_thresh=0.0, fill_hole_area=0)
     return replace(model, config=config)

@@ -25,10 +25,14 @@ class Association:
         matches: (D, N) bool, the detection overlaps the masklet at least loosely.
         is_unmatched: (N,) bool, the masklet has a mask that no detection overlaps closely.
         is_empty: (N,) bool, the masklet has no mask in this frame.
+        sighted: (N,) int64, the detection that overlaps the masklet most, and at least loosely,
+            or -1.
         scores: (N,) float32, the score of the closely overlapping detection with the highest
             overlap; NaN where there is none.
         confirming: (N,) int64, a confident detection that overlaps the masklet very closely, fit
             to recondition it, or -1.
+        resumed: (N,) int64, a detection that overlaps no masklet and is this one, which was out of
+            sight, see :mod:`tracker.reidentify`; or -1.
         new_detections: (K,) int64, detections that start a masklet each, in the order in which
             identities are to be given.
         num_dropped: detections that found no place under ``max_num_objects``.
@@ -37,10 +41,12 @@ class Association:
     matches: BoolArray
     is_unmatched: BoolArray
     is_empty: BoolArray
+    sighted: IntArray
     scores: FloatArray
     confirming: IntArray
+    resumed: IntArray
     new_detections: IntArray
-    num_dropped: int
+    num_dropped: int = 0
 
     def without(self, rows: BoolArray) -> Association:
         """The same, with nothing said about some masklets: they count neither as seen nor not.
@@ -55,7 +61,9 @@ class Association:
             matches=self.matches & ~rows,
             is_unmatched=self.is_unmatched & ~rows,
             is_empty=self.is_empty & ~rows,
+            sighted=np.where(rows, NO_DETECTION, self.sighted),
             confirming=np.where(rows, NO_DETECTION, self.confirming),
+            resumed=np.where(rows, NO_DETECTION, self.resumed),
         )
 
 
@@ -68,7 +76,6 @@ def associate(
     config: VideoConfig,
     *,
     established: bool,
-    num_places: int,
 ) -> Association:
     """Join detections and masklets by mask overlap, within one prompt only.
 
@@ -83,7 +90,6 @@ def associate(
         is_empty: (N,) bool, the masklet's mask is empty.
         config: thresholds.
         established: there are masklets from before this frame.
-        num_places: new masklets that there is room for.
     """
     prompts = np.asarray(masklet_prompts, dtype=np.int64)
     same = (detection_prompts[:, None] == prompts[None, :]) & (prompts[None, :] >= 0)
@@ -95,33 +101,46 @@ def associate(
     starts = ~matches.any(axis=1)
     if established:
         starts &= detection_scores >= config.new_det_thresh
-    new, num_dropped = _within_limit(np.flatnonzero(starts), detection_scores, max(num_places, 0))
     return Association(
         matches=matches,
         is_unmatched=~is_empty & ~close.any(axis=0),
         is_empty=is_empty,
+        sighted=_best_detections(iou, matches),
         scores=_best_scores(iou, close, detection_scores),
         confirming=_confirming(iou, detection_scores, starts, config),
-        new_detections=new,
-        num_dropped=num_dropped,
+        resumed=np.full(len(prompts), NO_DETECTION, dtype=np.int64),
+        new_detections=np.flatnonzero(starts),
     )
 
 
-def _within_limit(starts: IntArray, scores: FloatArray, num_places: int) -> tuple[IntArray, int]:
-    """The detections that get a place: all, or the best-scored, best first."""
-    if starts.size <= num_places:
-        return starts, 0
-    best = np.argsort(-scores[starts], kind="stable")[:num_places]
-    return starts[best], int(starts.size - num_places)
+def within_limit(
+    association: Association, detection_scores: FloatArray, num_places: int
+) -> Association:
+    """The same with no more new masklets than there is room for: the best-scored, best first."""
+    new = association.new_detections
+    places = max(num_places, 0)
+    if new.size <= places:
+        return association
+    best = np.argsort(-detection_scores[new], kind="stable")[:places]
+    return replace(association, new_detections=new[best], num_dropped=int(new.size - places))
 
 
 def _best_scores(iou: FloatArray, close: BoolArray, scores: FloatArray) -> FloatArray:
     """(N,) score of the detection that overlaps each masklet most, of those close to it."""
+    chosen = _best_detections(iou, close)
     best = np.full(iou.shape[1], np.nan, dtype=np.float32)
-    seen = np.flatnonzero(close.any(axis=0))
-    if seen.size:
-        best[seen] = scores[np.where(close, iou, -1.0)[:, seen].argmax(axis=0)]
+    seen = chosen != NO_DETECTION
+    best[seen] = scores[chosen[seen]]
     return best
+
+
+def _best_detections(iou: FloatArray, allowed: BoolArray) -> IntArray:
+    """(N,) of the allowed detections the one that overlaps each masklet most, or -1."""
+    chosen = np.full(iou.shape[1], NO_DETECTION, dtype=np.int64)
+    seen = np.flatnonzero(allowed.any(axis=0))
+    if seen.size:
+        chosen[seen] = np.where(allowed, iou, -1.0)[:, seen].argmax(axis=0)
+    return chosen
 
 
 def _confirming(

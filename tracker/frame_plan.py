@@ -13,9 +13,10 @@ from torch import Tensor
 
 from core.masks import mask_iou
 from core.types import Detections
-from tracker.association import NO_DETECTION, Association, associate
+from tracker.association import NO_DETECTION, Association, associate, within_limit
 from tracker.lifecycle import Masklet, advance
 from tracker.overlap import suppress_by_recent_occlusion
+from tracker.reidentify import note_sightings, reidentify
 from tracker.video_config import VideoConfig
 
 BoolArray = NDArray[np.bool_]
@@ -32,6 +33,7 @@ class Observation:
         is_empty: (N,) bool, the masklet has no mask.
         object_score_logits: (N,) float32.
         detection_scores: (D,) float32.
+        detection_boxes: (D, 4) float32, x0 y0 x1 y1, normalised.
         detection_prompts: (D,) int64.
     """
 
@@ -40,6 +42,7 @@ class Observation:
     is_empty: BoolArray
     object_score_logits: FloatArray
     detection_scores: FloatArray
+    detection_boxes: FloatArray
     detection_prompts: NDArray[np.int64]
 
 
@@ -57,6 +60,7 @@ class FramePlan:
         suppressed: (N,) bool, gives way to another masklet: its mask is emptied.
         reconditioned: (N,) bool, this frame becomes a conditioning frame of it, and its mask is
             told as the confirming detection has it.
+        resumed: (N,) bool, was out of sight and goes on from a detection, ``association.resumed``.
         to_remember: rows, in order, that keep a memory of this frame.
     """
 
@@ -68,6 +72,7 @@ class FramePlan:
     hidden: BoolArray
     suppressed: BoolArray
     reconditioned: BoolArray
+    resumed: BoolArray
     to_remember: list[int]
 
     @property
@@ -102,11 +107,12 @@ def observe(masks: Tensor, object_score_logits: Tensor, detections: Detections) 
     """
     num_masklets, num_detections = masks.shape[0], len(detections)
     inside = torch.cat([detections.masks > 0, masks > 0])
-    overlaps, empty, logits, scores, prompts = _to_host(
+    overlaps, empty, logits, scores, boxes, prompts = _to_host(
         mask_iou(inside, inside[num_detections:]),
         ~inside[num_detections:].flatten(1).any(1),
         object_score_logits.float(),
         detections.scores.float(),
+        detections.boxes.float(),
         detections.prompt_ids,
     )
     iou = overlaps.astype(np.float32).reshape(num_detections + num_masklets, num_masklets)
@@ -116,6 +122,7 @@ def observe(masks: Tensor, object_score_logits: Tensor, detections: Detections) 
         is_empty=empty.astype(np.bool_),
         object_score_logits=logits.astype(np.float32),
         detection_scores=scores.astype(np.float32),
+        detection_boxes=boxes.astype(np.float32).reshape(num_detections, 4),
         detection_prompts=prompts.astype(np.int64),
     )
 
@@ -134,7 +141,7 @@ def plan_frame(
     reverse: bool,
     config: VideoConfig,
 ) -> FramePlan:
-    """Association, hot start, reconditioning and suppression, in this order.
+    """Association, re-identification, hot start, reconditioning and suppression, in this order.
 
     Args:
         masklets: N records.
@@ -154,9 +161,22 @@ def plan_frame(
         seen.is_empty,
         config,
         established=is_established(masklets, pinned, frame_index),
-        num_places=config.max_num_objects - len(masklets),
     ).without(pinned)
+    association = reidentify(
+        association,
+        seen.detection_boxes,
+        seen.detection_scores,
+        seen.detection_prompts,
+        masklets,
+        ~pinned,
+        frame_index,
+        config,
+    )
+    num_places = config.max_num_objects - len(masklets)
+    association = within_limit(association, seen.detection_scores, num_places)
+    masklets = note_sightings(masklets, association, seen.detection_boxes, frame_index)
     life = advance(masklets, association, frame_index, reverse, config)
+    resumed = (association.resumed != NO_DETECTION) & ~life.removed
     suppressed = (
         suppress_by_recent_occlusion(
             seen.iou_with_masklets,
@@ -167,6 +187,7 @@ def plan_frame(
             config.suppress_overlapping_based_on_recent_occlusion_threshold,
         )
         & ~pinned
+        & ~resumed
     )
     occluded = association.is_empty | suppressed
     return FramePlan(
@@ -181,7 +202,8 @@ def plan_frame(
         hidden=life.hidden,
         suppressed=suppressed,
         reconditioned=_reconditioned(association, seen, frame_index, config) & ~life.removed,
-        to_remember=np.flatnonzero(~life.removed & ~pinned).tolist(),
+        resumed=resumed,
+        to_remember=np.flatnonzero(~life.removed & ~pinned & ~resumed).tolist(),
     )
 
 

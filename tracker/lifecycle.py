@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import CheckpointError
-from tracker.association import Association
+from tracker.association import NO_DETECTION, Association
 from tracker.video_config import VideoConfig
 
 
@@ -40,6 +40,20 @@ class Origin(StrEnum):
     USER = "user"
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where and when the detector saw a masklet: x0 y0 x1 y1, normalised, and the frame."""
+
+    frame_index: int
+    box: tuple[float, float, float, float]
+
+    @classmethod
+    def of(cls, frame_index: int, box: Sequence[float]) -> Sighting:
+        """From any sequence of four numbers."""
+        x0, y0, x1, y1 = box
+        return cls(frame_index, (float(x0), float(y0), float(x1), float(y1)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masklet:
     """The record of one masklet.
@@ -54,6 +68,7 @@ class Masklet:
         keep_alive: up by one when seen, down by one when not, within limits.
         last_occluded: last frame on which it had no mask or was suppressed; None: never.
         last_detection_score: the detection's score when last seen; None: never.
+        last_seen: the last detection that overlapped it, at least loosely; None: none has.
         duplicates: while provisional, by identity of an older masklet, how many detections both
             have shared.
     """
@@ -67,6 +82,7 @@ class Masklet:
     num_unmatched: int = 0
     last_occluded: int | None = None
     last_detection_score: float | None = None
+    last_seen: Sighting | None = None
     duplicates: Mapping[int, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,9 +103,11 @@ class Masklet:
             # JSON, if the record went through it, made texts of the keys.
             duplicates = {int(key): int(count) for key, count in values["duplicates"].items()}
             origin = Origin(values["origin"])
-        except (AttributeError, TypeError, ValueError) as error:
+            last = values["last_seen"]
+            seen = None if last is None else Sighting.of(last["frame_index"], last["box"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"masklet {values['obj_id']!r} is malformed: {error}") from error
-        return cls(**{**values, "origin": origin, "duplicates": duplicates})
+        return cls(**{**values, "origin": origin, "last_seen": seen, "duplicates": duplicates})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +138,13 @@ def is_settled(first_frame: int, frame_index: int, reverse: bool, config: VideoC
 
 
 def start_masklet(
-    *, obj_id: int, prompt_id: int, frame_index: int, score: float, config: VideoConfig
+    *,
+    obj_id: int,
+    prompt_id: int,
+    frame_index: int,
+    score: float,
+    box: Sequence[float],
+    config: VideoConfig,
 ) -> Masklet:
     """The record of a masklet that a detection starts."""
     return Masklet(
@@ -131,6 +155,7 @@ def start_masklet(
         confirmed=config.hotstart_delay <= 1,
         keep_alive=config.init_trk_keep_alive,
         last_detection_score=score,
+        last_seen=Sighting.of(frame_index, box),
     )
 
 
@@ -182,7 +207,9 @@ def _count_sightings(
     counted = []
     for row, masklet in enumerate(masklets):
         keep_alive = masklet.keep_alive
-        if seen[row]:
+        if association.resumed[row] != NO_DETECTION:
+            keep_alive = config.init_trk_keep_alive
+        elif seen[row]:
             keep_alive = min(config.max_trk_keep_alive, keep_alive + 1)
         if unmatched[row] or (empty[row] and config.decrease_trk_keep_alive_for_empty_masklets):
             keep_alive = max(config.min_trk_keep_alive, keep_alive - 1)

@@ -176,6 +176,14 @@ class MemoryBank:
 
     # --------------------------------------------------------------- writing
 
+    def forget_recent(self, rows: Rows) -> None:
+        """Let go of all frames of these rows but their conditioning frames.
+
+        Raises:
+            InputError: a row that isn't there.
+        """
+        self._index.forget_recent(self._rows(rows))
+
     def write(
         self,
         rows: Rows,

@@ -84,6 +84,11 @@ class MemoryIndex:
 
     # --------------------------------------------------------------- writing
 
+    def forget_recent(self, rows: IntArray) -> None:
+        """Empty the rings of these rows."""
+        for name in ("map_frames", "pointer_frames"):
+            self.tables[name][rows] = NO_FRAME
+
     def find(self, rows: IntArray, frame_index: int) -> tuple[BoolArray, BoolArray]:
         """Where rows keep a frame: (n, K) in which conditioning slot, (n,) in the rings."""
         cond = self.tables["cond_frames"][rows] == frame_index

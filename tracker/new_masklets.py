@@ -1,4 +1,4 @@
-"""Masklets that detections start."""
+"""Masklets that detections start or that go on from them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,26 @@ DRAWN_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class NewMasklets:
-    """K masklets that are not yet part of a session.
+class TakenUp:
+    """K detections as masklets go on from them.
 
     Attributes:
-        masklets: their records.
         low_res_masks: (K, 4h, 4w) float32 logits.
-        scores: (K,) float32 on the CPU, of the detections.
-        memory: what they start with.
+        scores: (K,) float32 on the CPU.
+        memory: what the masklets keep of the frame.
     """
 
-    masklets: list[Masklet]
     low_res_masks: Tensor
     scores: Tensor
     memory: FrameMemory
+
+
+@dataclass(frozen=True, slots=True)
+class NewMasklets:
+    """K masklets that are not yet part of a session: their records, and what they start from."""
+
+    masklets: list[Masklet]
+    start: TakenUp
 
     def __len__(self) -> int:
         return len(self.masklets)
@@ -44,6 +50,23 @@ def drawn_from(detections: Detections, chosen: NDArray[np.int64]) -> Tensor:
     """(K, H, W) float32, 0 or 1: the masks that chosen detections give to masklets."""
     index = torch.from_numpy(chosen).to(detections.masks.device)
     return (detections.masks[index] >= DRAWN_THRESHOLD).float()
+
+
+def take_up(
+    model: TrackerModel,
+    frame: FrameEmbedding,
+    detections: Detections,
+    chosen: NDArray[np.int64],
+    config: VideoConfig,
+) -> TakenUp:
+    """The chosen detections as a user's masks would be taken: drawn, and remembered as drawn."""
+    index = torch.from_numpy(chosen).to(detections.scores.device)
+    drawn = drawn_from(detections, chosen)
+    return TakenUp(
+        fill_holes_and_specks(detections.masks[index].float(), config.fill_hole_area),
+        detections.scores[index].float().cpu(),
+        remember_drawn(model, frame, drawn, model.from_masks(frame, drawn)),
+    )
 
 
 def start_masklets(
@@ -56,23 +79,23 @@ def start_masklets(
     config: VideoConfig,
 ) -> NewMasklets:
     """Records and memories of what the chosen detections start, identities counting up."""
+    start = take_up(model, frame, detections, chosen, config)
     index = torch.from_numpy(chosen).to(detections.scores.device)
-    scores = detections.scores[index].float().cpu()
-    prompts = detections.prompt_ids[index].tolist()
+    about = zip(
+        detections.prompt_ids[index].tolist(),
+        start.scores.tolist(),
+        detections.boxes[index].tolist(),
+        strict=True,
+    )
     masklets = [
         start_masklet(
             obj_id=first_obj_id + number,
-            prompt_id=prompts[number],
+            prompt_id=prompt_id,
             frame_index=frame_index,
             score=score,
+            box=box,
             config=config,
         )
-        for number, score in enumerate(scores.tolist())
+        for number, (prompt_id, score, box) in enumerate(about)
     ]
-    drawn = drawn_from(detections, chosen)
-    return NewMasklets(
-        masklets,
-        fill_holes_and_specks(detections.masks[index].float(), config.fill_hole_area),
-        scores,
-        remember_drawn(model, frame, drawn, model.from_masks(frame, drawn)),
-    )
+    return NewMasklets(masklets, start)

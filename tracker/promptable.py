@@ -15,7 +15,7 @@ from torch import Tensor
 from core.errors import PromptError, SessionLimitError
 from core.masks import fill_holes_and_specks
 from core.types import Detections, TrackerFeatures
-from tracker.association import associate
+from tracker.association import associate, within_limit
 from tracker.frame_memory import FrameMemory, remember_drawn, remember_predicted
 from tracker.frame_plan import at_mask_size, is_established, observe
 from tracker.lifecycle import Masklet, Origin
@@ -129,8 +129,9 @@ class PromptableTracker:
             seen.is_empty,
             self.config,
             established=is_established(store.masklets, store.is_pinned(frame_index), frame_index),
-            num_places=self.config.max_num_objects - len(self._store),
         )
+        num_places = self.config.max_num_objects - len(store)
+        association = within_limit(association, seen.detection_scores, num_places)
         started = start_masklets(
             self.model,
             frame,
@@ -140,10 +141,10 @@ class PromptableTracker:
             self._store.next_obj_id,
             self.config,
         )
-        store.append(started.masklets, frame_index, started.memory)
-        scores = started.scores.tolist()
+        store.append(started.masklets, frame_index, started.start.memory)
+        scores = started.start.scores.tolist()
         for masklet, mask, score in zip(
-            started.masklets, started.low_res_masks, scores, strict=True
+            started.masklets, started.start.low_res_masks, scores, strict=True
         ):
             store.pins.put(masklet.obj_id, frame_index, Pin.of_detection(mask.clone(), score))
         return [masklet.obj_id for masklet in started.masklets]

@@ -26,6 +26,7 @@ class FrameStats:
         num_removed: withdrawn by hot start.
         num_suppressed: tracked but not to be shown.
         num_reconditioned: that had a detection confirm them and remember this frame for it.
+        num_resumed: had been out of sight and took up their identity again with a detection.
         num_dropped: detections that found no place under ``max_num_objects``.
     """
 
@@ -36,6 +37,7 @@ class FrameStats:
     num_removed: int = 0
     num_suppressed: int = 0
     num_reconditioned: int = 0
+    num_resumed: int = 0
     num_dropped: int = 0
 
     def to_dict(self) -> dict[str, int]:

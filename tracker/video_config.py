@@ -68,6 +68,16 @@ class VideoConfig:
     decrease_trk_keep_alive_for_empty_masklets: bool = False
     """The count also goes down where the masklet's mask is empty."""
 
+    reidentify_within: int = 0
+    """A detection that would start a masklet is taken for one of its concept that the detector saw
+    last at most so many frames ago; 0: never, as in the released model."""
+    reidentify_distance: float = 0.1
+    """It has to lie this near to where that was, in widths and heights of the frame,"""
+    reidentify_speed: float = 0.05
+    """or so much farther for each frame since then,"""
+    reidentify_size_ratio: float = 0.15
+    """and the smaller of the two boxes has to have this share of the larger one's area."""
+
     suppress_overlapping_based_on_recent_occlusion_threshold: float = 0.7
     """Of two masklets of a concept that overlap this much, the one occluded last is suppressed
     (if both have been); 0: never."""
@@ -119,6 +129,7 @@ class VideoConfig:
             ("hotstart_delay", 0),
             ("hotstart_unmatch_thresh", 1),
             ("hotstart_dup_thresh", 1),
+            ("reidentify_within", 0),
             ("fill_hole_area", 0),
         ):
             if getattr(self, name) < least:

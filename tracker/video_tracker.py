@@ -20,7 +20,7 @@ from core.types import Detections, TrackerFeatures
 from tracker.frame_memory import FrameMemory, as_drawn, remember, remember_predicted, take
 from tracker.frame_plan import FramePlan, at_mask_size, observe, plan_frame
 from tracker.model import FrameEmbedding, MaskletPrediction
-from tracker.new_masklets import NewMasklets, drawn_from, start_masklets
+from tracker.new_masklets import NewMasklets, TakenUp, drawn_from, start_masklets, take_up
 from tracker.overlap import NO_OBJECT_LOGIT
 from tracker.pins import Pin
 from tracker.promptable import NO_CONCEPT, PromptableTracker, PromptedObject
@@ -65,7 +65,7 @@ class VideoTracker(PromptableTracker):
         seen = observe(masks, prediction.object_score_logits, found)
         pinned = store.is_pinned(frame_index)
         plan = plan_frame(store.masklets, seen, pinned, frame_index, reverse, config)
-        masks = _put(masks, plan.suppressed, NO_OBJECT_LOGIT)
+        masks = _put(masks, plan.suppressed | plan.resumed, NO_OBJECT_LOGIT)
         memory = remember(
             model,
             frame,
@@ -74,14 +74,15 @@ class VideoTracker(PromptableTracker):
             prediction.object_pointers,
             plan.to_remember,
         )
+        resumed = self._resume(frame, found, plan)
         chosen = plan.association.new_detections
         started = start_masklets(
             model, frame, frame_index, found, chosen, store.next_obj_id, config
         )
         again = self._encode_again(frame, prediction, plan) if len(started) else None
         pins = store.pinned(frame_index)
-        self._commit(frame_index, plan, memory, started, again)
-        return self._tell(frame_index, pins, masks, found, plan, started)
+        self._commit(frame_index, plan, memory, resumed, started, again)
+        return self._tell(frame_index, pins, masks, found, plan, resumed, started)
 
     def _masks_to_remember(self, masks: Tensor, found: Detections, plan: FramePlan) -> Tensor:
         rows = np.flatnonzero(plan.reconditioned)
@@ -89,6 +90,13 @@ class VideoTracker(PromptableTracker):
             return masks
         drawn = drawn_from(found, plan.association.confirming[rows])
         return masks.index_copy(0, torch.from_numpy(rows).to(masks.device), as_drawn(drawn))
+
+    def _resume(self, frame: FrameEmbedding, found: Detections, plan: FramePlan) -> TakenUp | None:
+        """What masklets that were out of sight go on from; None where there is none of them."""
+        if not plan.resumed.any():
+            return None
+        chosen = plan.association.resumed[plan.resumed]
+        return take_up(self.model, frame, found, chosen, self.config)
 
     def _encode_again(
         self, frame: FrameEmbedding, prediction: MaskletPrediction, plan: FramePlan
@@ -109,14 +117,20 @@ class VideoTracker(PromptableTracker):
         frame_index: int,
         plan: FramePlan,
         memory: FrameMemory,
+        resumed: TakenUp | None,
         started: NewMasklets,
         again: tuple[list[int], Tensor] | None,
     ) -> None:
         """Write a frame down. Room for new masklets comes first: that is what can fail."""
         store, bank = self._store, self._store.bank
-        store.append(started.masklets, frame_index, started.memory)
+        store.append(started.masklets, frame_index, started.start.memory)
         rows = plan.to_remember
         bank.write(rows, frame_index, memory.maps, memory.pointers, conditioning=False)
+        if resumed is not None:
+            back = np.flatnonzero(plan.resumed)
+            bank.forget_recent(back)
+            kept = resumed.memory
+            bank.write(back, frame_index, kept.maps, kept.pointers, conditioning=True)
         bank.make_conditioning(np.flatnonzero(plan.reconditioned), frame_index)
         if again is not None:
             bank.write_maps(again[0], frame_index, again[1])
@@ -130,6 +144,7 @@ class VideoTracker(PromptableTracker):
         masks: Tensor,
         found: Detections,
         plan: FramePlan,
+        resumed: TakenUp | None,
         started: NewMasklets,
     ) -> TrackedFrame:
         """The outcome of a frame that has been written down."""
@@ -138,8 +153,12 @@ class VideoTracker(PromptableTracker):
             confirming = torch.from_numpy(plan.association.confirming[rows]).to(masks.device)
             index = torch.from_numpy(rows).to(masks.device)
             masks = masks.index_copy(0, index, found.masks[confirming].float())
-        masks = _put(masks, plan.hidden, NO_OBJECT_LOGIT)
         tracker_scores = torch.from_numpy(plan.object_score_logits).sigmoid()
+        if resumed is not None:
+            back = torch.from_numpy(np.flatnonzero(plan.resumed))
+            masks = masks.index_copy(0, back.to(masks.device), resumed.low_res_masks)
+            tracker_scores = tracker_scores.index_copy(0, back, resumed.scores)
+        masks = _put(masks, plan.hidden, NO_OBJECT_LOGIT)
         for row, pin in enumerate(pins):
             if pin is not None:
                 tracker_scores[row] = pin.tracker_score
@@ -150,11 +169,11 @@ class VideoTracker(PromptableTracker):
         return frame_of(
             frame_index,
             self._store.masklets,
-            low_res_masks=torch.cat([take(masks, kept), started.low_res_masks]),
+            low_res_masks=torch.cat([take(masks, kept), started.start.low_res_masks]),
             detection_scores=torch.cat(
-                [torch.from_numpy(plan.association.scores[kept]), started.scores]
+                [torch.from_numpy(plan.association.scores[kept]), started.start.scores]
             ),
-            tracker_scores=torch.cat([tracker_scores[kept], started.scores]),
+            tracker_scores=torch.cat([tracker_scores[kept], started.start.scores]),
             not_shown=not_shown,
             newly_removed=plan.ids(plan.removed),
             newly_confirmed=newly_confirmed,
@@ -166,6 +185,7 @@ class VideoTracker(PromptableTracker):
                 num_removed=int(plan.removed.sum()),
                 num_suppressed=sum(not_shown),
                 num_reconditioned=int(rows.size),
+                num_resumed=int(plan.resumed.sum()),
                 num_dropped=plan.association.num_dropped,
             ),
         )

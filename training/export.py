@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from core.checkpoint import write_folder
+from core.checkpoint import under, write_folder
 from core.errors import CheckpointError
 from detector.checkpoint import to_checkpoint
 from detector.config import DetectorConfig
@@ -19,45 +18,24 @@ from tracker.config import TrackerConfig
 from tracker.model import TrackerModel
 from training.config import read_yaml
 from training.initialise import initialise_detector, initialise_tracker
-from training.state import STATE_FILE
+from training.state import parameters_of
 from training.tokenizer import load_fitted, tokenizer_files
 
 MODEL_CARD = Path(__file__).parent / "model_card.md"
 
 
-def averaged_parameters(run: Path) -> dict[str, Tensor]:
-    """The averaged parameters of the run in this folder, by name.
-
-    Raises:
-        CheckpointError: the folder holds no run.
-    """
-    path = run / STATE_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist: train first")
-    prefix = "average:"
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in load_file(path).items()
-        if name.startswith(prefix)
-    }
-
-
 def load_averaged(model: nn.Module, run: Path, *, prefix: str = "") -> None:
-    """Give a model the averaged parameters of a run.
+    """Give a model the averaged parameters of a run, or those of a checkpoint.
 
     Args:
         model: what to fill.
-        run: folder of the run.
+        run: folder of the run or of the checkpoint.
         prefix: take only the parameters under this name.
 
     Raises:
-        CheckpointError: the run is of another model.
+        CheckpointError: there are none, or they are of another model.
     """
-    values = {
-        name.removeprefix(prefix): value
-        for name, value in averaged_parameters(run).items()
-        if name.startswith(prefix)
-    }
+    values = under(parameters_of(run), prefix)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             stored = values.get(name)

@@ -17,9 +17,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from core.checkpoint import read_tensors, under
+from core.checkpoint_folder import CONFIG_FILE
 from core.errors import CheckpointError
+from detector.checkpoint import PREFIXES, to_module
+from tracker.build import PREFIX as TRACKER_PREFIX
 
 STATE_FILE = "state.safetensors"
+AVERAGE = "average:"
 
 
 @dataclass(slots=True)
@@ -62,7 +67,7 @@ def save_state(
             tensors[f"{prefix}:{name}"] = parameter.detach()
             for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}:{prefix}:{name}"] = value
-    tensors |= {f"average:{name}": value for name, value in average.values.items()}
+    tensors |= {f"{AVERAGE}{name}": value for name, value in average.values.items()}
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     draft = folder / f"{STATE_FILE}.part"
     save_file(contiguous, draft, metadata={"step": str(step)})
@@ -95,34 +100,52 @@ def load_state(
             stems = {key: f"optimizer.{key}:{prefix}:{name}" for key in keys}
             if all(stem in tensors for stem in stems.values()):
                 optimizer.state[parameter] = {key: tensors[stem] for key, stem in stems.items()}
-    average.values = {
-        name.removeprefix("average:"): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("average:")
-    }
+    average.values = under(tensors, AVERAGE)
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     return int(state["step"])
 
 
-def warm_start(folder: Path, model: nn.Module, *, prefix: str = "average:") -> list[str]:
-    """Give a model the parameters of another run where name and shape agree.
+def parameters_of(source: Path, prefix: str = AVERAGE) -> dict[str, Tensor]:
+    """Parameters that a run or a checkpoint folder holds, by their names in the run's module.
 
-    ``prefix`` says which, as in the run's file: by default the averaged ones of its model.
+    A checkpoint's go by the names that they have in runs: those of the detector as in a detector's
+    run, those of the tracker and its neck as in a tracker's. It has the averaged ones alone.
+
+    Args:
+        source: folder of a run or of a checkpoint.
+        prefix: which, as in the run's file: by default the averaged ones of its model.
+
+    Raises:
+        CheckpointError: the folder holds neither a run nor a checkpoint, or damaged ones.
+    """
+    if (source / STATE_FILE).is_file():
+        return under(load_file(source / STATE_FILE), prefix)
+    if not (source / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{source} holds neither a run ({STATE_FILE}) nor a checkpoint")
+    if prefix != AVERAGE:
+        return {}
+    tensors = read_tensors(source, dtype=torch.float32)
+    neck, tracker = under(tensors, "tracker_neck."), under(tensors, TRACKER_PREFIX)
+    return (
+        to_module({name: tensor for name, tensor in tensors.items() if name.startswith(PREFIXES)})
+        | {f"neck.{name}": tensor for name, tensor in neck.items()}
+        | {f"tracker.{name}": tensor for name, tensor in tracker.items()}
+    )
+
+
+def warm_start(source: Path, model: nn.Module, *, prefix: str = AVERAGE) -> list[str]:
+    """Give a model what a run or a checkpoint holds, where name and shape agree.
+
+    Arguments and errors as for :func:`parameters_of`.
 
     Returns:
         Names of the parameters that were left as they are.
-
-    Raises:
-        CheckpointError: there is no run in the folder.
     """
-    path = folder / STATE_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist: there is no run to start from")
-    tensors = load_file(path)
+    parameters = parameters_of(source, prefix)
     left = []
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            stored = tensors.get(f"{prefix}{name}")
+            stored = parameters.get(name)
             if stored is None or stored.shape != parameter.shape:
                 left.append(name)
             else:

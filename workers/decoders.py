@@ -41,4 +41,4 @@ class Decoders:
 
 def _start() -> Any:
     actor: Any = ray.remote(DecodeWorker)
-    return actor.options(num_cpus=0, max_concurrency=2).remote()
+    return actor.options(num_cpus=0, max_concurrency=3).remote()

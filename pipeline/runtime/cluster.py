@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import ray
@@ -18,6 +19,7 @@ from pipeline.runtime.serving import StoreServer
 from pipeline.runtime.spares import Spares
 from workers.detect import DetectWorker
 from workers.faults import DEATHS, RestartBudget
+from workers.pulse import Beat, Pulse
 from workers.track import TrackWorker
 
 _LOG = logging.getLogger("maskstream.runtime")
@@ -58,12 +60,11 @@ class Cluster:
         self._config = config
         self._spec = {"store": store, "policy": config.policy, "runner": config.runner}
         self.placement: Placement = place(config, _num_gpus())
-        self._detect = [self._new_detect_worker() for _ in range(self.placement.num_detect)]
-        self._pids: list[int | None] = [None] * len(self._detect)
-        self._budgets = [
-            RestartBudget(config.max_deaths, config.death_window_s) for _ in self._detect
-        ]
-        self._asked: dict[Any, int] = {}
+        # With how often each may die; None: it was ended for that.
+        self._detect: dict[Pulse, RestartBudget | None] = {
+            self._new_detect_worker(): RestartBudget(config.max_deaths, config.death_window_s)
+            for _ in range(self.placement.num_detect)
+        }
         self._track = [
             self._new_track_worker(self.placement.track_gpus)
             for _ in range(self.placement.num_track)
@@ -76,9 +77,9 @@ class Cluster:
         self._load: Counter[int] = Counter()
         self._lock = threading.Lock()
 
-    def _new_detect_worker(self) -> Any:
+    def _new_detect_worker(self) -> Pulse:
         actor: Any = ray.remote(DetectWorker)
-        return actor.options(
+        worker = actor.options(
             num_cpus=0,
             num_gpus=self.placement.detect_gpus,
             max_concurrency=_CALLS_AT_ONCE,
@@ -86,19 +87,23 @@ class Cluster:
             max_restarts=-1,
             max_task_retries=self._config.max_retries_of_frame,
         ).remote(self._config.model, self._config.limits)
+        limit_s = self._config.runner.unresponsive_s
+        return Pulse(worker, "detect worker", limit_s, may_restart=True)
 
-    def _new_track_worker(self, num_gpus: float) -> Any:
+    def _new_track_worker(self, num_gpus: float) -> Pulse:
         actor: Any = ray.remote(TrackWorker)
-        return actor.options(
+        detect = [pulse.worker for pulse in self._detect]
+        worker = actor.options(
             num_cpus=0,
             num_gpus=num_gpus,
             max_concurrency=self._config.max_sessions + 8,
-        ).remote(self._config.model, StoreServer, self._spec, self._detect, self._config.limits)
+        ).remote(self._config.model, StoreServer, self._spec, detect, self._config.limits)
+        return Pulse(worker, "track worker", self._config.runner.unresponsive_s)
 
-    def _new_spare(self) -> Any:
-        worker = self._new_track_worker(self.placement.spare_gpus)
-        worker.warm.remote()
-        return worker
+    def _new_spare(self) -> Pulse:
+        pulse = self._new_track_worker(self.placement.spare_gpus)
+        pulse.worker.warm.remote()
+        return pulse
 
     # Sessions
 
@@ -108,7 +113,7 @@ class Cluster:
         """
         number = min(range(len(self._track)), key=lambda n: self._load[n])
         self._load[number] += 1
-        return self._track[number].serve.remote(session_id), number
+        return self._track[number].worker.serve.remote(session_id), number
 
     def note_left(self, number: int) -> None:
         """A track worker serves one session less."""
@@ -118,7 +123,7 @@ class Cluster:
         """Have a spare take the place of one that has died, unless that was done already; without
         spares, start another.
         """
-        if self._track[number] is dead:
+        if self._track[number].worker is dead:
             spare = self._spares.take()
             if spare is None:
                 spare = self._new_track_worker(self.placement.track_gpus)
@@ -126,42 +131,33 @@ class Cluster:
 
     def track_worker(self, number: int) -> Any:
         """A handle."""
-        return self._track[number]
+        return self._track[number].worker
 
     # Health
 
     def watch(self) -> None:
-        """See which workers have died that no session waits for, and which do so too often."""
-        self._watch_detect_workers()
+        """See which workers do not answer any more, which have died that no session waits for, and
+        which do so too often.
+        """
+        for pulse, budget in self._detect.items():
+            if budget is not None and pulse.beat() is Beat.RESTARTED:
+                self._note_restart(pulse, budget)
+        for pulse in self._track:
+            pulse.beat()  # whoever dies is replaced when its sessions tell
         self._spares.watch()
 
-    def _watch_detect_workers(self) -> None:
-        if not self._asked:
-            self._asked = {
-                worker.pid.remote(): number for number, worker in enumerate(self._detect)
-            }
-        ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
-        for answer in ready:
-            self._note_pid(self._asked.pop(answer), answer)
-
-    def _note_pid(self, number: int, answer: Any) -> None:
-        try:
-            pid: int = ray.get(answer)
-        except DEATHS:
-            return  # Ray is at it
-        known, self._pids[number] = self._pids[number], pid
-        if known is None or known == pid:
-            return
-        _LOG.warning("detect worker %d has died and was restarted", number)
-        if not self._budgets[number].note_death():
-            _LOG.error("detect worker %d has died %s; it is ended", number, self._budgets[number])
-            ray.kill(self._detect[number], no_restart=True)
+    def _note_restart(self, pulse: Pulse, budget: RestartBudget) -> None:
+        _LOG.warning("a detect worker has died and was restarted")
+        if not budget.note_death():
+            _LOG.error("a detect worker has died %s; it is ended", budget)
+            self._detect[pulse] = None
+            ray.kill(pulse.worker, no_restart=True)
 
     def pids(self, timeout_s: float = 60.0) -> dict[str, list[int]]:
         """Process ids of the actors, by what they do; of spares, those that are ready."""
         return {
-            "detect": ray.get([one.pid.remote() for one in self._detect], timeout=timeout_s),
-            "track": ray.get([one.pid.remote() for one in self._track], timeout=timeout_s),
+            "detect": _pids_of(self._detect, timeout_s),
+            "track": _pids_of(self._track, timeout_s),
             "spare": self._spares.pids,
         }
 
@@ -180,13 +176,19 @@ class Cluster:
 
     def close(self) -> None:
         """Have all sessions left at the next frame."""
-        for worker in self._track:
-            worker.stop.remote()
+        for pulse in self._track:
+            pulse.worker.stop.remote()
 
     def kill(self) -> None:
         """End the actors."""
-        for worker in [*self._track, *self._spares.workers, *self._detect]:
-            ray.kill(worker)
+        for pulse in (*self._track, *self._spares.pulses, *self._detect):
+            ray.kill(pulse.worker)
+
+
+def _pids_of(pulses: Iterable[Pulse], timeout_s: float) -> list[int]:
+    """Process ids, asked for now."""
+    pids: list[int] = ray.get([pulse.worker.pid.remote() for pulse in pulses], timeout=timeout_s)
+    return pids
 
 
 def wait_for(answers: list[Any], timeout_s: float) -> list[Any]:

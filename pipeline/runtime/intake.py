@@ -15,6 +15,7 @@ from pipeline.runtime.ledger import CLOSED, LOST, Ledger
 from pipeline.tracking import FramePlace
 from workers.faults import DEATHS, RestartBudget
 from workers.notes import FrameNote
+from workers.pulse import Pulse
 
 # How long the feed may wait before it says that there is nothing yet.
 _FEED_WAIT_S = 0.5
@@ -48,6 +49,7 @@ class Intake:
         start_decoder: starts a decode worker.
         budget: how often it may die.
         ledger: keeps the account.
+        unresponsive_s: a decoder that does not answer for so long is ended.
         is_live: frames that were missed can never be had again.
         first_index, first_epoch: where a live source's numbers begin.
     """
@@ -57,6 +59,7 @@ class Intake:
         start_decoder: Callable[[], Any],
         budget: RestartBudget,
         ledger: Ledger,
+        unresponsive_s: float,
         *,
         is_live: bool,
         first_index: int = 0,
@@ -70,7 +73,9 @@ class Intake:
         self._epoch_base = first_epoch
         self._last_epoch = first_epoch
         self._last_wall_s: float | None = None
+        self._unresponsive_s = unresponsive_s
         self._decoder: Any = start_decoder()
+        self._pulse = self._new_pulse()
         self._next_index = 0
         self._reverse = False
         self._asked: tuple[Any, Any] | None = None
@@ -173,6 +178,9 @@ class Intake:
         self._asked = self._held = None
         ray.kill(self._decoder)
 
+    def _new_pulse(self) -> Pulse:
+        return Pulse(self._decoder, "decode worker", self._unresponsive_s)
+
     def _ask(self) -> None:
         self._asked = self._decoder.next.options(num_returns=2).remote(_FEED_WAIT_S)
 
@@ -185,6 +193,7 @@ class Intake:
             note_ref, image = self._asked
             left_s = max(0.0, deadline_s - time.monotonic())
             if not ray.wait([note_ref], timeout=left_s)[0]:
+                self._pulse.beat()  # a death shows in what was asked for
                 return
             self._asked = None
             try:
@@ -233,6 +242,7 @@ class Intake:
         self._epoch_base = self._last_epoch + 1
         self._revived = True
         self._decoder = self._start_decoder()
+        self._pulse = self._new_pulse()
         self._go_to_position()
 
     def _go_to_position(self) -> None:

@@ -33,6 +33,8 @@ class RunnerConfig:
         frame_wait_s: how long a prompt waits for a frame of a source that is silent.
         max_decoder_deaths: of one session within ``death_window_s``.
         death_window_s: see above.
+        unresponsive_s: a worker, of whatever kind, that does not answer for so long is ended, and
+            what it did is done again as after its death.
     """
 
     depth: int = 3
@@ -40,6 +42,7 @@ class RunnerConfig:
     frame_wait_s: float = 10.0
     max_decoder_deaths: int = 5
     death_window_s: float = 60.0
+    unresponsive_s: float = 30.0
 
 
 @dataclass(slots=True)
@@ -133,6 +136,7 @@ def open_session(
             start_decoder,
             RestartBudget(config.max_decoder_deaths, config.death_window_s),
             ledger,
+            config.unresponsive_s,
             is_live=live,
             first_index=max(record.counters.decoded, 0 if last is None else last[1] + 1),
             first_epoch=epoch + (1 if live and writer > 1 else 0),

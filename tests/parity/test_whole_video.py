@@ -38,10 +38,12 @@ NUM_FRAMES = 42
 TEXTS = ("dog face", "足球", "blue star")
 MIN_IOU = 0.999
 SWITCHED_OFF: dict[str, Any] = {
-    # What transformers does with optional kernels alone, and its way with new objects.
+    # What transformers does with optional kernels alone, what it does not do, and its way with new
+    # objects.
     "det_nms_thresh": 0.0,
     "fill_hole_area": 0,
     "reencode_memory_on_new_objects": True,
+    "reidentify_within": 0,
 }
 
 

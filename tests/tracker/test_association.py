@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.masks import mask_iou
 from tests.tracker.reference_rules import reference_rules
-from tracker.association import NO_DETECTION, Association, associate
+from tracker.association import NO_DETECTION, Association, associate, within_limit
 from tracker.video_config import VideoConfig
 
 CONFIG = VideoConfig(high_conf_thresh=0.75, high_iou_thresh=0.5, new_det_thresh=0.5)
@@ -59,7 +59,7 @@ class Scene:
         return ~(self.masklets > 0).flatten(1).any(1).numpy()
 
     def ours(self, config: VideoConfig = CONFIG, *, num_places: int = 1000) -> Association:
-        return associate(
+        association = associate(
             self.iou,
             self.scores,
             self.prompts,
@@ -67,8 +67,8 @@ class Scene:
             self.is_empty,
             config,
             established=self.num_masklets > 0,
-            num_places=num_places,
         )
+        return within_limit(association, self.scores, num_places)
 
     def theirs(self) -> Any:
         return reference_rules(CONFIG)._associate_det_trk(
@@ -132,6 +132,18 @@ def test_scores_are_those_of_the_closest_detection(seed: int) -> None:
         assert ours.scores[row] == pytest.approx(expected, nan_ok=True)
 
 
+@settings(max_examples=80)
+@given(seeds)
+def test_sighted_is_the_detection_that_overlaps_most(seed: int) -> None:
+    scene = Scene(seed)
+    ours = scene.ours()
+    for row in range(scene.num_masklets):
+        loose = np.where(ours.matches[:, row], scene.iou[:, row], -1.0)
+        expected = int(loose.argmax()) if ours.matches[:, row].any() else NO_DETECTION
+        assert ours.sighted[row] == expected
+    assert (ours.resumed == NO_DETECTION).all()
+
+
 @settings(max_examples=40)
 @given(seeds, st.integers(-1, 6))
 def test_the_best_scored_get_the_places(seed: int, num_places: int) -> None:
@@ -165,7 +177,6 @@ def one_pair(
         np.array([False]),
         config,
         established=established,
-        num_places=9,
     )
 
 
@@ -214,7 +225,6 @@ def test_of_several_confirming_detections_the_last_stays() -> None:
         np.array([False]),
         CONFIG,
         established=True,
-        num_places=9,
     )
     assert found.confirming.tolist() == [1]
     assert found.scores.tolist() == pytest.approx([0.1])
@@ -229,7 +239,6 @@ def test_what_is_passed_over_counts_neither_way() -> None:
         np.array([False, False, True]),
         CONFIG,
         established=True,
-        num_places=9,
     )
     assert found.matches.tolist() == [[True, False, False]]
     assert found.is_unmatched.tolist() == [False, True, False]

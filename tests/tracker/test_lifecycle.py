@@ -20,6 +20,7 @@ from tracker.lifecycle import (
     LifecycleUpdate,
     Masklet,
     Origin,
+    Sighting,
     advance,
     age_of,
     forget_objects,
@@ -28,22 +29,27 @@ from tracker.lifecycle import (
 )
 from tracker.video_config import VideoConfig
 
+BOX = (0.25, 0.5, 0.75, 1.0)
+
 
 def seen_as(
     matches: NDArray[np.bool_],
     is_unmatched: NDArray[np.bool_],
     is_empty: NDArray[np.bool_],
     scores: NDArray[np.float32] | None = None,
+    resumed: NDArray[np.int64] | None = None,
 ) -> Association:
     count = matches.shape[1]
+    nothing = np.full(count, NO_DETECTION, np.int64)
     return Association(
         matches=matches,
         is_unmatched=is_unmatched,
         is_empty=is_empty,
         scores=np.full(count, np.nan, np.float32) if scores is None else scores,
-        confirming=np.full(count, NO_DETECTION, np.int64),
+        confirming=nothing,
+        sighted=nothing,
+        resumed=nothing if resumed is None else resumed,
         new_detections=np.zeros(0, np.int64),
-        num_dropped=0,
     )
 
 
@@ -122,7 +128,12 @@ def test_same_lives_as_in_transformers(seed: int, reverse: bool) -> None:
             assert masklet.num_unmatched == len(times)
         masklets += tuple(
             start_masklet(
-                obj_id=obj_id, prompt_id=0, frame_index=frame_index, score=0.5, config=config
+                obj_id=obj_id,
+                prompt_id=0,
+                frame_index=frame_index,
+                score=0.5,
+                box=BOX,
+                config=config,
             )
             for obj_id in new
         )
@@ -133,7 +144,7 @@ CONFIG = VideoConfig(hotstart_delay=4, hotstart_unmatch_thresh=2, hotstart_dup_t
 
 def started(obj_id: int = 0, frame_index: int = 0, config: VideoConfig = CONFIG) -> Masklet:
     return start_masklet(
-        obj_id=obj_id, prompt_id=0, frame_index=frame_index, score=0.75, config=config
+        obj_id=obj_id, prompt_id=0, frame_index=frame_index, score=0.75, box=BOX, config=config
     )
 
 
@@ -289,7 +300,18 @@ def test_records_do_not_grow_in_ten_thousand_frames() -> None:
         assert masklet.num_unmatched > 1000
         for spec in fields(masklet):
             value = getattr(masklet, spec.name)
-            assert isinstance(value, int | float | str | None) or value == {}
+            assert isinstance(value, int | float | str | Sighting | None) or value == {}
+
+
+def test_what_resumes_lives_as_if_new() -> None:
+    config = replace(CONFIG, suppress_unmatched_only_within_hotstart=False, init_trk_keep_alive=3)
+    masklet = replace(started(config=config), confirmed=True, keep_alive=-1, num_unmatched=9)
+    seen = seen_as(np.array([[True]]), np.array([False]), np.array([False]))
+    assert advance([masklet], seen, 20, False, config).hidden.tolist() == [True]
+    back = replace(seen, resumed=np.array([0]))
+    update = advance([masklet], back, 20, False, config)
+    assert update.hidden.tolist() == [False]
+    assert update.masklets[0].keep_alive == 3
 
 
 def test_nobody() -> None:
@@ -313,6 +335,7 @@ def full_record() -> Masklet:
         num_unmatched=3,
         last_occluded=12,
         last_detection_score=0.25,
+        last_seen=Sighting(11, BOX),
         duplicates={1: 2, 3: 1},
     )
 
@@ -328,6 +351,8 @@ def test_records_survive_json(masklet: Masklet) -> None:
     [
         ({"origin": "nobody"}, "malformed"),
         ({"duplicates": [1]}, "malformed"),
+        ({"last_seen": {"frame_index": 3}}, "malformed"),
+        ({"last_seen": {"frame_index": 3, "box": [0.0, 1.0]}}, "malformed"),
         ({"duplicates": {"x": 1}}, "malformed"),
         ({"extra": 1}, "extra"),
     ],

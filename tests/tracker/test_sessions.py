@@ -62,11 +62,12 @@ def found(
 ) -> Detections:
     """Detections of discs; of one concept if not said otherwise."""
     masks = [8 * disc(*place) - 4 for place in places]
+    boxes = [(x - radius, y - radius, x + radius, y + radius) for x, y, radius in places]
     count = len(places)
     return Detections(
         prompt_ids=torch.tensor(prompts or [0] * count, dtype=torch.int64),
         scores=torch.full((count,), score),
-        boxes=torch.zeros(count, 4),
+        boxes=torch.tensor(boxes).reshape(count, 4),
         masks=torch.stack(masks) if masks else torch.zeros(0, SIZE, SIZE),
     )
 
@@ -192,6 +193,44 @@ def test_a_good_detection_reconditions(scene: Scene) -> None:
     for index, frame in enumerate(frames):
         assert torch.equal(frame.low_res_masks, seen.masks) == (index in (0, 3, 6))
     assert tracker._store.bank._index.tables["cond_frames"].max() == 6
+
+
+AWAY = (0.75, 0.75, 0.17)
+"""Where no masklet is, a few frames' way from RIGHT."""
+
+
+def test_what_comes_back_elsewhere_keeps_its_identity(scene: Scene) -> None:
+    config = VideoConfig(hotstart_delay=0, reidentify_within=8, reidentify_speed=0.05)
+    tracker, without = scene.tracker(config), scene.tracker(VideoConfig(hotstart_delay=0))
+    for index in range(8):
+        seen = found(LEFT, RIGHT) if index < 2 else found(LEFT)
+        before = tracker.step(index, scene.video[index], seen)
+        without.step(index, scene.video[index], seen)
+    assert overlap(before.low_res_masks[1], RIGHT) > FOLLOWS  # the tracker holds on to nothing
+    seen = found(LEFT, AWAY)
+    assert without.step(8, scene.video[8], seen).obj_ids == [0, 1, 2]
+    back = tracker.step(8, scene.video[8], seen)
+    assert back.obj_ids == [0, 1]
+    assert back.first_frames == [0, 0]
+    assert (back.frame_stats.num_resumed, back.frame_stats.num_new) == (1, 0)
+    assert torch.equal(back.low_res_masks[1], seen.masks[1])
+    assert back.detection_scores[1] == back.tracker_scores[1] == seen.scores[1]
+    # It goes on from there, and what misled the tracker is forgotten but for the start.
+    assert tracker._store.bank.gather(9, reverse=False, rows=[1]).map_offsets.tolist() == [[0, 0]]
+    after = tracker.step(9, scene.video[9], seen)
+    assert overlap(after.low_res_masks[1], AWAY) > FOLLOWS
+    assert overlap(after.low_res_masks[1], RIGHT) < FOLLOWS
+
+
+def test_what_resumes_leaves_the_others_as_they_are(scene: Scene) -> None:
+    config = VideoConfig(hotstart_delay=0, reidentify_within=8, reidentify_speed=0.05)
+    tracker, alone = scene.tracker(config), scene.tracker(config)
+    for index in range(10):
+        seen = found(LEFT, RIGHT) if index < 2 else found(LEFT)
+        frame = alone.step(index, scene.video[index], seen)
+        seen = found(LEFT, AWAY) if index >= 8 else seen
+        other = tracker.step(index, scene.video[index], seen)
+        assert torch.equal(frame.low_res_masks[0], other.low_res_masks[0])
 
 
 def test_nothing_to_follow(scene: Scene) -> None:

@@ -12,7 +12,13 @@ from transformers import Sam3VideoConfig
 from core.errors import ConfigError
 from tracker.video_config import DEFAULT_MAX_NUM_OBJECTS, VideoConfig
 
-OURS_ONLY = {"reencode_memory_on_new_objects"}
+OURS_ONLY = {
+    "reencode_memory_on_new_objects",
+    "reidentify_within",
+    "reidentify_distance",
+    "reidentify_speed",
+    "reidentify_size_ratio",
+}
 
 
 def test_defaults_are_those_of_transformers() -> None:

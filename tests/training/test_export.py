@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import filecmp
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from detector.checkpoint import PREFIXES, to_module
 from tests.training.small import small_detector_config, small_tracker_config
 from tracker.build import PREFIX as TRACKER_PREFIX
 from training.export import build_models, export, load_averaged
-from training.state import Averaged, save_state
+from training.state import Averaged, parameters_of, save_state
 from training.train_tracker import TrackerParts
 
 ROOT = Path(__file__).parents[2]
@@ -57,11 +58,28 @@ def test_what_was_trained_is_what_the_folder_holds(tmp_path: Path) -> None:
     assert (folder / "tokenizer.json").is_file()
 
 
+def test_a_checkpoint_stands_for_the_runs_that_made_it(tmp_path: Path) -> None:
+    path = small_yaml(tmp_path)
+    detector, tracker = build_models(yaml.safe_load(path.read_text()))
+    save_run(tmp_path / "detector", detector)
+    save_run(tmp_path / "tracker", TrackerParts(tracker, detector.tracker_neck))
+    folder = export(path, tmp_path / "detector", tmp_path / "tracker", tmp_path / "out")
+    parts = parameters_of(folder)
+    for run in ("detector", "tracker"):
+        made = parameters_of(tmp_path / run)
+        assert made.keys() <= parts.keys()
+        for name, parameter in made.items():
+            assert torch.equal(parts[name], parameter.half().float()), name
+    again = export(path, folder, folder, tmp_path / "again")
+    assert filecmp.cmp(folder / "model.safetensors", again / "model.safetensors", shallow=False)
+    assert parameters_of(folder, "readouts:") == {}
+
+
 def test_a_run_of_another_model_is_refused(tmp_path: Path) -> None:
     save_run(tmp_path / "run", torch.nn.Linear(2, 2))
     with pytest.raises(CheckpointError, match="missing or misshapen"):
         load_averaged(torch.nn.Linear(3, 2), tmp_path / "run")
-    with pytest.raises(CheckpointError, match="train first"):
+    with pytest.raises(CheckpointError, match="neither a run"):
         load_averaged(torch.nn.Linear(3, 2), tmp_path / "nothing")
 
 

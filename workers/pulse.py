@@ -1,0 +1,93 @@
+"""Whether an actor still answers: it is asked for its process id again and again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import ray
+
+from workers.faults import DEATHS
+
+_LOG = logging.getLogger("maskstream.workers")
+_ASK_EVERY_S = 0.5
+
+
+class Beat(Enum):
+    """What was learned about an actor since one looked last."""
+
+    NONE = "none"
+    """Nothing: it has not answered yet, and need not have."""
+    ALIVE = "alive"
+    RESTARTED = "restarted"
+    """It has died, and Ray has started it again."""
+    DEAD = "dead"
+    """It has died. Ray may be starting it again."""
+
+
+class Pulse:
+    """Asks one actor, which must have a method ``pid`` and a thread left for it.
+
+    An actor that stops answering though it lives, as a stopped process or one that waits for a lock
+    for ever does, is killed: its callers then go on as after any death. While it starts, it is
+    given all the time it needs.
+
+    Threads: none of its own. ``beat`` never waits.
+
+    Args:
+        worker: the actor's handle.
+        name: of what it does, for the log.
+        limit_s: how long an answer may take.
+        may_restart: Ray starts it again.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        worker: Any,
+        name: str,
+        limit_s: float,
+        *,
+        may_restart: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.worker = worker
+        self.pid: int | None = None
+        self._name = name
+        self._limit_s = limit_s
+        self._may_restart = may_restart
+        self._clock = clock
+        self._is_starting = True
+        self._answer: Any = None
+        self._asked_s = 0.0
+
+    def beat(self) -> Beat:
+        """What is new; the next question is asked where one is due."""
+        now_s = self._clock()
+        if self._answer is None:
+            if self._is_starting or now_s - self._asked_s >= _ASK_EVERY_S:
+                # A death ends the question: Ray is not to ask the actor's successor.
+                self._answer = self.worker.pid.options(max_task_retries=0).remote()
+                self._asked_s = now_s
+            return Beat.NONE
+        if ray.wait([self._answer], timeout=0)[0]:
+            answer, self._answer = self._answer, None
+            return self._note(answer)
+        if not self._is_starting and now_s - self._asked_s > self._limit_s:
+            _LOG.error("a %s has not answered for %g s; it is ended", self._name, self._limit_s)
+            self._is_starting = True
+            ray.kill(self.worker, no_restart=not self._may_restart)
+        return Beat.NONE
+
+    def _note(self, answer: Any) -> Beat:
+        try:
+            pid: int = ray.get(answer)
+        except DEATHS:
+            self._is_starting = True
+            return Beat.DEAD
+        known, self.pid = self.pid, pid
+        self._is_starting = False
+        return Beat.ALIVE if known in (None, pid) else Beat.RESTARTED
