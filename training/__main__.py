@@ -22,11 +22,16 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True, help="YAML of the run")
         command.add_argument("--out", type=Path, required=True, help="folder of the run")
         command.add_argument(
-            "--warm", type=Path, help="run of its kind whose averaged parameters to start from"
+            "--warm",
+            type=Path,
+            help="run of its kind, or checkpoint, whose parameters to start from",
         )
         if name == "tracker":
             command.add_argument(
-                "--detector", type=Path, required=True, help="folder of the detector's run"
+                "--detector",
+                type=Path,
+                required=True,
+                help="folder of the detector's run, or a checkpoint",
             )
         else:
             command.set_defaults(detector=None)
@@ -42,8 +47,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=CHOSEN_SEED)
     command = commands.add_parser("export", help="write a checkpoint folder")
     command.add_argument("--model", type=Path, required=True, help="YAML of the model")
-    command.add_argument("--detector", type=Path, help="folder of the detector's run")
-    command.add_argument("--tracker", type=Path, help="folder of the tracker's run")
+    command.add_argument(
+        "--detector", type=Path, help="folder of the detector's run, or a checkpoint"
+    )
+    command.add_argument(
+        "--tracker", type=Path, help="folder of the tracker's run, or a checkpoint"
+    )
     command.add_argument("--out", type=Path, required=True, help="folder to write or replace")
     return root
 

@@ -177,9 +177,7 @@ class DetectorTrainer:
         """Weighted loss terms by name."""
         # Without the fused kernel: its bfloat16 backward pass is slow for narrow heads on CPUs.
         with (
-            torch.autocast(
-                batch.pixels.device.type, torch.bfloat16, enabled=self.config.mixed_precision
-            ),
+            torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=self.config.autocasts),
             sdpa_kernel(SDPBackend.MATH),
         ):
             levels, output = self._encoded(batch) if dense_only else self._predicted(batch)

@@ -160,9 +160,7 @@ class TrackerTrainer:
             model, torch.Generator().manual_seed(seed), stage.prompts, stage.correction_rate
         )
         with (
-            torch.autocast(
-                clip.pixels.device.type, torch.bfloat16, enabled=self.config.mixed_precision
-            ),
+            torch.autocast(clip.pixels.device.type, torch.bfloat16, enabled=self.config.autocasts),
             sdpa_kernel(SDPBackend.MATH),
         ):
             with torch.no_grad():

@@ -14,6 +14,8 @@ from workers.faults import DEATHS
 
 _LOG = logging.getLogger("maskstream.workers")
 _ASK_EVERY_S = 0.5
+# However long ago one looked last: the machine may have slept, and the actor with it.
+_MOST_BETWEEN_LOOKS_S = 1.0
 
 
 class Beat(Enum):
@@ -33,7 +35,8 @@ class Pulse:
 
     An actor that stops answering though it lives, as a stopped process or one that waits for a lock
     for ever does, is killed: its callers then go on as after any death. While it starts, it is
-    given all the time it needs.
+    given all the time it needs. A look has to be taken at least every second for the limit to be
+    kept.
 
     Threads: none of its own. ``beat`` never waits.
 
@@ -63,6 +66,8 @@ class Pulse:
         self._is_starting = True
         self._answer: Any = None
         self._asked_s = 0.0
+        self._looked_s = 0.0
+        self._waited_s = 0.0
 
     def beat(self) -> Beat:
         """What is new; the next question is asked where one is due."""
@@ -71,12 +76,15 @@ class Pulse:
             if self._is_starting or now_s - self._asked_s >= _ASK_EVERY_S:
                 # A death ends the question: Ray is not to ask the actor's successor.
                 self._answer = self.worker.pid.options(max_task_retries=0).remote()
-                self._asked_s = now_s
+                self._asked_s = self._looked_s = now_s
+                self._waited_s = 0.0
             return Beat.NONE
         if ray.wait([self._answer], timeout=0)[0]:
             answer, self._answer = self._answer, None
             return self._note(answer)
-        if not self._is_starting and now_s - self._asked_s > self._limit_s:
+        self._waited_s += min(now_s - self._looked_s, _MOST_BETWEEN_LOOKS_S)
+        self._looked_s = now_s
+        if not self._is_starting and self._waited_s > self._limit_s:
             _LOG.error("a %s has not answered for %g s; it is ended", self._name, self._limit_s)
             self._is_starting = True
             ray.kill(self.worker, no_restart=not self._may_restart)
