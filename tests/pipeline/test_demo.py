@@ -32,7 +32,7 @@ MIN_IOU = {0: 0.73, 3: 0.59, 4: 0.77, 5: 0.59}
 MIN_SHARE_OF_MAIN_ID = 0.28
 MAX_SHARE_WRONG = 0.15
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @dataclass
