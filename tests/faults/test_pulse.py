@@ -1,0 +1,124 @@
+"""Whether an actor still answers: told from one that starts, has died, or was asleep with us."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+import ray
+
+from pipeline.runtime import Runtime
+from tests.faults.killing import kill
+from tests.integration.serving import eventually
+from workers.pulse import Beat, Pulse
+
+LIMIT_S = 5.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Actor:
+    def pid(self) -> int:
+        return os.getpid()
+
+
+@pytest.fixture
+def actor(runtime: Runtime) -> Iterator[Any]:
+    """An actor on the runtime's Ray that is started again."""
+    kind: Any = ray.remote(Actor)
+    handle = kind.options(num_cpus=0, max_restarts=-1).remote()
+    yield handle
+    ray.kill(handle)
+
+
+def next_beat(pulse: Pulse, clock: Clock) -> Beat:
+    """The next thing that is learned; time passes fast enough to ask, and too slow for limits."""
+    found: list[Beat] = []
+
+    def look() -> bool:
+        if pulse._answer is None:
+            clock.now_s += 1.0
+        found[:] = [pulse.beat()]
+        return found[0] is not Beat.NONE
+
+    eventually(look)
+    return found[0]
+
+
+def test_alive_dead_and_started_again(actor: Any) -> None:
+    clock = Clock()
+    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+    first = pulse.pid
+    assert first == ray.get(actor.pid.remote())
+    kill(first)
+    beats = {next_beat(pulse, clock)}
+    while Beat.RESTARTED not in beats:
+        beats.add(next_beat(pulse, clock))
+    assert beats <= {Beat.ALIVE, Beat.DEAD, Beat.RESTARTED}
+    assert pulse.pid not in (None, first)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+
+
+def asked(pulse: Pulse, clock: Clock) -> None:
+    """Leave a question open."""
+    clock.now_s += 1.0
+    assert pulse.beat() is Beat.NONE
+    assert pulse._answer is not None
+
+
+def test_what_does_not_answer_is_ended_at_the_limit(actor: Any) -> None:
+    clock = Clock()
+    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+    stopped = pulse.pid
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    asked(pulse, clock)
+    for _ in range(int(LIMIT_S)):
+        clock.now_s += 1.0
+        assert pulse.beat() is Beat.NONE
+    assert psutil.Process(stopped).status() == psutil.STATUS_STOPPED
+    clock.now_s += 1.0
+    pulse.beat()
+    eventually(lambda: not psutil.pid_exists(stopped))
+    while pulse.pid == stopped:
+        next_beat(pulse, clock)
+
+
+def test_who_was_asleep_takes_nobody_for_hung(actor: Any) -> None:
+    clock = Clock()
+    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+    stopped = pulse.pid
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    asked(pulse, clock)
+    clock.now_s += 3600.0
+    assert pulse.beat() is Beat.NONE
+    os.kill(stopped, signal.SIGCONT)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+    assert pulse.pid == stopped
+
+
+def test_one_that_starts_has_all_the_time_it_needs(actor: Any) -> None:
+    clock = Clock()
+    first = ray.get(actor.pid.remote())
+    os.kill(first, signal.SIGSTOP)
+    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    for _ in range(100):
+        clock.now_s += 1.0
+        assert pulse.beat() is Beat.NONE
+    os.kill(first, signal.SIGCONT)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+    assert pulse.pid == first
