@@ -85,12 +85,10 @@ class StreamSinks(Closing):
             self._jsonl.write_record(line)
         if self._overlay is not None:
             if pushed is not None:
-                time_s = pushed.wall_s if pushed.pts_s is None else pushed.pts_s
-                self._overlay.write(result, pushed.image, time_s, pushed.epoch)
+                self._overlay.write(result, pushed.image, pushed.pts_s, pushed.epoch, pushed.wall_s)
             elif self._source is not None:
                 frame = self._read(self._source, entry.frame_index)
-                time_s = frame.index / 25 if frame.pts_s is None else frame.pts_s
-                self._overlay.write(result, frame.image, time_s)
+                self._overlay.write(result, frame.image, frame.pts_s)
         self._num_written += 1
         return result
 

@@ -21,7 +21,7 @@ from pipeline.sinks.spool import ResultSpool
 from pipeline.sources import Frame, FrameSource
 
 _TICKS_PER_S = 90_000
-_DEFAULT_FPS = Fraction(25)
+DEFAULT_FPS = Fraction(25)
 _BT709 = 1
 _ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
@@ -42,7 +42,7 @@ class VideoWriter:
             OutputError: it cannot be created.
         """
         self._path = path
-        self._fps = fps or _DEFAULT_FPS
+        self._fps = fps or DEFAULT_FPS
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         self._start_s: float | None = None
         self._last_tick = -1

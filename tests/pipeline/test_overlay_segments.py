@@ -17,10 +17,15 @@ from tests.pipeline.frame_results import make_result
 
 
 def write(
-    sink: OverlaySegments, index: int, time_s: float, epoch: int = 0, width: int = 80
+    sink: OverlaySegments,
+    index: int,
+    time_s: float | None,
+    epoch: int = 0,
+    width: int = 80,
+    wall_s: float | None = None,
 ) -> NDArray[np.uint8]:
     image = numbered_image(index, width)
-    sink.write(make_result(index, size=(48, width)), image, time_s, epoch)
+    sink.write(make_result(index, size=(48, width)), image, time_s, epoch, wall_s)
     return image
 
 
@@ -52,6 +57,26 @@ def test_a_segment_ends_after_its_time(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
     with pytest.raises(OutputError, match="is closed"):
         write(sink, 8, 9.0)
+
+
+def test_a_first_frame_without_a_time_is_in_the_segment_of_the_next(tmp_path: Path) -> None:
+    sink = OverlaySegments(tmp_path, segment_s=1.0)
+    for index, time_s in enumerate((None, 700.0, 700.2, None, 700.6, 701.0)):
+        write(sink, index, time_s, wall_s=5000 + index / 5)
+    sink.close()
+    assert list(contents(tmp_path).values()) == [[0.0, 0.2, 0.4, 0.6, 0.8], [0.0]]
+
+
+@pytest.mark.parametrize("is_clocked", [True, False])
+def test_without_any_times_it_is_when_frames_came_or_the_rate_that_counts(
+    tmp_path: Path, is_clocked: bool
+) -> None:
+    sink = OverlaySegments(tmp_path, segment_s=0.3, fps=Fraction(10))
+    for index in range(4):
+        write(sink, index, None, wall_s=5000 + index / 5 if is_clocked else None)
+    sink.close()
+    expected = [[0.0, 0.2], [0.0, 0.2]] if is_clocked else [[0.0, 0.1, 0.2], [0.0]]
+    assert list(contents(tmp_path).values()) == expected
 
 
 def test_objects_are_painted(tmp_path: Path) -> None:
