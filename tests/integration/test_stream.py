@@ -47,8 +47,8 @@ def test_a_camera_is_followed_with_an_overlay(
     numbers = [line["source_frame_index"] for line in lines]
     assert numbers == sorted(set(numbers))
     assert {(line["height"], line["width"]) for line in lines} == {(scene.HEIGHT, scene.WIDTH)}
-    # The first frame may come without a time stamp; those that have one begin another segment.
-    [video] = out.glob("overlay-*.mp4")  # though the first frame has no time
+    # The first frame may come without a time stamp, and begins no segment of its own.
+    [video] = out.glob("overlay-*.mp4")
     assert num_frames(video) == NUM_FRAMES
     for text in (written.out, written.err, (out / "results.jsonl").read_text()):
         assert "Horst" not in text
