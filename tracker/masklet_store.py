@@ -16,7 +16,7 @@ from tracker.memory_bank import MemoryBank
 from tracker.model import TrackerModel
 from tracker.pins import Pin, Pins
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class MaskletStore:
