@@ -6,9 +6,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import ray
-
 from workers.decode import DecodeWorker, FeedFactory
+from workers.pulse import actor_of
 
 
 class Decoders:
@@ -40,5 +39,4 @@ class Decoders:
 
 
 def _start() -> Any:
-    actor: Any = ray.remote(DecodeWorker)
-    return actor.options(num_cpus=0, max_concurrency=3).remote()
+    return actor_of(DecodeWorker).options(num_cpus=0, max_concurrency=2).remote()

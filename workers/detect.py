@@ -19,6 +19,7 @@ from workers.local_detect import BatchLimits, LocalDetecting
 from workers.memory import keep_freed_memory
 from workers.messages import DetectAnswer, DetectRequest, Image, PackedAnswer, Refusal
 from workers.models import ModelSpec
+from workers.pulse import ask_pid
 
 _PING_S = 1.0
 
@@ -186,7 +187,7 @@ class RemoteDetecting:
     def can_go_elsewhere(self, failed: _Member) -> bool:
         """Whether a worker that has died under a call is gone for good, and another is not."""
         try:
-            ray.get(failed.handle.pid.options(max_task_retries=0).remote(), timeout=_PING_S)
+            ray.get(ask_pid(failed.handle), timeout=_PING_S)
         except ActorDiedError:
             failed.has_ended = True
         except (*DEATHS, GetTimeoutError):

@@ -13,6 +13,7 @@ import ray
 from workers.faults import DEATHS
 
 _LOG = logging.getLogger("maskstream.workers")
+_GROUP = "health"
 _ASK_EVERY_S = 0.5
 # However long ago one looked last: the machine may have slept, and the actor with it.
 _MOST_BETWEEN_LOOKS_S = 1.0
@@ -30,8 +31,22 @@ class Beat(Enum):
     """It has died. Ray may be starting it again."""
 
 
+def actor_of(kind: type) -> Any:
+    """Ray's actor of a plain class with a method ``pid``, for which it has a thread of its own."""
+    remote: Any = ray.remote  # its types know no groups
+    return remote(concurrency_groups={_GROUP: 1})(kind)
+
+
+def ask_pid(worker: Any) -> Any:
+    """Ray's reference to the process id of an ``actor_of``, whatever else it has to do.
+
+    A death ends the question: Ray is not to ask the actor's successor.
+    """
+    return worker.pid.options(max_task_retries=0, concurrency_group=_GROUP).remote()
+
+
 class Pulse:
-    """Asks one actor, which must have a method ``pid`` and a thread left for it.
+    """Asks one actor, made by ``actor_of``.
 
     An actor that stops answering though it lives, as a stopped process or one that waits for a lock
     for ever does, is killed: its callers then go on as after any death. While it starts, it is
@@ -74,8 +89,7 @@ class Pulse:
         now_s = self._clock()
         if self._answer is None:
             if self._is_starting or now_s - self._asked_s >= _ASK_EVERY_S:
-                # A death ends the question: Ray is not to ask the actor's successor.
-                self._answer = self.worker.pid.options(max_task_retries=0).remote()
+                self._answer = ask_pid(self.worker)
                 self._asked_s = self._looked_s = now_s
                 self._waited_s = 0.0
             return Beat.NONE

@@ -19,7 +19,7 @@ from pipeline.runtime.serving import StoreServer
 from pipeline.runtime.spares import Spares
 from workers.detect import DetectWorker
 from workers.faults import DEATHS, RestartBudget
-from workers.pulse import Beat, Pulse
+from workers.pulse import Beat, Pulse, actor_of
 from workers.track import TrackWorker
 
 _LOG = logging.getLogger("maskstream.runtime")
@@ -80,26 +80,32 @@ class Cluster:
         self._lock = threading.Lock()
 
     def _new_detect_worker(self) -> Pulse:
-        actor: Any = ray.remote(DetectWorker)
-        worker = actor.options(
-            num_cpus=0,
-            num_gpus=self.placement.detect_gpus,
-            max_concurrency=_CALLS_AT_ONCE,
-            # The supervisor ends a worker that dies too often.
-            max_restarts=-1,
-            max_task_retries=self._config.max_retries_of_frame,
-        ).remote(self._config.model, self._config.limits)
+        worker = (
+            actor_of(DetectWorker)
+            .options(
+                num_cpus=0,
+                num_gpus=self.placement.detect_gpus,
+                max_concurrency=_CALLS_AT_ONCE,
+                # The supervisor ends a worker that dies too often.
+                max_restarts=-1,
+                max_task_retries=self._config.max_retries_of_frame,
+            )
+            .remote(self._config.model, self._config.limits)
+        )
         limit_s = self._config.runner.unresponsive_s
         return Pulse(worker, "detect worker", limit_s, may_restart=True)
 
     def _new_track_worker(self, num_gpus: float) -> Pulse:
-        actor: Any = ray.remote(TrackWorker)
         detect = [pulse.worker for pulse in self._detect]
-        worker = actor.options(
-            num_cpus=0,
-            num_gpus=num_gpus,
-            max_concurrency=self._config.max_sessions + 8,
-        ).remote(self._config.model, StoreServer, self._spec, detect, self._config.limits)
+        worker = (
+            actor_of(TrackWorker)
+            .options(
+                num_cpus=0,
+                num_gpus=num_gpus,
+                max_concurrency=self._config.max_sessions + 8,
+            )
+            .remote(self._config.model, StoreServer, self._spec, detect, self._config.limits)
+        )
         return Pulse(worker, "track worker", self._config.runner.unresponsive_s)
 
     def _new_spare(self) -> Pulse:

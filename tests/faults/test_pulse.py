@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import ray
 from pipeline.runtime import Runtime
 from tests.faults.killing import kill
 from tests.integration.serving import eventually
-from workers.pulse import Beat, Pulse
+from workers.pulse import Beat, Pulse, actor_of
 
 LIMIT_S = 5.0
 
@@ -31,12 +32,14 @@ class Actor:
     def pid(self) -> int:
         return os.getpid()
 
+    def work(self, seconds: float) -> None:
+        time.sleep(seconds)
+
 
 @pytest.fixture
 def actor(runtime: Runtime) -> Iterator[Any]:
     """An actor on the runtime's Ray that is started again."""
-    kind: Any = ray.remote(Actor)
-    handle = kind.options(num_cpus=0, max_restarts=-1).remote()
+    handle = actor_of(Actor).options(num_cpus=0, max_restarts=-1).remote()
     yield handle
     ray.kill(handle)
 
@@ -68,6 +71,17 @@ def test_alive_dead_and_started_again(actor: Any) -> None:
     assert beats <= {Beat.ALIVE, Beat.DEAD, Beat.RESTARTED}
     assert pulse.pid not in (None, first)
     assert next_beat(pulse, clock) is Beat.ALIVE
+
+
+def test_work_that_waits_keeps_no_answer_waiting(actor: Any) -> None:
+    clock = Clock()
+    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+    first = pulse.pid
+    long = actor.work.remote(3600.0)
+    assert [next_beat(pulse, clock) for _ in range(3)] == [Beat.ALIVE] * 3
+    assert pulse.pid == first
+    assert not ray.wait([long], timeout=0)[0]
 
 
 def asked(pulse: Pulse, clock: Clock) -> None:
