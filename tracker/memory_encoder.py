@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.parameter import Parameter
 
 from core.layers import LayerNorm2d, activation
-from core.linear import Linear
+from core.linear import Linear, is_cpu_inference
 from tracker.config import TrackerConfig
 
 # Up to this many channels, PyTorch's layer norm spends its time on starting rows.
@@ -49,7 +49,10 @@ class MaskDownSamplerLayer(nn.Module):
         conv, norm = self.conv, self.layer_norm
         bias = None if conv.bias is None else conv.bias - conv.bias.mean()
         weight = conv.weight - conv.weight.mean(0, keepdim=True)
-        x = functional.conv2d(x, weight, bias, conv.stride, conv.padding)
+        # Mask by mask: with AVX2, oneDNN rounds small pictures by how many there are.
+        some = x.split(1) if is_cpu_inference(x) else (x,)
+        maps = [functional.conv2d(one, weight, bias, conv.stride, conv.padding) for one in some]
+        x = maps[0] if len(maps) == 1 else torch.cat(maps)
         scale = (x * x).mean(1, keepdim=True).add(norm.eps).rsqrt()
         return torch.addcmul(norm.bias[:, None, None], x * scale, norm.weight[:, None, None])
 
