@@ -74,6 +74,7 @@ class Pulse:
     ) -> None:
         self.worker = worker
         self.pid: int | None = None
+        self.error: BaseException | None = None  # that told of its last death
         self._name = name
         self._limit_s = limit_s
         self._may_restart = may_restart
@@ -107,8 +108,8 @@ class Pulse:
     def _note(self, answer: Any) -> Beat:
         try:
             pid: int = ray.get(answer)
-        except DEATHS:
-            self._is_starting = True
+        except DEATHS as error:
+            self._is_starting, self.error = True, error
             return Beat.DEAD
         known, self.pid = self.pid, pid
         self._is_starting = False

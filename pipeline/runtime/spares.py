@@ -62,4 +62,4 @@ class Spares:
         _LOG.warning("a spare track worker has died")
         if not self._budget.note_death():
             self._num -= 1
-            _LOG.error("spares have died %s; one less is kept", self._budget)
+            _LOG.error("spares have died %s; one less is kept: %s", self._budget, spare.error)

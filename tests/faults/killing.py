@@ -6,9 +6,11 @@ import os
 import signal
 
 import psutil
+from ray.exceptions import ActorDiedError
 
 from pipeline.runtime import Runtime
 from tests.integration.serving import eventually
+from workers.faults import DEATHS
 
 
 def kill(pid: int) -> None:
@@ -27,6 +29,17 @@ def _is_decoder(process: psutil.Process) -> bool:
         return alive and "DecodeWorker" in " ".join(process.cmdline())
     except psutil.NoSuchProcess:  # it has ended since it was listed
         return False
+
+
+def is_given_up(runtime: Runtime) -> bool:
+    """Whether a detect worker is not started any more."""
+    try:
+        runtime.worker_pids()
+    except ActorDiedError:
+        return True
+    except DEATHS:  # Ray is starting it again
+        pass
+    return False
 
 
 def one_pid(runtime: Runtime, kind: str) -> int:

@@ -84,21 +84,21 @@ def test_work_that_waits_keeps_no_answer_waiting(actor: Any) -> None:
     assert not ray.wait([long], timeout=0)[0]
 
 
-def asked(pulse: Pulse, clock: Clock) -> None:
-    """Leave a question open."""
+def stopped_and_asked(pulse: Pulse, clock: Clock) -> int:
+    """Stop the actor, once it has answered, and leave a question open; its process id."""
+    assert next_beat(pulse, clock) is Beat.ALIVE
+    assert pulse.pid is not None
+    os.kill(pulse.pid, signal.SIGSTOP)
     clock.now_s += 1.0
     assert pulse.beat() is Beat.NONE
     assert pulse._answer is not None
+    return pulse.pid
 
 
 def test_what_does_not_answer_is_ended_at_the_limit(actor: Any) -> None:
     clock = Clock()
     pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
-    assert next_beat(pulse, clock) is Beat.ALIVE
-    stopped = pulse.pid
-    assert stopped is not None
-    os.kill(stopped, signal.SIGSTOP)
-    asked(pulse, clock)
+    stopped = stopped_and_asked(pulse, clock)
     for _ in range(int(LIMIT_S)):
         clock.now_s += 1.0
         assert pulse.beat() is Beat.NONE
@@ -113,11 +113,7 @@ def test_what_does_not_answer_is_ended_at_the_limit(actor: Any) -> None:
 def test_who_was_asleep_takes_nobody_for_hung(actor: Any) -> None:
     clock = Clock()
     pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
-    assert next_beat(pulse, clock) is Beat.ALIVE
-    stopped = pulse.pid
-    assert stopped is not None
-    os.kill(stopped, signal.SIGSTOP)
-    asked(pulse, clock)
+    stopped = stopped_and_asked(pulse, clock)
     clock.now_s += 3600.0
     assert pulse.beat() is Beat.NONE
     os.kill(stopped, signal.SIGCONT)

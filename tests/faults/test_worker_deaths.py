@@ -19,7 +19,7 @@ from pipeline.results import FrameResult
 from pipeline.rle import encode_mask
 from pipeline.runtime import Runtime
 from pipeline.store import NewSession, SessionState, SessionStore
-from tests.faults.killing import decoders, kill, one_pid
+from tests.faults.killing import decoders, is_given_up, kill, one_pid
 from tests.integration.serving import (
     CONFIG,
     LONG_S,
@@ -27,16 +27,15 @@ from tests.integration.serving import (
     Served,
     assert_same,
     check_account,
+    check_unbroken,
     eventually,
     faster,
-    play_prompts,
     running_runtime,
     settled_prompts,
 )
 from tests.integration.test_file_sessions import in_process
 from tests.pipeline import scene
 from tests.pipeline.store.servers import raw_client
-from workers.faults import DEATHS
 
 
 @pytest.mark.parametrize("kind", ["decode", "detect", "track"])
@@ -58,15 +57,8 @@ def test_results_are_those_of_an_unbroken_run(
         pid = one_pid(runtime, kind)
         kill(pid)
         eventually(lambda pid=pid: not psutil.pid_exists(pid))  # type: ignore[misc]
-    *entries, end = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
-    assert end.record["reason"] == "finished"
-    served.wait_for(SessionState.ENDED)
-    found = [FrameResult.from_record(entry.record) for entry in entries]
-    assert [result.frame_index for result in found] == list(range(40))
-    prompts = settled_prompts(served)
-    assert len(prompts) == 2
-    assert_same(found, play_prompts(model, clip, prompts))
-    check_account(served)
+    check_unbroken(served, model, clip)
+    assert len(settled_prompts(served)) == 2
     assert store.get_session(name).counters.processed == 40
     if kind == "track":
         assert store.get_session(name).writer >= 3
@@ -132,15 +124,6 @@ def test_what_dies_again_and_again_fails_the_session_with_the_reason(clip: Path)
         other.ask(AddConcept(text="red circle", frame_index=2))
         other.wait_for(SessionState.FAILED)
         assert store.get_session("other").reason.startswith("a detect worker has died again and")
-
-
-def is_given_up(runtime: Runtime) -> bool:
-    """Whether the detect worker is not started any more."""
-    try:
-        one_pid(runtime, "detect")
-    except DEATHS:
-        return True
-    return False
 
 
 def test_a_checkpoint_that_nobody_can_read_fails_its_session_alone(

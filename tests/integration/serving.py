@@ -264,3 +264,14 @@ def check_account(served: Served, *, done: bool = True) -> None:
 def faster(config: RuntimeConfig = CONFIG, **changes: Any) -> RuntimeConfig:
     """The configuration with changes."""
     return replace(config, **changes)
+
+
+def check_unbroken(served: Served, model: VideoModel, clip: Path) -> None:
+    """Each frame's result once and in order, as from a run that nothing has disturbed."""
+    *entries, end = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
+    assert end.record["reason"] == "finished"
+    served.wait_for(SessionState.ENDED)
+    found = [FrameResult.from_record(entry.record) for entry in entries]
+    assert [result.frame_index for result in found] == list(range(40))
+    assert_same(found, play_prompts(model, clip, settled_prompts(served)))
+    check_account(served)
