@@ -27,15 +27,16 @@ def upsampling_kernel(weight: Tensor) -> Tensor:
         weight: (C_out, C_in, 3, 3) of the convolution, padding 1.
 
     Returns:
-        (C_in, C_out, 4, 4) for ``conv_transpose2d`` with stride 2 and padding 1.
+        (C_in, C_out, 4, 4) for ``conv_transpose2d`` with stride 2 and padding 1, laid out
+        channels last, which is how it is fastest.
     """
 
-    def merge(taps: Tensor) -> Tensor:
-        first, second, third = taps.unbind(-1)
-        return torch.stack((third, second + third, first + second, first), dim=-1)
+    def merge(taps: Tensor, dim: int) -> Tensor:
+        first, second, third = taps.unbind(dim)
+        return torch.stack((third, second + third, first + second, first), dim)
 
-    merged = merge(merge(weight).transpose(-1, -2)).transpose(-1, -2)
-    return merged.transpose(0, 1)
+    rows = weight.permute(1, 2, 3, 0).contiguous()
+    return merge(merge(rows, 1), 2).permute(0, 3, 1, 2)
 
 
 class Stage(NamedTuple):
