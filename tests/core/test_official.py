@@ -18,6 +18,7 @@ from core.checkpoint_summary import inspect_checkpoint
 from core.errors import CheckpointError
 from core.official import convert_official, official_config, open_official
 from core.official_table import How, official_tensors
+from pipeline.model import VideoModel
 
 TABLE = Path(__file__).parent / "data" / "sam3_pt_tensors.tsv.gz"
 POINTS = "detector_model.geometry_encoder.points_"
@@ -216,7 +217,7 @@ def test_inspection_counts_everything(skeleton: dict[str, Tensor], tmp_path: Pat
 def test_full_size_file_loads_strictly(
     listed: dict[str, tuple[tuple[int, ...], str]], reference: Sam3VideoModel, tmp_path: Path
 ) -> None:
-    """3.4 GB of random numbers, written, read and put into the reference, tensor by tensor."""
+    """3.4 GB of random numbers, written, read and put into the reference and into our own model."""
     noise = torch.randn(2**20)
     tensors = {name: _filled(shape, dtype, noise) for name, (shape, dtype) in listed.items()}
     probe = f"{BLOCK}.attn.qkv.weight"
@@ -227,6 +228,7 @@ def test_full_size_file_loads_strictly(
         assert path.stat().st_size > 3.4e9
         loaded = read_tensors(path, dtype=torch.bfloat16)
         assert read_config(path)["model_type"] == "sam3_video"
+        ours = VideoModel.from_checkpoint(path, device="cpu", dtype="bfloat16")
     finally:
         path.unlink()
     weight = "detector_model.vision_encoder.backbone.layers.3.attention.k_proj.weight"
@@ -237,6 +239,11 @@ def test_full_size_file_loads_strictly(
         del loaded[name]
     assert load_strict(reference, loaded, context="full size") == ()
     assert not any(tensor.is_meta for tensor in reference.state_dict().values())
+    made = ours.to_tensors()
+    for name in points:
+        del made[name]
+    assert set(made) == set(loaded)
+    assert all(torch.equal(made[name], loaded[name]) for name in made)
 
 
 def _filled(shape: tuple[int, ...], dtype: str, noise: Tensor) -> Tensor:
