@@ -25,7 +25,7 @@ import psutil
 import ray
 import torch
 
-from benchmarks.clip import shapes, texts, write_clip
+from benchmarks.clip import steady, texts, write_clip
 from benchmarks.measure import surroundings
 from benchmarks.model import RESULTS, table
 from detector.frames import FrameDetector
@@ -202,7 +202,7 @@ def latency(num_frames: int, fps: float) -> Iterator[Row]:
     segmenter = VideoSegmenter(model, latency="live")
     for text in texts(2):
         segmenter.add_concept(text)
-    pictures = [shapes(index, WIDTH, HEIGHT) for index in range(num_frames)]
+    pictures = [steady(index, WIDTH, HEIGHT) for index in range(num_frames)]
     alone = [
         1000 * seconds(segmenter.step, Frame(index, None, picture))
         for index, picture in enumerate(pictures)
@@ -308,7 +308,7 @@ def start_up(clip: Path) -> Iterator[Row]:
 
 
 TITLES = {
-    "speed": "One file, two concepts, both in the picture",
+    "speed": "One file, two concepts, five objects",
     "hand_over": "Parts of a frame, one thread, and what is handed over",
     "latency": "A frame pushed by a client, until its result is read",
     "prompts": "Prompts in a session that is idle",

@@ -23,7 +23,7 @@ import ray
 import redis
 from PIL import Image, ImageDraw
 
-from benchmarks.clip import TEXTS, write_clip
+from benchmarks.clip import TEXTS, coming_and_going, write_clip
 from benchmarks.model import RESULTS
 from core.errors import StoreError
 from pipeline.client import Client
@@ -32,8 +32,9 @@ from pipeline.store import open_store
 
 WIDTH, HEIGHT = 96, 72
 CLIP_FRAMES = 320
-WARM_UP = 0.2
-"""The part of the run in which memory may grow."""
+WARM_UP = 0.5
+"""The part of the run in which memory may grow: until the log of results is full. It keeps 10,000
+frames, half of a run as asked for."""
 
 ROLES = ("driver", "detect", "track", "decode", "redis", "ray")
 COLUMNS = ("seconds", "frames", *(f"{role}_mb" for role in ROLES), "redis_data_mb", "objects_mb")
@@ -83,9 +84,7 @@ def soak(num_frames: int, every_s: float) -> list[dict[str, float]]:
         tempfile.TemporaryDirectory() as folder,
         Runtime(store, RuntimeConfig(object_store_bytes=300 * MB)) as runtime,
     ):
-        clip = write_clip(
-            Path(folder) / "clip.mp4", CLIP_FRAMES, WIDTH, HEIGHT, coming_and_going=True
-        )
+        clip = write_clip(Path(folder) / "clip.mp4", CLIP_FRAMES, WIDTH, HEIGHT, coming_and_going)
         pids = runtime.worker_pids()
         client = Client(store)
         request = {"type": "start_session", "resource_path": str(clip), "autostart": True,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import label
 
-from benchmarks.clip import shapes
+from benchmarks.clip import coming_and_going, steady
 from benchmarks.soak import COLUMNS, growth, plot
 
 
@@ -38,10 +39,13 @@ def test_the_plot_has_a_line_for_each(tmp_path: Path) -> None:
 
 def test_shapes_come_and_go() -> None:
     counts = [
-        len(np.unique(shapes(index, 96, 72, coming_and_going=True).reshape(-1, 3), axis=0)) - 1
+        len(np.unique(coming_and_going(index, 96, 72).reshape(-1, 3), axis=0)) - 1
         for index in range(0, 80, 10)
     ]
     assert max(counts) >= 2
-    assert len(np.unique(shapes(3, 96, 72).reshape(-1, 3), axis=0)) == 3
-    still = shapes(0, 96, 72, coming_and_going=True)
-    assert np.array_equal(still, shapes(80, 96, 72, coming_and_going=True))
+    assert np.array_equal(coming_and_going(0, 96, 72), coming_and_going(80, 96, 72))
+
+
+def test_five_shapes_stay_apart() -> None:
+    for index in range(0, 80, 10):
+        assert label((steady(index, 320, 240) != 120).any(-1))[1] == 5
