@@ -3,11 +3,13 @@
 # make check   format, lint and types
 #
 # Each makes the virtual environment it needs and keeps it for as long as pyproject.toml stays the
-# same. Variables: PYTHON (3.11 or newer), VENV, PYTEST_ARGS, and pip's own, such as PIP_INDEX_URL.
+# same. Variables: PYTHON (3.11 or newer), VENV, JOBS (tests side by side), PYTEST_ARGS, and pip's
+# own, such as PIP_INDEX_URL.
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+JOBS ?= 2
 DEMO_CLIP ?= pipeline/assets/demo.mp4
 DEMO_OUT ?= demo-output
 
@@ -71,8 +73,13 @@ ifneq ($(strip $(PACKAGES)),)
 		apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
 endif
 
+# Tests that only compute run side by side. The rest start processes, mind the time or share a server,
+# and have the machine to themselves.
+COMPUTING := $(addprefix tests/,benchmarks core detector parity tracker training)
+
 test: venv-dev system
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(COMPUTING) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(COMPUTING)) $(PYTEST_ARGS)
 
 check: venv-dev
 	$(BIN)/ruff format --check .

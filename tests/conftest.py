@@ -13,23 +13,25 @@ import numpy as np
 import pytest
 import torch
 
-torch.set_num_threads(2)
+# Tests that run side by side have a thread each: threads that wait for each other on a busy machine
+# take many times as long as one.
+NUM_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+torch.set_num_threads(NUM_THREADS)
 
 # The same examples on every run; per-test time-outs are pytest's.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """For networks so small that a second thread is many times slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
-def _fixed_seed() -> None:
+def _same_start() -> Iterator[None]:
     torch.manual_seed(0)
     np.random.seed(0)
+    yield
+    torch.set_num_threads(NUM_THREADS)
+
+
+@pytest.fixture
+def two_threads() -> None:
+    """For what has to be the same however a product is shared out among threads."""
+    torch.set_num_threads(2)

@@ -28,6 +28,8 @@ from tests.detector.small import (
     small_detector,
 )
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 MASK_SIZE = (32, 32)
 
 

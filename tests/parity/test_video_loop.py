@@ -31,7 +31,7 @@ from tracker.video_config import VideoConfig
 from tracker.video_tracker import VideoTracker
 
 # Seconds on an idle machine; many more on one that has other things to do.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.timeout(600)
 
 NUM_FRAMES = 56
 VIDEO_SIZE = (480, 480)
@@ -154,9 +154,7 @@ def run(model: TrackerModel, video: Sequence[TrackerFeatures], seed: int, revers
 
 
 @pytest.fixture(scope="module", params=[0, 2])
-def scene(
-    request: pytest.FixtureRequest, one_thread: None
-) -> tuple[int, TrackerModel, list[TrackerFeatures]]:
+def scene(request: pytest.FixtureRequest) -> tuple[int, TrackerModel, list[TrackerFeatures]]:
     """A seed, and the tracker and video made from it, in double precision."""
     model, video = copying_tracker(request.param, NUM_FRAMES)
     precise = []

@@ -31,7 +31,7 @@ from tracker.lifecycle import MaskletState
 from tracker.tracked_frame import TrackedFrame
 
 # Half a minute on two idle cores.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.timeout(900)
 
 CLIP = Path(str(resources.files("pipeline") / "assets" / "demo.mp4"))
 NUM_FRAMES = 42
@@ -82,7 +82,7 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(one_thread: None) -> Run:
+def run() -> Run:
     model = VideoModel.from_checkpoint("tiny", device="cpu")
     model = replace(model, config=replace(model.config, **SWITCHED_OFF))
     with open_source(CLIP) as source:

@@ -12,6 +12,8 @@ from tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
 from tracker.memory_bank import MemoryBank
 from tracker.model import FrameEmbedding, TrackerModel
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 HIDDEN, MEMORY = 32, 16
 
 

@@ -24,8 +24,6 @@ from tracker.tracked_frame import TrackedFrame
 from tracker.video_config import VideoConfig
 from tracker.video_tracker import NO_CONCEPT, VideoTracker
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NUM_FRAMES = 12
 FOLLOWS = 0.15
 """Overlap that tells a masklet still on its disc; the discs do not touch each other."""
