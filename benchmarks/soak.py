@@ -149,7 +149,7 @@ def plot(rows: list[dict[str, float]], path: Path) -> None:
         ]
         if len(points) > 1:
             draw.line(points, fill="#2050c0", width=2)
-        draw.text((margin + 5, top + height - 40), f"{name.replace('_', ' ')}", fill="black")
+        draw.text((margin, top - 13), name.replace("_", " "), fill="black")
         draw.text((5, top), f"{most:.1f}", fill="black")
     draw.text((width - 120, picture.height - 14), f"{last:,.0f} frames", fill="black")
     picture.save(path)
