@@ -22,15 +22,23 @@ def test_every_package_is_listed() -> None:
     assert all((ROOT / name.replace(".", "/") / "__init__.py").is_file() for name in PACKAGES)
 
 
+def is_shown_in_readme(path: Path) -> bool:
+    """Whether it is a picture of the README beside it, which is not packaged either."""
+    readme = path.parent / "README.md"
+    is_picture = path.suffix == ".png" and readme.is_file()
+    return is_picture and f"]({path.name})" in readme.read_text(encoding="utf-8")
+
+
 def test_every_data_file_is_packaged() -> None:
     patterns: dict[str, list[str]] = PROJECT["tool"]["setuptools"]["package-data"]
     for root in ROOTS:
         for path in (ROOT / root).rglob("*"):
-            is_document = path.suffix in {".md", ".png"}
-            is_result = "results" in path.parts  # what benchmarks write, which git ignores
-            if path.is_dir() or path.suffix in {".py", ".pyc"} or is_document or is_result:
-                continue
             name = path.relative_to(ROOT / root).as_posix()
+            is_result = name.startswith("results/")  # what benchmarks write, which git ignores
+            if path.is_dir() or path.suffix in {".py", ".pyc", ".md"} or is_result:
+                continue
+            if is_shown_in_readme(path):
+                continue
             assert any(fnmatch(name, pattern) for pattern in patterns.get(root, [])), path
 
 

@@ -12,20 +12,17 @@ import pytest
 from pipeline.commands import AddConcept
 from pipeline.model import VideoModel
 from pipeline.prompts import ConceptPrompt
-from pipeline.results import FrameResult
 from pipeline.runtime import Runtime
-from pipeline.store import SessionState, SessionStore
+from pipeline.store import SessionStore
 from tests.faults.killing import kill, one_pid
 from tests.integration.serving import (
     CONFIG,
     Served,
     assert_same,
-    check_account,
+    check_unbroken,
     eventually,
     faster,
-    play_prompts,
     running_runtime,
-    settled_prompts,
 )
 from tests.integration.test_file_sessions import in_process
 
@@ -61,13 +58,7 @@ def test_a_spare_takes_a_dead_trackers_place_and_another_stands_by(
     kill(one_pid(runtime, "track"))
     eventually(lambda: store.get_session("s").writer == 2)
     assert one_pid(runtime, "track") == spare
-    *entries, end = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
-    assert end.record["reason"] == "finished"
-    served.wait_for(SessionState.ENDED)
-    found = [FrameResult.from_record(entry.record) for entry in entries]
-    assert [result.frame_index for result in found] == list(range(40))
-    assert_same(found, play_prompts(model, clip, settled_prompts(served)))
-    check_account(served)
+    check_unbroken(served, model, clip)
     assert store.get_session("s").writer == 2
     assert one_pid(runtime, "track") == spare
     assert ready_spare(runtime, other_than=spare) != spare
