@@ -8,6 +8,7 @@ from typing import Any
 
 from workers.decode import DecodeWorker, FeedFactory
 from workers.pulse import actor_of
+from workers.scheduling import beside_caller
 
 
 class Decoders:
@@ -39,4 +40,4 @@ class Decoders:
 
 
 def _start() -> Any:
-    return actor_of(DecodeWorker).options(num_cpus=0, max_concurrency=2).remote()
+    return actor_of(DecodeWorker).options(**beside_caller(), max_concurrency=2).remote()

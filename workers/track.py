@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from tracker.model import TrackerModel
 from tracker.video_config import VideoConfig
 from workers.decoders import Decoders
-from workers.detect import Detecting, RemoteDetecting
+from workers.detect import Detecting
 from workers.local_detect import BatchLimits, LocalDetecting
 from workers.models import ModelSpec
+from workers.remote_detect import RemoteDetecting
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class TrackWorker:
         factory: makes the server; importable.
         spec: plain data for it.
         detect_workers: handles; empty: this actor detects too.
+        limits: of that.
+        max_retries: how often a frame is detected again after its worker has died.
     """
 
     def __init__(
@@ -70,11 +73,13 @@ class TrackWorker:
         spec: Mapping[str, Any],
         detect_workers: Sequence[Any],
         limits: BatchLimits,
+        max_retries: int,
     ) -> None:
         tracker, config = model.load_tracker()
         detecting: Detecting
         if detect_workers:
-            detecting = RemoteDetecting(detect_workers, tracker.no_memory_embedding.device)
+            device = tracker.no_memory_embedding.device
+            detecting = RemoteDetecting(detect_workers, device, max_retries)
         else:
             detecting = LocalDetecting(model.load_detector(), limits)
         self._server = factory(spec, Tools(tracker, config, detecting, Decoders()))

@@ -1,9 +1,8 @@
-"""Ray, and the actors that serve sessions on it."""
+"""The actors that serve sessions."""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -15,41 +14,17 @@ from ray.exceptions import GetTimeoutError
 from core.errors import ConfigError
 from pipeline.runtime.config import Placement, RuntimeConfig, place
 from pipeline.runtime.feeds import StoreAddress
+from pipeline.runtime.nodes import num_gpus
 from pipeline.runtime.serving import StoreServer
 from pipeline.runtime.spares import Spares
 from workers.detect import DetectWorker
 from workers.faults import DEATHS, RestartBudget
 from workers.pulse import Beat, Pulse, actor_of
+from workers.scheduling import spread
 from workers.track import TrackWorker
 
 _LOG = logging.getLogger("maskstream.runtime")
 _CALLS_AT_ONCE = 64
-
-
-def start_ray(config: RuntimeConfig) -> bool:
-    """Connect to Ray, or start it; False when this process has it already."""
-    if ray.is_initialized():
-        return False
-    # What Ray will do by default some day: leave CUDA_VISIBLE_DEVICES alone for actors without.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A session has a thread, and glibc gives threads arenas of their own, which it does not empty.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    # Ray gives its workers a low priority; here they are what the machine is for.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    # A record of every call, 3.5 KB each, that nobody here reads: it would grow to 350 MB.
-    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if config.ray_address is not None:
-        options["address"] = config.ray_address
-    else:
-        options |= {
-            "include_dashboard": False,
-            "num_cpus": config.num_cpus,
-            "object_store_memory": config.object_store_bytes,
-        }
-    ray.init(**options)
-    return True
 
 
 class Cluster:
@@ -61,7 +36,7 @@ class Cluster:
     def __init__(self, config: RuntimeConfig, store: StoreAddress) -> None:
         self._config = config
         self._spec = {"store": store, "policy": config.policy, "runner": config.runner}
-        self.placement: Placement = place(config, _num_gpus())
+        self.placement: Placement = place(config, num_gpus())
         # With how often each may die; None: it was ended for that.
         self._detect: dict[Pulse, RestartBudget | None] = {
             self._new_detect_worker(): RestartBudget(config.max_deaths, config.death_window_s)
@@ -83,12 +58,10 @@ class Cluster:
         worker = (
             actor_of(DetectWorker)
             .options(
-                num_cpus=0,
-                num_gpus=self.placement.detect_gpus,
+                **spread(self.placement.detect_gpus),
                 max_concurrency=_CALLS_AT_ONCE,
                 # The supervisor ends a worker that dies too often.
                 max_restarts=-1,
-                max_task_retries=self._config.max_retries_of_frame,
             )
             .remote(self._config.model, self._config.limits)
         )
@@ -100,11 +73,17 @@ class Cluster:
         worker = (
             actor_of(TrackWorker)
             .options(
-                num_cpus=0,
-                num_gpus=num_gpus,
+                **spread(num_gpus),
                 max_concurrency=self._config.max_sessions + 8,
             )
-            .remote(self._config.model, StoreServer, self._spec, detect, self._config.limits)
+            .remote(
+                self._config.model,
+                StoreServer,
+                self._spec,
+                detect,
+                self._config.limits,
+                self._config.max_retries_of_frame,
+            )
         )
         return Pulse(worker, "track worker", self._config.runner.unresponsive_s)
 
@@ -204,8 +183,3 @@ def wait_for(answers: list[Any], timeout_s: float) -> list[Any]:
     if not answers:
         return []
     return ray.wait(answers, num_returns=len(answers), timeout=timeout_s)[0]
-
-
-def _num_gpus() -> float:
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("GPU", 0.0)

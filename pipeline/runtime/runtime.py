@@ -20,9 +20,10 @@ from core.closing import Closing
 from core.errors import ConfigError, MaskstreamError, SessionError, StoreError
 from pipeline.commands import error_text
 from pipeline.redaction import redact
-from pipeline.runtime.cluster import Cluster, start_ray, wait_for
+from pipeline.runtime.cluster import Cluster, wait_for
 from pipeline.runtime.config import RuntimeConfig
 from pipeline.runtime.feeds import StoreAddress
+from pipeline.runtime.nodes import addresses, check_reachable, start_ray
 from pipeline.store import SessionState, SessionStore
 from pipeline.store.keys import DEFAULT_NAMESPACE
 from pipeline.store.sealing import find_key
@@ -107,11 +108,12 @@ class Runtime(Closing):
 
         Raises:
             CheckpointError: there is no such checkpoint.
-            ConfigError: the workers cannot be placed, or cannot start.
+            ConfigError: the workers cannot be placed, cannot reach the store, or cannot start.
         """
         self.config.model.check()
         self._owns_ray = start_ray(self.config)
         try:
+            check_reachable(self._address.url, addresses())
             self._cluster = Cluster(self.config, self._address)
             self._cluster.wait_ready()
         except BaseException:

@@ -12,10 +12,10 @@ from core.types import Detections
 from detector.frames import Concept, DetectionRules, FrameDetector
 from detector.prompts import Exemplar
 from tests.pipeline import scene
-from workers.detect import refused
 from workers.local_detect import BatchLimits, LocalDetecting
 from workers.messages import DetectRequest, Refusal, concept_list
 from workers.models import ModelSpec
+from workers.remote_detect import refused
 
 RULES = DetectionRules(score_threshold=0.5, nms_iou=0.1)
 RED, BLUE = Concept(0, "red circle", None), Concept(1, "blue square", None)

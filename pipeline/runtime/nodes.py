@@ -1,0 +1,120 @@
+"""Ray's nodes: one of this process's own, or those of a running cluster."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import urlsplit
+
+import ray
+
+from core.errors import ConfigError
+from pipeline.redaction import redact_url
+from pipeline.runtime.config import RuntimeConfig
+
+_CONNECT_S = 5.0
+
+
+def start_ray(config: RuntimeConfig) -> bool:
+    """Connect to Ray, or start it; False when this process has it already.
+
+    Raises:
+        ConfigError: there is no cluster at the address that is given.
+    """
+    if ray.is_initialized():
+        return False
+    # What Ray will do by default some day: leave CUDA_VISIBLE_DEVICES alone for actors without.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A session has a thread, and glibc gives threads arenas of their own, which it does not empty.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    # Ray gives its workers a low priority; here they are what the machine is for.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    # A record of every call, 3.5 KB each, that nobody here reads: it would grow to 350 MB.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if config.ray_address is not None:
+        _check_address(config.ray_address)
+        options["address"] = config.ray_address
+    else:
+        options |= {
+            "include_dashboard": False,
+            "num_cpus": config.num_cpus,
+            "object_store_memory": config.object_store_bytes,
+        }
+    try:
+        ray.init(**options)
+    except ConnectionError as error:
+        address = config.ray_address or "auto"
+        reason = "Ray knows of none" if address == "auto" else str(error)
+        raise ConfigError(_no_cluster(address, reason)) from error
+    return True
+
+
+def _check_address(address: str) -> None:
+    """See at once that somebody listens there: Ray would try for two minutes."""
+    if address == "auto":
+        return
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None:
+        raise ConfigError(f'the Ray address is {address!r}; expected host:port, or "auto"')
+    try:
+        socket.create_connection((host, port), _CONNECT_S).close()
+    except OSError as error:
+        raise ConfigError(_no_cluster(address, str(error))) from error
+
+
+def _no_cluster(address: str, reason: str) -> str:
+    return (
+        f"no Ray cluster is found at {address!r} ({reason}); start one with `ray start --head`, "
+        "or give no address for one of this process's own"
+    )
+
+
+def num_gpus() -> float:
+    """GPUs of all nodes together."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("GPU", 0.0)
+
+
+def addresses() -> set[str]:
+    """Of the machines that Ray's nodes run on."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
+
+
+def check_reachable(store_url: str, machines: Collection[str]) -> None:
+    """See that workers on several machines do not look for the store each on its own.
+
+    Args:
+        store_url: of the session store.
+        machines: addresses, as told by :func:`addresses`.
+
+    Raises:
+        ConfigError: there are several, and the URL means something else on each.
+    """
+    if len(machines) > 1 and _is_local(store_url):
+        raise ConfigError(
+            f"the session store is at {redact_url(store_url)}, which workers on other machines "
+            f"cannot reach, and the cluster has {len(machines)} machines; give --redis an address "
+            "that is good on all of them"
+        )
+
+
+def _is_local(url: str) -> bool:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return True
+    host = parts.hostname or "localhost"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"

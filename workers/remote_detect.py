@@ -1,0 +1,172 @@
+"""The detect workers of a runtime, as one process that tracks sees them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import ActorDiedError
+
+import core.errors
+from core.errors import MaskstreamError
+from workers.faults import DEATHS
+from workers.messages import DetectAnswer, DetectRequest, Refusal
+from workers.pulse import ask_pid
+
+_PING_S = 1.0
+_PAUSE_S = 0.1
+
+
+class _RemotePending:
+    def __init__(self, pool: RemoteDetecting, request: DetectRequest, image: Any) -> None:
+        self._pool = pool
+        self._frame = request, image
+        self._send(pool.choose())
+
+    def _send(self, worker: _Member) -> None:
+        self._worker = worker
+        self._answer = worker.handle.detect.remote(*self._frame)
+
+    def wait(self, timeout_s: float, other: Any = None) -> bool:
+        answers = [self._answer] if other is None else [self._answer, other]
+        return self._answer in ray.wait(answers, num_returns=1, timeout=timeout_s)[0]
+
+    def result(self) -> DetectAnswer:
+        num_retries = 0
+        while True:
+            try:
+                answer = self._get()
+                break
+            except DEATHS:
+                # The frame itself may be what its workers die of.
+                if num_retries == self._pool.max_retries:
+                    raise
+                num_retries += 1
+                self._send(self._pool.choose_living())
+        if isinstance(answer, Refusal):
+            raise refused(answer)
+        unpacked: DetectAnswer = answer.unpack(self._pool.device)
+        return unpacked
+
+    def _get(self) -> Any:
+        try:
+            return ray.get(self._answer)
+        finally:
+            self._pool.note_done(self._worker)
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    """A detect worker of a pool.
+
+    Attributes:
+        handle: Ray's.
+        num_open: frames of the pool that it has.
+        end: the error that told that it is not started any more.
+    """
+
+    handle: Any
+    num_open: int = 0
+    end: ActorDiedError | None = None
+
+
+class RemoteDetecting:
+    """A pool of ``DetectWorker`` actors, shared by the sessions of this process.
+
+    A frame whose worker dies goes to one that is seen to live: the same, once Ray has started it
+    again, or another. Ray's own retries would be used up within seconds while a node that is gone
+    counts as one that will answer soon.
+
+    Args:
+        workers: their handles.
+        device: where answers are needed.
+        max_retries: how often a frame is detected again.
+    """
+
+    def __init__(self, workers: Sequence[Any], device: torch.device, max_retries: int) -> None:
+        self._members = [_Member(handle) for handle in workers]
+        self._lock = threading.Lock()
+        self.device = device
+        self.max_retries = max_retries
+
+    def submit(self, request: DetectRequest, image: Any) -> _RemotePending:
+        """See ``Detecting``. The worker with the fewest frames gets it."""
+        return _RemotePending(self, request, image)
+
+    def check_text(self, session_id: str, text: str) -> None:
+        """See ``Detecting``. Each worker remembers its own texts; the others learn it later."""
+        worker, num_retries = self.choose(), 0
+        while True:
+            try:
+                answer = ray.get(worker.handle.check_text.remote(session_id, text))
+                break
+            except DEATHS:
+                if num_retries == self.max_retries:
+                    raise
+            finally:
+                self.note_done(worker)
+            worker, num_retries = self.choose_living(), num_retries + 1
+        if isinstance(answer, Refusal):
+            raise refused(answer)
+
+    def choose(self) -> _Member:
+        """Who gets the next frame; if all have ended, the first, whose error tells why."""
+        with self._lock:
+            living = [member for member in self._members if member.end is None]
+            chosen = min(living or self._members[:1], key=lambda member: member.num_open)
+            chosen.num_open += 1
+            return chosen
+
+    def choose_living(self) -> _Member:
+        """Who gets a frame whose worker has died: the first that answers, waited for.
+
+        Raises:
+            ActorDiedError: no worker is started any more.
+        """
+        asked: dict[Any, _Member] = {}
+        while True:
+            waited_for = list(asked.values())
+            asked |= {
+                ask_pid(member.handle): member
+                for member in self._members
+                if member.end is None and member not in waited_for
+            }
+            if not asked:
+                raise next(member.end for member in self._members if member.end is not None)
+            told, _ = ray.wait(list(asked), num_returns=1, timeout=_PING_S)
+            for reference in told:
+                member = asked.pop(reference)
+                if _answered(reference, member):
+                    with self._lock:
+                        member.num_open += 1
+                    return member
+                time.sleep(_PAUSE_S)
+
+    def note_done(self, worker: _Member) -> None:
+        """One frame of a worker is answered, or lost."""
+        with self._lock:
+            worker.num_open -= 1
+
+
+def _answered(reference: Any, member: _Member) -> bool:
+    try:
+        ray.get(reference)
+    except ActorDiedError as error:
+        member.end = error
+    except DEATHS:  # Ray is starting it again
+        pass
+    else:
+        return True
+    return False
+
+
+def refused(refusal: Refusal) -> MaskstreamError:
+    """The error that a worker has told of."""
+    kind = getattr(core.errors, refusal.kind)
+    error: MaskstreamError = kind(refusal.message)
+    return error
