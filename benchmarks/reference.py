@@ -106,16 +106,22 @@ class ScriptedDetections:
 
 
 class TrackingOnly:
-    """The reference's video loop on features that are there already: no ViT, no detector."""
+    """The reference's video loop on the levels of the tracker's neck: no ViT, no neck, no detector.
+
+    What its mask decoder makes of these levels is made for every frame, as it is here.
+    """
 
     def __init__(self, reference: Any, model: VideoModel, pixels: Tensor) -> None:
         self._reference = reference
         detector = reference.detector_model
         vision = detector.get_vision_features(pixel_values=pixels)
-        features = reference.get_vision_features_for_tracker(vision)
+        levels: list[Any] = []
+        hook = reference.tracker_neck.register_forward_hook(lambda *call: levels.append(call[-1]))
+        reference.get_vision_features_for_tracker(vision)
+        hook.remove()
         self._detections = ScriptedDetections(reference, replace=True)
         detector.get_vision_features = lambda pixel_values: vision
-        reference.get_vision_features_for_tracker = lambda vision_embeds: features
+        reference.tracker_neck.forward = lambda hidden_states: levels[0]
         side = pixels.shape[-1]
         self._session = start_session(reference, model, ["object"], (side, side))
         self._frame = pixels.new_zeros(3, 1, 1)
@@ -138,4 +144,4 @@ class TrackingOnly:
         """Give the reference its parts back."""
         self._detections.restore()
         del self._reference.detector_model.get_vision_features
-        del self._reference.get_vision_features_for_tracker
+        del self._reference.tracker_neck.forward

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.derived import Derived
 from core.errors import ConfigError
-from core.linear import Linear, is_cpu_inference, linear
+from core.linear import Linear, is_cpu_inference, linear, packed
 
 # ReLU writes over its input, which is always a layer's fresh output here.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -58,6 +59,7 @@ class Attention(nn.Module):
         self.k_proj = Linear(kv_size or hidden_size, internal)
         self.v_proj = Linear(kv_size or hidden_size, internal)
         self.o_proj = Linear(internal, hidden_size)
+        self._into_transposed: Derived[Tensor] = Derived()
 
     def split(self, x: Tensor) -> Tensor:
         """(B, L, C) to (B, heads, L, C / heads)."""
@@ -109,7 +111,8 @@ class Attention(nn.Module):
         keys = (self.k_proj(key) * size**-0.5)[:, None] * own[:, None]  # (B, heads, S, C)
         values = self.v_proj(value)[:, None] * own[:, None]
         offset = (keys * into.bias).sum(-1)
-        keys, values = linear(keys, into.weight.t()), linear(values, out_of.weight)
+        back = self._into_transposed.of((into.weight,), lambda: packed(into.weight.t()))
+        keys, values = linear(keys, back), out_of.without_bias(values)
         if mask is not None:
             offset = offset.masked_fill(~mask[:, 0], -torch.inf)
         queries = query.expand(len(keys), -1, -1).transpose(1, 2)
@@ -137,12 +140,14 @@ class Pointwise(nn.Conv2d):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, kernel_size=1)
+        self._packed: Derived[Tensor] = Derived()
 
     def forward(self, x: Tensor) -> Tensor:
         if not is_cpu_inference(x):
             return super().forward(x)
+        weight = self._packed.of((self.weight,), lambda: packed(self.weight.flatten(1)))
         pixels = x.permute(0, 2, 3, 1).contiguous()
-        return linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return linear(pixels, weight, self.bias).permute(0, 3, 1, 2)
 
 
 class LayerNorm2d(nn.LayerNorm):

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.derived import Derived
 from core.layers import Attention
-from core.linear import Linear, is_cpu_inference, linear, products
+from core.linear import Linear, is_cpu_inference, linear, packed, products
 from detector.config import MaskHeadConfig
 
 CHUNK_BYTES = 1 << 30
@@ -65,6 +66,7 @@ class PixelDecoder(nn.Module):
             nn.Conv2d(size, size, kernel_size=3, padding=1) for _ in range(stages)
         )
         self.norms = nn.ModuleList(nn.GroupNorm(8, size) for _ in range(stages))
+        self._kernels: Derived[list[Tensor]] = Derived()
 
     def prepare(self, levels: tuple[Tensor, ...]) -> list[Stage]:
         """What all concepts share.
@@ -72,15 +74,11 @@ class PixelDecoder(nn.Module):
         Args:
             levels: (B, C, 4h, 4w), (B, C, 2h, 2w) of the images.
         """
-        return [
-            Stage(conv(level), upsampling_kernel(conv.weight), norm)
-            for conv, norm, level in zip(
-                cast("list[nn.Conv2d]", self.conv_layers),
-                self.norms,
-                reversed(levels),
-                strict=False,
-            )
-        ]
+        convs = cast("list[nn.Conv2d]", list(self.conv_layers))
+        weights = [conv.weight for conv in convs]
+        kernels = self._kernels.of(weights, lambda: [upsampling_kernel(w) for w in weights])
+        parts = zip(convs, kernels, self.norms, reversed(levels), strict=False)
+        return [Stage(conv(level), kernel, norm) for conv, kernel, norm, level in parts]
 
     def forward(self, fused: Tensor, stages: list[Stage], image_index: Tensor) -> Tensor:
         """Decode.
@@ -139,6 +137,7 @@ class MaskHead(nn.Module):
         self.prompt_cross_attn = Attention(size, config.num_attention_heads)
         self.prompt_cross_attn_norm = nn.LayerNorm(size)
         self.prompt_cross_attn_dropout = nn.Dropout(config.dropout)
+        self._back_projection: Derived[Tensor] = Derived()
 
     def embed_pixels(
         self,
@@ -225,9 +224,11 @@ class MaskHead(nn.Module):
         """
         embedding = self.mask_embedder(queries)
         projection = self.instance_projection
-        weight = projection.weight.flatten(1)
+        weight = self._back_projection.of(
+            (projection.weight,), lambda: packed(projection.weight.flatten(1).t())
+        )
         bias = linear(embedding, cast("Tensor", projection.bias)[None])
-        masks = products(linear(embedding, weight.t()), pixels.flatten(2).mT) + bias
+        masks = products(linear(embedding, weight), pixels.flatten(2).mT) + bias
         grid: Tensor = masks.unflatten(-1, pixels.shape[-2:])
         return grid
 

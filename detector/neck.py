@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.derived import Derived
 from core.layers import Pointwise
 from core.linear import is_cpu_inference, linear
 from detector.config import VisionConfig
@@ -33,6 +34,7 @@ class NeckLevel(nn.Module):
         self.scale_layers = nn.ModuleList(layers)
         self.proj1 = Pointwise(channels, out_channels)
         self.proj2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self._merged: Derived[tuple[Tensor, Tensor]] = Derived()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to (B, out_channels, scale · h, scale · w)."""
@@ -47,14 +49,11 @@ class NeckLevel(nn.Module):
     def _project_at_once(self, x: Tensor) -> Tensor:
         """Both projections as one convolution, which is less where ``x`` has few channels.
 
-        Its weight is the product of both. The first one's bias spreads like a map that is the same
-        everywhere, of which the second sees less along the border.
+        The first one's bias spreads like a map that is the same everywhere, of which the second
+        sees less along the border.
         """
-        first, second = self.proj1, self.proj2
-        inner = first.weight.flatten(1)
-        weight = linear(second.weight.permute(0, 2, 3, 1), inner.t()).permute(0, 3, 1, 2)
-        # Nine cells show every case: corners, edges and the middle.
-        spread = second(first(x.new_zeros(1, x.shape[1], 3, 3)))
+        sources = [*self.proj1.parameters(), *self.proj2.parameters()]
+        weight, spread = self._merged.of(sources, self._merge)
         middle = spread[..., 1:2, 1:2]
         out: Tensor = functional.conv2d(x, weight, middle.flatten(), padding=1)
         less = spread - middle
@@ -64,6 +63,14 @@ class NeckLevel(nn.Module):
         out[..., 1:-1, -1] += less[..., 1:2, 2]
         out[..., :: out.shape[2] - 1, :: out.shape[3] - 1] += less[..., ::2, ::2]
         return out
+
+    def _merge(self) -> tuple[Tensor, Tensor]:
+        """The weight of both, and what the biases give in nine cells: corners, edges, middle."""
+        first, second = self.proj1, self.proj2
+        inner = first.weight.flatten(1)
+        weight = linear(second.weight.permute(0, 2, 3, 1), inner.t()).permute(0, 3, 1, 2)
+        nothing = inner.new_zeros(1, inner.shape[1], 3, 3)
+        return weight, second(first(nothing))
 
 
 class Neck(nn.Module):

@@ -8,14 +8,16 @@ are put in their places only when one channel is left.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.derived import Derived
 from core.layers import LayerNorm2d
-from core.linear import Linear, linear, products
+from core.linear import Linear, linear, packed, products
 from tracker.config import MaskDecoderConfig
 
 
@@ -47,9 +49,9 @@ class Perceptron(nn.Module):
         self.proj_out = Linear(size_hidden, size_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = linear(x, self.proj_in.weight, self.proj_in.bias, relu=True)
+        x = self.proj_in(x, relu=True)
         for layer in self.layers:
-            x = linear(x, layer.weight, layer.bias, relu=True)  # type: ignore[arg-type]
+            x = layer(x, relu=True)
         out: Tensor = self.proj_out(x)
         return out
 
@@ -89,6 +91,7 @@ class TwoWayBlock(nn.Module):
         self.layer_norm3 = nn.LayerNorm(hidden)
         self.layer_norm4 = nn.LayerNorm(hidden)
         self.cross_attn_image_to_token = DecoderAttention(hidden, heads, inner)
+        self._merged: Derived[tuple[Tensor, Tensor]] = Derived()
 
     def forward(
         self, tokens: Tensor, image: Tensor, token_position: Tensor, image_position: Tensor
@@ -107,9 +110,8 @@ class TwoWayBlock(nn.Module):
         to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
         # The image's key, value and query come out of one product; what its position adds to key
         # and query is the same for all masklets.
-        key, value, query = project_image(
-            image, image_position, to_image.k_proj, to_image.v_proj, to_tokens.q_proj
-        )
+        layers = (to_image.k_proj, to_image.v_proj, to_tokens.q_proj)
+        key, value, query = project_image(image, image_position, layers, self._merged)
         tokens = self.layer_norm1(self._attend_to_self(tokens, token_position))
         n = len(tokens)
         asked = to_image.q_proj(tokens + token_position)
@@ -131,22 +133,33 @@ class TwoWayBlock(nn.Module):
 
 
 def project_image(
-    image: Tensor, position: Tensor, key: nn.Linear, value: nn.Linear, *queries: nn.Linear
+    image: Tensor,
+    position: Tensor,
+    layers: Sequence[nn.Linear],
+    merged: Derived[tuple[Tensor, Tensor]],
 ) -> tuple[Tensor, ...]:
     """Several projections of the image at once, all but the value's with the position added.
 
     Args:
         image: (N, h*w, C).
         position: (h*w, C).
+        layers: key, value, queries.
+        merged: where their common weight is kept, and what position and biases add.
 
     Returns:
-        For each layer (N, h*w, I), in the order key, value, queries.
+        For each layer (N, h*w, I).
     """
-    layers = (key, value, *queries)
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = torch.cat([layer.bias for layer in layers])
-    placed = torch.cat([torch.zeros_like(x.weight) if x is value else x.weight for x in layers])
-    projected = linear(image, weight) + linear(position, placed, bias)
+    key, value, *queries = layers
+    weights, biases = tuple(x.weight for x in layers), tuple(x.bias for x in layers)
+
+    def merge() -> tuple[Tensor, Tensor]:
+        placed = torch.cat(
+            [key.weight, torch.zeros_like(value.weight), *(q.weight for q in queries)]
+        )
+        return packed(torch.cat(weights)), linear(position, placed, torch.cat(biases))
+
+    weight, offset = merged.of((position, *weights, *biases), merge)
+    projected = linear(image, weight) + offset
     parts: tuple[Tensor, ...] = projected.split([x.out_features for x in layers], dim=-1)
     return parts
 
@@ -164,6 +177,7 @@ class TwoWayTransformer(nn.Module):
             config.hidden_size, config.num_attention_heads, inner
         )
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
+        self._merged: Derived[tuple[Tensor, Tensor]] = Derived()
 
     def forward(
         self, tokens: Tensor, image: Tensor, image_position: Tensor
@@ -173,7 +187,7 @@ class TwoWayTransformer(nn.Module):
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_position, image_position)
         last = self.final_attn_token_to_image
-        key, value = project_image(image, image_position, last.k_proj, last.v_proj)
+        key, value = project_image(image, image_position, (last.k_proj, last.v_proj), self._merged)
         attended = last(last.q_proj(tokens + token_position), key, value)
         return self.layer_norm_final_attn(tokens + attended), image
 
@@ -202,6 +216,8 @@ class MaskDecoder(nn.Module):
             hidden, config.iou_head_hidden_dim, self.num_masks, config.iou_head_depth
         )
         self.pred_obj_score_head = Perceptron(hidden, hidden, 1, 3)
+        self._taps1: Derived[Tensor] = Derived()
+        self._taps2: Derived[Tensor] = Derived()
 
     def decode(self, image: Tensor, image_position: Tensor, prompts: Tensor) -> DecodedTokens:
         """Run the transformer and the small heads.
@@ -295,11 +311,12 @@ class MaskDecoder(nn.Module):
         s1 = s1[0].unflatten(2, (width, 2)).unflatten(1, (height, 2)).permute(1, 3, 2, 4, 0)
         s0 = s0[0].unflatten(2, (width, 2, 2)).unflatten(1, (height, 2, 2))
         s0 = s0.permute(1, 4, 2, 5, 3, 6, 0)
-        x = _four_of_one(image, self.upscale_conv1, s1.reshape(height * width, -1))
+        x = _four_of_one(image, self.upscale_conv1, s1.reshape(height * width, -1), self._taps1)
         x = x.unflatten(-1, (4, -1))
         norm = self.upscale_layer_norm
         x = functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-        x = _four_of_one(functional.gelu(x), self.upscale_conv2, s0.reshape(height * width, 4, -1))
+        s0 = s0.reshape(height * width, 4, -1)
+        x = _four_of_one(functional.gelu(x), self.upscale_conv2, s0, self._taps2)
         x = functional.gelu(x).unflatten(-1, (4, -1)).flatten(1, 3)
         masks = products(x, kernels).transpose(1, 2)
         masks = masks.unflatten(2, (height, width, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
@@ -307,17 +324,20 @@ class MaskDecoder(nn.Module):
         return out
 
 
-def _four_of_one(x: Tensor, conv: nn.ConvTranspose2d, fine: Tensor) -> Tensor:
+def _four_of_one(
+    x: Tensor, conv: nn.ConvTranspose2d, fine: Tensor, taps: Derived[Tensor]
+) -> Tensor:
     """A transposed convolution of kernel and stride 2 as a linear layer, with ``fine`` added.
 
     Args:
         x: (N, ..., C_in), one row per pixel.
         conv: its weight is (C_in, C_out, 2, 2).
         fine: (..., 4 * C_out), the finer map in the order of the result.
+        taps: where the weight of the linear layer is kept.
 
     Returns:
         (N, ..., 4 * C_out): the four pixels of each pixel, row-major, channels last.
     """
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    weight = taps.of((conv.weight,), lambda: packed(conv.weight.permute(2, 3, 1, 0).flatten(0, 2)))
     offset = fine if conv.bias is None else fine + conv.bias.repeat(4)
     return linear(x, weight) + offset

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parameter import Parameter
 
+from core.derived import Derived
 from core.errors import InputError, PromptError
 from core.linear import Linear
 from core.position import sine_position_2d
@@ -111,6 +112,8 @@ class TrackerModel(nn.Module):
             if config.enable_occlusion_spatial_embedding
             else None
         )
+        self._map_positions: Derived[Tensor] = Derived()
+        self._cells: Derived[Tensor] = Derived()
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -312,7 +315,8 @@ class TrackerModel(nn.Module):
         in_frame = _tokens(
             sine_position_2d(height, width, self.memory_dim, frame.image.device, dtype)
         )
-        position = in_frame + self.memory_temporal_positional_encoding[:, 0]
+        in_time = self.memory_temporal_positional_encoding
+        position = self._map_positions.of((in_frame, in_time), lambda: in_frame + in_time[:, 0])
         num_splits = self.hidden // self.memory_dim
         pointers = memory.pointers.to(dtype).unflatten(-1, (num_splits, -1)).flatten(1, 2)
         pointer_position = self._pointer_position(memory.pointer_offsets, dtype)
@@ -366,7 +370,10 @@ class TrackerModel(nn.Module):
 
     def _cell_positions(self) -> Tensor:
         """Encoding of the cells of the grid for the mask decoder, (L, C)."""
-        return self.shared_image_embedding.of_grid(*self.grid)
+        embedding = self.shared_image_embedding
+        return self._cells.of(
+            (embedding.positional_embedding,), lambda: embedding.of_grid(*self.grid)
+        )
 
     def _wants_many(self, num_points: int) -> bool:
         config = self.config

@@ -95,7 +95,8 @@ def load_state(
             stored = tensors.get(f"{prefix}:{name}")
             if stored is None or stored.shape != parameter.shape:
                 raise CheckpointError(f"{path}: {prefix}:{name} is missing or misshapen")
-            parameter.data.copy_(stored)
+            with torch.no_grad():
+                parameter.copy_(stored)
             keys = ("step", "exp_avg", "exp_avg_sq")
             stems = {key: f"optimizer.{key}:{prefix}:{name}" for key in keys}
             if all(stem in tensors for stem in stems.values()):
