@@ -69,7 +69,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
     lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |"]
     lines.append("|" + " ---: |" * len(names))
-    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
+    for row in rows:
+        cells = ("–" if row[name] is None else str(row[name]) for name in names)
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -30,6 +30,8 @@ NUM_MASKLETS = 8
 CHURN_EVERY = 10
 WINDOW = 20
 """Frames that a mark's median is taken over."""
+YOUNG = 40
+"""Age at which a stream's banks are full and all masklets are there."""
 NUM_PICTURES = 64
 """Pictures that are shown over and over, there and back."""
 
@@ -119,28 +121,61 @@ def _bounce(frame_index: int) -> int:
     return min(place, 2 * NUM_PICTURES - 2 - place)
 
 
-def run(stream: Stream, marks: list[int], device: torch.device) -> Iterator[dict[str, Any]]:
-    """Step to the last mark; report at each."""
-    recent: deque[tuple[float, float]] = deque(maxlen=WINDOW)
-    for frame_index in range(max(marks) + 1):
-        first = frame_index < NUM_MASKLETS
-        renews = first or frame_index % CHURN_EVERY == 0
+class Player:
+    """Plays a stream frame by frame, with masklets coming and going."""
 
-        def take(frame_index: int = frame_index, renews: bool = renews) -> None:
-            if renews:
-                stream.renew(frame_index)
-            stream.step(frame_index)
+    def __init__(self, stream: Stream, device: torch.device) -> None:
+        self.stream = stream
+        self.frame_index = 0
+        self._device = device
 
-        recent.append(clocked(take, device))
-        if frame_index in marks:
-            yield {
-                "frame": frame_index,
-                "masklets": stream.num_masklets,
-                "frame_ms": round(statistics.median(wall for wall, _ in recent), 1),
-                "processor_ms": round(statistics.median(cpu for _, cpu in recent), 1),
-                "resident_mb": round(resident_mb(), 1),
-                "device_mb": device_mb(device),
-            }
+    def step(self) -> tuple[float, float]:
+        """One frame; milliseconds of wall and of processor time that it took."""
+        return clocked(self._step, self._device)
+
+    def _step(self) -> None:
+        if self.frame_index < NUM_MASKLETS or self.frame_index % CHURN_EVERY == 0:
+            self.stream.renew(self.frame_index)
+        self.stream.step(self.frame_index)
+        self.frame_index += 1
+
+
+def run(
+    start: Callable[[], Stream], marks: list[int], device: torch.device
+) -> Iterator[dict[str, Any]]:
+    """Step to the last mark; report at each.
+
+    Args:
+        start: begins a stream.
+        marks: frame numbers.
+        device: where the model is.
+    """
+    player = Player(start(), device)
+    for mark in sorted(marks):
+        while player.frame_index < mark - WINDOW:
+            player.step()
+        recent = [player.step() for _ in range(WINDOW)]
+        row = {
+            "frame": mark,
+            "masklets": player.stream.num_masklets,
+            "frame_ms": round(statistics.median(wall for wall, _ in recent), 1),
+            "processor_ms": round(statistics.median(cpu for _, cpu in recent), 1),
+            "resident_mb": round(resident_mb(), 1),
+            "device_mb": device_mb(device),
+            "times_a_new_one": None,
+        }
+        if mark == max(marks):  # before, a second stream would show in the memory of the first
+            row["times_a_new_one"] = round(_beside_a_new_one(player, Player(start(), device)), 2)
+        yield row
+
+
+def _beside_a_new_one(old: Player, new: Player) -> float:
+    """Time of a frame divided by that of a stream that has just begun, in turns: a machine whose
+    speed changes changes both.
+    """
+    while new.frame_index < YOUNG:
+        new.step()
+    return statistics.median(old.step()[0] / new.step()[0] for _ in range(WINDOW))
 
 
 SYSTEMS: dict[str, Callable[[VideoModel, Scene], Stream]] = {
@@ -161,9 +196,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model = VideoModel.from_checkpoint(given.checkpoint, device=given.device, dtype=given.dtype)
-    stream = SYSTEMS[given.system](model, Scene(model.detector.config.image_size))
+    scene = Scene(model.detector.config.image_size)
     with torch.inference_mode():
-        for row in run(stream, given.marks, model.device):
+        for row in run(lambda: SYSTEMS[given.system](model, scene), given.marks, model.device):
             print(json.dumps(row), flush=True)
 
 
