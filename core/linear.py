@@ -71,7 +71,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool 
             rows, weight, bias, "relu" if relu else "none", [], ""
         )
         return out[0].view(*x.shape[:-1], -1) if alone else out
-    out = functional.linear(x, weight, bias)
+    # Under autocast, inputs may be of another dtype than a weight that is packed.
+    out = functional.linear(x, weight.to_dense() if weight.is_mkldnn else weight, bias)
     return out.relu() if relu else out
 
 

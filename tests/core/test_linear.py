@@ -61,3 +61,10 @@ def test_a_layer_follows_its_weights() -> None:
         torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-4)
         assert torch.equal(twin(x), layer(x))
         assert layer.half()(x.half()).dtype is torch.float16
+
+
+def test_under_autocast_without_gradients() -> None:
+    layer, x = Linear(16, 8), torch.randn(4, 16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = functional.linear(x.bfloat16(), layer.weight, layer.bias)
+        assert torch.equal(layer(x.bfloat16()), expected)
