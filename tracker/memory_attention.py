@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class MaskletTokens:
     values: Tensor
 
     @classmethod
-    def of(cls, memory: MemoryTokens) -> list[MaskletTokens]:
+    def each_of(cls, memory: MemoryTokens) -> list[MaskletTokens]:
         """The masklets of a batch, one by one."""
         num_maps, num_pointers = valid_counts(memory)
         temporal = memory.temporal.tolist()
@@ -80,6 +81,10 @@ class MaskletTokens:
             values = torch.cat((maps.flatten(0, 1), memory.pointers[i, :p])).t().contiguous()
             out.append(cls(maps, temporal[i][:t], placed[i, :p], values))
         return out
+
+
+Memory: TypeAlias = MemoryTokens | list[MaskletTokens]
+"""N masklets' memory, as a batch or one by one."""
 
 
 @lru_cache(maxsize=8)
@@ -158,13 +163,7 @@ class RopeAttention(nn.Module):
             lambda: rotate(layer(position), turns, self.num_heads),
         )
 
-    def to_memory(
-        self,
-        x: Tensor,
-        memory: MemoryTokens | list[MaskletTokens],
-        position: Tensor,
-        turns: Tensor,
-    ) -> Tensor:
+    def to_memory(self, x: Tensor, memory: Memory, position: Tensor, turns: Tensor) -> Tensor:
         """Cross-attention.
 
         Args:
@@ -288,13 +287,7 @@ class MemoryAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(config.memory_attention_dropout)
         self.activation = activation(config.memory_attention_feed_forward_hidden_act)
 
-    def forward(
-        self,
-        x: Tensor,
-        memory: MemoryTokens | list[MaskletTokens],
-        position: Tensor,
-        turns: Tensor,
-    ) -> Tensor:
+    def forward(self, x: Tensor, memory: Memory, position: Tensor, turns: Tensor) -> Tensor:
         """(N or 1, L, C) to (N, L, C); arguments as in :meth:`RopeAttention.to_memory`."""
         x = x + self.dropout(self.self_attn.to_self(self.layer_norm1(x), turns))
         looked = self.cross_attn_image.to_memory(self.layer_norm2(x), memory, position, turns)
@@ -343,7 +336,7 @@ class MemoryAttention(nn.Module):
         turns = rotations(*self.grid, self.head_dim, self.theta, image.device)
         x = image + 0.1 * image_position
         one_by_one = is_cpu_inference(x) and self.num_heads == 1
-        tokens = MaskletTokens.of(memory) if one_by_one else memory
+        tokens = MaskletTokens.each_of(memory) if one_by_one else memory
         for layer in self.layers:
             x = layer(x, tokens, position, turns)
         out: Tensor = self.layer_norm(x)

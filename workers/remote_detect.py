@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,21 +22,28 @@ _PING_S = 1.0
 _PAUSE_S = 0.1
 
 
-class _RemotePending:
-    def __init__(self, pool: RemoteDetecting, request: DetectRequest, image: Any) -> None:
+class _Call:
+    """A call to one of a pool's workers, made again when that dies.
+
+    Args:
+        ask: makes it to a handle; Ray's reference to the answer.
+    """
+
+    def __init__(self, pool: RemoteDetecting, ask: Callable[[Any], Any]) -> None:
         self._pool = pool
-        self._frame = request, image
+        self._ask = ask
         self._send(pool.choose())
 
     def _send(self, worker: _Member) -> None:
         self._worker = worker
-        self._answer = worker.handle.detect.remote(*self._frame)
+        self.reference = self._ask(worker.handle)
 
-    def wait(self, timeout_s: float, other: Any = None) -> bool:
-        answers = [self._answer] if other is None else [self._answer, other]
-        return self._answer in ray.wait(answers, num_returns=1, timeout=timeout_s)[0]
+    def answer(self) -> Any:
+        """Wait for it.
 
-    def result(self) -> DetectAnswer:
+        Raises:
+            PromptError, ImageError: the request cannot be served.
+        """
         num_retries = 0
         while True:
             try:
@@ -50,14 +57,28 @@ class _RemotePending:
                 self._send(self._pool.choose_living())
         if isinstance(answer, Refusal):
             raise refused(answer)
-        unpacked: DetectAnswer = answer.unpack(self._pool.device)
-        return unpacked
+        return answer
 
     def _get(self) -> Any:
         try:
-            return ray.get(self._answer)
+            return ray.get(self.reference)
         finally:
             self._pool.note_done(self._worker)
+
+
+class _RemotePending:
+    def __init__(self, call: _Call, device: torch.device) -> None:
+        self._call = call
+        self._device = device
+
+    def wait(self, timeout_s: float, other: Any = None) -> bool:
+        own = self._call.reference
+        answers = [own] if other is None else [own, other]
+        return own in ray.wait(answers, num_returns=1, timeout=timeout_s)[0]
+
+    def result(self) -> DetectAnswer:
+        unpacked: DetectAnswer = self._call.answer().unpack(self._device)
+        return unpacked
 
 
 @dataclass(slots=True, eq=False)
@@ -91,28 +112,17 @@ class RemoteDetecting:
     def __init__(self, workers: Sequence[Any], device: torch.device, max_retries: int) -> None:
         self._members = [_Member(handle) for handle in workers]
         self._lock = threading.Lock()
-        self.device = device
+        self._device = device
         self.max_retries = max_retries
 
     def submit(self, request: DetectRequest, image: Any) -> _RemotePending:
         """See ``Detecting``. The worker with the fewest frames gets it."""
-        return _RemotePending(self, request, image)
+        call = _Call(self, lambda handle: handle.detect.remote(request, image))
+        return _RemotePending(call, self._device)
 
     def check_text(self, session_id: str, text: str) -> None:
         """See ``Detecting``. Each worker remembers its own texts; the others learn it later."""
-        worker, num_retries = self.choose(), 0
-        while True:
-            try:
-                answer = ray.get(worker.handle.check_text.remote(session_id, text))
-                break
-            except DEATHS:
-                if num_retries == self.max_retries:
-                    raise
-            finally:
-                self.note_done(worker)
-            worker, num_retries = self.choose_living(), num_retries + 1
-        if isinstance(answer, Refusal):
-            raise refused(answer)
+        _Call(self, lambda handle: handle.check_text.remote(session_id, text)).answer()
 
     def choose(self) -> _Member:
         """Who gets the next frame; if all have ended, the first, whose error tells why."""

@@ -28,7 +28,6 @@ def test_layer_gives_what_torch_gives(
     assert torch.equal(layer(x, relu=relu), expected)
 
 
-@pytest.mark.skipif(not HAS_ONEDNN, reason="torch was built without oneDNN")
 @pytest.mark.parametrize(("size_in", "size_out"), SIZES)
 def test_a_row_does_not_depend_on_the_others_nor_on_the_layout(
     two_threads: None, size_in: int, size_out: int
