@@ -128,14 +128,17 @@ class Cluster:
         """
         for pulse, budget in self._detect.items():
             if budget is not None and pulse.beat() is Beat.RESTARTED:
-                self._note_restart(pulse, budget)
+                self._note_restarts(pulse, budget)
         for pulse in self._track:
             pulse.beat()  # whoever dies is replaced when its sessions tell
         self._spares.watch()
 
-    def _note_restart(self, pulse: Pulse, budget: RestartBudget) -> None:
+    def _note_restarts(self, pulse: Pulse, budget: RestartBudget) -> None:
         _LOG.warning("a detect worker has died and was restarted")
-        if not budget.note_death():
+        may_live = True
+        while budget.num_deaths < pulse.num_restarts:
+            may_live = budget.note_death()
+        if not may_live:
             _LOG.error("a detect worker has died %s; it is ended", budget)
             self._detect[pulse] = None
             ray.kill(pulse.worker, no_restart=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -15,7 +16,8 @@ import ray
 from pipeline.runtime import Runtime
 from tests.faults.killing import kill
 from tests.integration.serving import eventually
-from workers.pulse import Beat, Pulse, actor_of
+from workers.faults import DEATHS
+from workers.pulse import Beat, Pulse, actor_of, ask_pid, num_restarts_of
 
 LIMIT_S = 5.0
 
@@ -58,6 +60,19 @@ def next_beat(pulse: Pulse, clock: Clock) -> Beat:
     return found[0]
 
 
+def living_pid(actor: Any) -> int:
+    """Asked until there is an answer."""
+    found: list[int] = []
+
+    def ask() -> bool:
+        with contextlib.suppress(DEATHS):
+            found[:] = [ray.get(ask_pid(actor))]
+        return bool(found)
+
+    eventually(ask)
+    return found[0]
+
+
 def test_alive_dead_and_started_again(actor: Any) -> None:
     clock = Clock()
     pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
@@ -70,6 +85,21 @@ def test_alive_dead_and_started_again(actor: Any) -> None:
         beats.add(next_beat(pulse, clock))
     assert beats <= {Beat.ALIVE, Beat.DEAD, Beat.RESTARTED}
     assert pulse.pid not in (None, first)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+
+
+def test_deaths_between_two_looks_are_all_counted(actor: Any) -> None:
+    clock = Clock()
+    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    assert next_beat(pulse, clock) is Beat.ALIVE
+    for number in (1, 2):
+        before = living_pid(actor)
+        kill(before)
+        eventually(lambda before=before: living_pid(actor) != before)  # type: ignore[misc]
+        assert num_restarts_of(actor) == number
+    while next_beat(pulse, clock) is not Beat.RESTARTED:
+        pass
+    assert pulse.num_restarts == 2
     assert next_beat(pulse, clock) is Beat.ALIVE
 
 
