@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.scenes import ClipRenderer, Frame
-from training.spec import UNNAMED, ClipSpec, ObjectSpec, Surface, make_clip
+from training.spec import ClipSpec, ObjectSpec, make_clip, nameless
 from training.vocabulary import Concept
 
 SIZE = (360, 640)
@@ -83,16 +83,7 @@ def _with_unseen_texture(thing: ObjectSpec) -> ObjectSpec:
 
 def only_blobs(spec: ClipSpec) -> ClipSpec:
     """The same clip with every named thing turned into a nameless one of unseen texture."""
-    things = tuple(
-        thing if thing.obj_id < 0 else _blob(thing, UNSEEN + 100 * spec.seed + place)
-        for place, thing in enumerate(spec.objects)
-    )
-    return replace(spec, objects=things)
-
-
-def _blob(thing: ObjectSpec, seed: int) -> ObjectSpec:
-    surface = Surface("free", seed=seed)
-    return replace(thing, kind=UNNAMED, color=-1, outline="blob", surface=surface)
+    return nameless(spec, UNSEEN + 100 * spec.seed)
 
 
 def featuring(spec: ClipSpec, kind: int) -> tuple[ClipSpec, int]:

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from training.frames import SampledFrame, crowd_at, reduce_frame
 from training.scenes import ClipRenderer
-from training.spec import ClipSpec, Split, make_clip
+from training.spec import ClipSpec, Split, make_clip, nameless
 
 STRIDES = (1, 1, 2, 3, 5)
 MAX_TRIES = 20
 # Stretches of each clip that are looked at for hiding objects, at a size of so many pixels.
 NUM_STRETCHES = 5
 PREVIEW_SIDE = 40
+LAST_SEED = 2**31 - 100
+"""Where the seeds of a nameless clip's textures begin at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def make_tracked_clip(
     split: Split,
     stride: int | None = None,
     hiding_rate: float = 0.5,
+    nameless_rate: float = 0.0,
 ) -> TrackedClip:
     """The clip of this number.
 
@@ -75,13 +78,18 @@ def make_tracked_clip(
         split: which clips.
         stride: frames from one to the next; None draws it.
         hiding_rate: how many of the clips are looked through for such a stretch.
+        nameless_rate: in how many of the clips nothing has a name.
     """
     rng = np.random.default_rng((number, 4321))
     hides = np.random.default_rng((number, 8765)).random() < hiding_rate
+    textures = np.random.default_rng((number, 2468))
+    has_names = textures.random() >= nameless_rate
     frames: list[SampledFrame] = []
     for attempt in range(MAX_TRIES):
         seed = number * MAX_TRIES + attempt
         spec = make_clip(seed, split, **crowd_at(side, least=3))
+        if not has_names:
+            spec = nameless(spec, int(textures.integers(0, LAST_SEED)))
         moments = _moments(rng, num_frames, stride)
         if num_frames > 1 and hides:
             hiding = _find_hiding(rng, spec, num_frames, stride)

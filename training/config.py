@@ -33,15 +33,19 @@ class Stage:
     freeze_backbone: bool = False
     """Leave the ViT as it is, so that a tracker can be trained on it meanwhile."""
     frames: int = 8
-    """Frames of a clip; the tracker's only, as the next five."""
+    """Frames of a clip; the tracker's only, as the next seven."""
     objects: int = 4
     """Most objects to follow in a clip."""
     hiding_rate: float = 0.5
     """Share of the clips that are drawn until an object goes out of sight in them."""
+    nameless_rate: float = 0.0
+    """Share of the clips in which nothing has a name; else it is a few things here and there."""
     prompts: tuple[float, ...] = (0.6, 0.25, 0.15)
     """How often the first frame is prompted by masks, by clicks and by boxes."""
     correction_rate: float = 0.45
     """How often a click is followed by another one where the answer is wrong."""
+    center_rate: float = 0.0
+    """How often a click is in the middle of what it means, as people click, not anywhere in it."""
     freeze_neck: bool = False
     """Leave the tracker's branch of the neck as it is."""
     peak_lr: float = 8e-4

@@ -17,6 +17,7 @@ from tracker.config import TrackerConfig
 from tracker.memory_bank import MemoryBatch
 from tracker.model import FrameEmbedding, TrackerModel
 from tracker.object_prompt import PREVIOUS_MASK_LIMIT
+from training.clicks import deepest
 
 PROMPTS = ("mask", "point", "box")
 MAX_CLICKS = 4
@@ -118,6 +119,7 @@ class Rollout:
     generator: torch.Generator
     prompt_rates: tuple[float, ...]
     correction_rate: float = 0.45
+    center_rate: float = 0.0
     recondition_rate: float = 0.15
 
     def run(
@@ -220,7 +222,12 @@ class Rollout:
         return outcome, mask, pointer
 
     def _pick_cells(self, allowed: Tensor) -> Tensor:
-        """A random allowed cell of each (H, W) map, or any cell where none is; (N, 1) flat."""
+        """An allowed cell of each (H, W) map, the deepest or a random one, or any cell where none
+        is; (N, 1) flat.
+        """
+        if self._chance() < self.center_rate:
+            place = deepest(allowed).long()
+            return (place[:, 1] * allowed.shape[-1] + place[:, 0])[:, None]
         weight = allowed.flatten(1).float() + 1e-6
         # The generator is the CPU's, so that a run draws the same on any device.
         return torch.multinomial(weight.cpu(), 1, generator=self.generator).to(allowed.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -180,6 +180,25 @@ def make_clip(
         camera=draw_camera(rng),
         objects=tuple(objects),
     )
+
+
+def nameless(spec: ClipSpec, first_seed: int) -> ClipSpec:
+    """The same clip with everything that has a name turned into something that has none.
+
+    Args:
+        spec: the clip.
+        first_seed: textures and outlines have this seed and those that follow, one a place.
+    """
+    things = tuple(
+        thing if thing.obj_id < 0 else _without_name(thing, first_seed + place)
+        for place, thing in enumerate(spec.objects)
+    )
+    return replace(spec, objects=things)
+
+
+def _without_name(thing: ObjectSpec, seed: int) -> ObjectSpec:
+    surface = Surface("free", seed=seed)
+    return replace(thing, kind=UNNAMED, color=-1, outline="blob", surface=surface)
 
 
 def _draw_pairs(

@@ -157,7 +157,11 @@ class TrackerTrainer:
     ) -> dict[str, Tensor]:
         seed = (self.step * 97 + number) * self.team.size + self.team.rank
         rollout = Rollout(
-            model, torch.Generator().manual_seed(seed), stage.prompts, stage.correction_rate
+            model,
+            torch.Generator().manual_seed(seed),
+            stage.prompts,
+            stage.correction_rate,
+            stage.center_rate,
         )
         with (
             torch.autocast(clip.pixels.device.type, torch.bfloat16, enabled=self.config.autocasts),
@@ -204,6 +208,7 @@ def _clip(number: int, stage: Stage) -> TrackedClip:
         stage.objects,
         "train",
         hiding_rate=stage.hiding_rate,
+        nameless_rate=stage.nameless_rate,
     )
 
 

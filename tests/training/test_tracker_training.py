@@ -10,10 +10,13 @@ from detector.model import Detector
 from tests.training.small import SIDE, small_detector_config, small_tracker_config
 from tracker.memory_bank import MemoryBank
 from tracker.model import TrackerModel
+from training.clicks import deepest
 from training.clips import ClipPlan, make_tracked_clip
-from training.evaluate_tracker import click_through, deepest, evaluate_prompts, evaluate_tracker
+from training.evaluate_tracker import click_through, evaluate_prompts, evaluate_tracker
 from training.initialise import initialise_tracker
 from training.rollout import FrameOutcome, Memories, Rollout, tracker_at
+from training.spec import UNNAMED, make_clip
+from training.spec import nameless as nameless_of
 from training.tracker_losses import TrackerLossWeights, actual_quality, frame_losses
 
 
@@ -70,6 +73,26 @@ def test_clips_are_looked_through_for_objects_that_hide() -> None:
 
     assert hiding(1.0) >= 6
     assert hiding(0.0) <= 4
+
+
+def test_clips_without_names_are_the_same_clips_of_other_things() -> None:
+    for number in range(4):
+        named, nameless = (
+            make_tracked_clip(number, SIDE, 1, 9, "train", nameless_rate=rate) for rate in (0, 1)
+        )
+        assert not torch.equal(named.pixels, nameless.pixels)
+        again = make_tracked_clip(number, SIDE, 1, 9, "train", nameless_rate=1.0)
+        assert torch.equal(nameless.pixels, again.pixels)
+    spec = make_clip(3, "train", num_objects=(5, 5))
+    other = nameless_of(spec, 100)
+    assert {thing.kind for thing in other.objects} == {UNNAMED}
+    for place, (thing, turned) in enumerate(zip(spec.objects, other.objects, strict=True)):
+        assert turned.track == thing.track
+        if thing.obj_id >= 0:
+            assert turned.outline == "blob"
+            assert turned.surface.seed == 100 + place
+        else:
+            assert turned == thing
 
 
 def test_memories_are_what_the_memory_bank_gathers() -> None:
@@ -143,7 +166,8 @@ def test_the_single_mask_is_pulled_where_it_is_the_answer() -> None:
     assert moved.tolist() == [True, False, False, False]
 
 
-def test_correcting_clicks_stand_where_the_answer_is_wrong() -> None:
+@pytest.mark.parametrize("center_rate", [0.0, 1.0])
+def test_correcting_clicks_stand_where_the_answer_is_wrong(center_rate: float) -> None:
     tracker = TrackerModel(small_tracker_config()).train()
     initialise_tracker(tracker)
     given: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -157,7 +181,12 @@ def test_correcting_clicks_stand_where_the_answer_is_wrong() -> None:
     size = SIDE // 4
     levels = tuple(torch.randn(1, 16, size // n, size // n) for n in (1, 2, 4))
     for seed in range(8):
-        rollout = Watched(tracker, torch.Generator().manual_seed(seed), (0.0, 1.0, 0.0))
+        rollout = Watched(
+            tracker,
+            torch.Generator().manual_seed(seed),
+            (0.0, 1.0, 0.0),
+            center_rate=center_rate,
+        )
         before = len(given)
         with torch.no_grad():
             outcomes = rollout.run(levels, clip.coverage, clip.boxes)
@@ -176,6 +205,8 @@ def test_correcting_clicks_stand_where_the_answer_is_wrong() -> None:
                 wrong = said != (clip.coverage[0] >= 0.5)
                 hit = wrong[rows, cells[:, 1], cells[:, 0]]
                 assert (hit | ~wrong.flatten(1).any(1)).all()
+                if center_rate:
+                    assert cells.tolist() == deepest(wrong).long().tolist()
     assert max(points.shape[1] for points, _ in given) > 1
 
 
