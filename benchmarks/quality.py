@@ -20,7 +20,7 @@ import torch
 from benchmarks.measure import surroundings
 from benchmarks.model import RESULTS, table
 from benchmarks.quality_clicks import NUM_FOLLOWED, click_clips, rows_of_groups
-from benchmarks.quality_images import ask, rows_by_language, rows_by_sort
+from benchmarks.quality_images import ask, rows_by_language, rows_by_sort, rows_by_threshold
 from benchmarks.quality_scenes import SIZE
 from benchmarks.quality_systems import Maskstream, System
 from benchmarks.quality_video import follow_clips, rows_by_phrase
@@ -39,6 +39,7 @@ TITLES = {
     "aims": "Aims",
     "images": "Phrases in pictures",
     "sorts": "The same by what was asked for",
+    "points": "The same at other score thresholds",
     "vocabulary": "Names",
     "curve": "Quality against vocabulary",
     "names": "The names that are found best and worst",
@@ -68,16 +69,22 @@ def images(system: System, given: argparse.Namespace, threshold: float) -> dict[
     return {
         "images": rows_by_language(asked, threshold),
         "sorts": rows_by_sort(asked, threshold),
+        "points": rows_by_threshold(asked),
         "vocabulary": summary(order),
         "curve": curve(order),
         "names": best_and_worst(order),
     }
 
 
+def shown_from(model: VideoModel) -> float:
+    """The score from which on something new is shown, and so all that is found in a picture."""
+    return model.config.new_det_thresh
+
+
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Run the sections asked for."""
     model = VideoModel.from_checkpoint(given.checkpoint, device=given.device, dtype=given.dtype)
-    threshold = model.config.score_threshold_detection
+    threshold = shown_from(model)
     results: dict[str, Any] = {
         **surroundings(model.device, model.dtype),
         "checkpoint": given.checkpoint,
@@ -109,7 +116,7 @@ def add_reference(results: dict[str, Any], model: VideoModel, given: argparse.Na
     # Imported here: transformers is a development extra.
     from benchmarks.quality_reference import Transformers, with_its_options
 
-    threshold = model.config.score_threshold_detection
+    threshold = shown_from(model)
     others: dict[str, System] = {"transformers": Transformers(model)}
     for name in ("images", "video"):
         if name not in results:

@@ -18,6 +18,7 @@ from training.names import KINDS, SHAPES
 NUM_OBJECTS = (1, 9)
 FLOOR = 0.05
 """Finds below this score are not told; enough for AP, which lives on the higher ones."""
+OPERATING_POINTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,25 @@ def rows_by_sort(asked: Sequence[Asked], score_threshold: float) -> list[dict[st
             }
         )
     return sorted(rows, key=lambda row: row["pmF1"] is None)
+
+
+def rows_by_threshold(asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    """What other score thresholds would give."""
+    answers = [a.answer for a in asked]
+    rows = []
+    for score_threshold in OPERATING_POINTS:
+        quality = concept_quality(answers, score_threshold)
+        rows.append(
+            {
+                "score_threshold": score_threshold,
+                "cgF1": round(quality.cgf1, 1),
+                "pmF1": round(quality.pmf1, 3),
+                "MCC": round(quality.mcc, 3),
+                "false_alarms_%": round(100 * quality.false_alarms, 1),
+                "misses_%": round(100 * quality.misses, 1),
+            }
+        )
+    return rows
 
 
 def _figures(answers: Sequence[Answer], score_threshold: float) -> dict[str, Any]:

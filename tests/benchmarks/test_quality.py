@@ -24,7 +24,7 @@ from benchmarks.quality_concepts import (
     overlap,
     positive_micro_f1,
 )
-from benchmarks.quality_images import Asked
+from benchmarks.quality_images import Asked, rows_by_threshold
 from benchmarks.quality_questions import Language, Question
 from benchmarks.quality_vocabulary import curve, ranked, records_of_names, write_csv
 from training.vocabulary import concept_named
@@ -118,6 +118,19 @@ def test_concept_quality_by_hand() -> None:
     assert quality.presence_accuracy == pytest.approx(3 / 5)
     assert quality.false_alarms == pytest.approx(1 / 3)
     assert quality.misses == pytest.approx(1 / 2)
+
+
+def test_a_higher_threshold_trades_false_alarms_for_misses() -> None:
+    asked = [
+        asked_for(0, "English", answer([[0.97]], [0.9], num_true=1)),
+        asked_for(0, "English", answer([[0.97]], [0.45], num_true=1)),
+        asked_for(0, "Chinese", answer([[]], [0.65], num_true=0)),
+        asked_for(0, "Chinese", answer([], [], num_true=0)),
+    ]
+    rows = {row["score_threshold"]: row for row in rows_by_threshold(asked)}
+    at = {score: (row["false_alarms_%"], row["misses_%"]) for score, row in rows.items()}
+    assert (at[0.4], at[0.6], at[0.7]) == ((50.0, 0.0), (50.0, 50.0), (0.0, 50.0))
+    assert rows[0.7]["cgF1"] == pytest.approx(100 * (2 / 3) * 2 / math.sqrt(12), abs=0.06)
 
 
 def test_what_lies_on_objects_seen_too_little_does_not_count() -> None:
