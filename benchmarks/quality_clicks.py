@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from benchmarks.quality_scenes import Scene, only_blobs, render, unseen_clip
 from core.masks import boxes_from_masks
@@ -22,6 +21,7 @@ from pipeline.model import VideoModel
 from pipeline.results import FrameResult
 from pipeline.segmenter import VideoSegmenter
 from pipeline.sources import Frame
+from training.clicks import deepest
 
 Group = Literal["texture", "emoji", "shape"]
 FIRST_CLIP = 2_000_000
@@ -52,19 +52,6 @@ def iou(mask_a: NDArray[np.bool_], mask_b: NDArray[np.bool_]) -> float:
     """Of two (H, W) masks; 0 where both are empty."""
     union = int((mask_a | mask_b).sum())
     return int((mask_a & mask_b).sum()) / union if union else 0.0
-
-
-def deepest(region: NDArray[np.bool_]) -> tuple[int, int] | None:
-    """Row and column of the pixel of a region that is farthest from all outside of it.
-
-    What lies beyond the picture is outside. The first in reading order wins among equals; None
-    for an empty region.
-    """
-    if not region.any():
-        return None
-    depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), region.shape)
-    return int(row), int(column)
 
 
 def group_of(kind: int, color: int) -> Group:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.quality_concepts import Answer, average_precision, concept_quality, judge
+from benchmarks.quality_concepts import (
+    Answer,
+    ConceptQuality,
+    average_precision,
+    concept_quality,
+    judge,
+)
 from benchmarks.quality_questions import Question, questions
 from benchmarks.quality_scenes import featuring, render_seen, unseen_clip
 from benchmarks.quality_systems import System
@@ -80,35 +86,32 @@ def rows_by_sort(asked: Sequence[Asked], score_threshold: float) -> list[dict[st
 def rows_by_threshold(asked: Sequence[Asked]) -> list[dict[str, Any]]:
     """What other score thresholds would give."""
     answers = [a.answer for a in asked]
-    rows = []
-    for score_threshold in OPERATING_POINTS:
-        quality = concept_quality(answers, score_threshold)
-        rows.append(
-            {
-                "score_threshold": score_threshold,
-                "cgF1": round(quality.cgf1, 1),
-                "pmF1": round(quality.pmf1, 3),
-                "MCC": round(quality.mcc, 3),
-                "false_alarms_%": round(100 * quality.false_alarms, 1),
-                "misses_%": round(100 * quality.misses, 1),
-            }
-        )
-    return rows
+    return [
+        {"score_threshold": threshold, **_columns(concept_quality(answers, threshold))}
+        for threshold in OPERATING_POINTS
+    ]
 
 
 def _figures(answers: Sequence[Answer], score_threshold: float) -> dict[str, Any]:
-    quality = asdict(concept_quality(answers, score_threshold))
+    quality = concept_quality(answers, score_threshold)
     # JSON has no NaN.
     ap, ap_50 = (None if math.isnan(v) else round(v, 3) for v in average_precision(answers))
     return {
-        "present": quality["num_present"],
-        "absent": quality["num_absent"],
-        "cgF1": round(quality["cgf1"], 1),
-        "pmF1": round(quality["pmf1"], 3),
-        "MCC": round(quality["mcc"], 3),
+        "present": quality.num_present,
+        "absent": quality.num_absent,
+        **_columns(quality),
         "AP": ap,
         "AP_at_0.5": ap_50,
-        "presence_accuracy_%": round(100 * quality["presence_accuracy"], 1),
-        "false_alarms_%": round(100 * quality["false_alarms"], 1),
-        "misses_%": round(100 * quality["misses"], 1),
+    }
+
+
+def _columns(quality: ConceptQuality) -> dict[str, float]:
+    """What depends on the score threshold."""
+    return {
+        "cgF1": round(quality.cgf1, 1),
+        "pmF1": round(quality.pmf1, 3),
+        "MCC": round(quality.mcc, 3),
+        "presence_accuracy_%": round(100 * quality.presence_accuracy, 1),
+        "false_alarms_%": round(100 * quality.false_alarms, 1),
+        "misses_%": round(100 * quality.misses, 1),
     }

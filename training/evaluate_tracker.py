@@ -9,7 +9,7 @@ from detector.model import Detector
 from tracker.memory_bank import MemoryBank
 from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
 from tracker.object_prompt import PREVIOUS_MASK_LIMIT
-from training.clicks import deepest
+from training.clicks import deepest_cells
 from training.clips import ClipPlan, TrackedClip, make_tracked_clip
 from training.tracker_losses import actual_quality
 
@@ -95,7 +95,7 @@ def click_through(
     previous = None
     quality = []
     for _ in range(num_clicks):
-        place = deepest(mask != truth)
+        place = deepest_cells(mask != truth)
         rows = torch.arange(len(truth), device=truth.device)
         label = truth[rows, place[:, 1].long(), place[:, 0].long()].long()
         points = torch.cat((points, (place[:, None] + 0.5) * cell), 1)

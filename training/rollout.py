@@ -17,7 +17,7 @@ from tracker.config import TrackerConfig
 from tracker.memory_bank import MemoryBatch
 from tracker.model import FrameEmbedding, TrackerModel
 from tracker.object_prompt import PREVIOUS_MASK_LIMIT
-from training.clicks import deepest
+from training.clicks import deepest_cells
 
 PROMPTS = ("mask", "point", "box")
 MAX_CLICKS = 4
@@ -226,7 +226,7 @@ class Rollout:
         is; (N, 1) flat.
         """
         if self._chance() < self.center_rate:
-            place = deepest(allowed).long()
+            place = deepest_cells(allowed).long()
             return (place[:, 1] * allowed.shape[-1] + place[:, 0])[:, None]
         weight = allowed.flatten(1).float() + 1e-6
         # The generator is the CPU's, so that a run draws the same on any device.

@@ -11,7 +11,6 @@ from benchmarks.quality_clicks import (
     Pointer,
     box_in,
     click_through,
-    deepest,
     follow,
     group_of,
     iou,
@@ -21,6 +20,7 @@ from benchmarks.quality_scenes import Scene
 from pipeline.results import FrameResult
 from pipeline.segmenter import VideoSegmenter
 from pipeline.sources import Frame
+from training.clicks import deepest
 
 HEIGHT, WIDTH = 20, 40
 Mask = NDArray[np.bool_]

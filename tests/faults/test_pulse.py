@@ -73,6 +73,12 @@ def living_pid(actor: Any) -> int:
     return found[0]
 
 
+def die_and_return(actor: Any) -> None:
+    before = living_pid(actor)
+    kill(before)
+    eventually(lambda: living_pid(actor) != before)
+
+
 def test_alive_dead_and_started_again(actor: Any) -> None:
     clock = Clock()
     pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
@@ -93,9 +99,7 @@ def test_deaths_between_two_looks_are_all_counted(actor: Any) -> None:
     pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
     assert next_beat(pulse, clock) is Beat.ALIVE
     for number in (1, 2):
-        before = living_pid(actor)
-        kill(before)
-        eventually(lambda before=before: living_pid(actor) != before)  # type: ignore[misc]
+        die_and_return(actor)
         assert num_restarts_of(actor) == number
     while next_beat(pulse, clock) is not Beat.RESTARTED:
         pass

@@ -10,7 +10,7 @@ from detector.model import Detector
 from tests.training.small import SIDE, small_detector_config, small_tracker_config
 from tracker.memory_bank import MemoryBank
 from tracker.model import TrackerModel
-from training.clicks import deepest
+from training.clicks import deepest_cells
 from training.clips import ClipPlan, make_tracked_clip
 from training.evaluate_tracker import click_through, evaluate_prompts, evaluate_tracker
 from training.initialise import initialise_tracker
@@ -206,7 +206,7 @@ def test_correcting_clicks_stand_where_the_answer_is_wrong(center_rate: float) -
                 hit = wrong[rows, cells[:, 1], cells[:, 0]]
                 assert (hit | ~wrong.flatten(1).any(1)).all()
                 if center_rate:
-                    assert cells.tolist() == deepest(wrong).long().tolist()
+                    assert cells.tolist() == deepest_cells(wrong).long().tolist()
     assert max(points.shape[1] for points, _ in given) > 1
 
 
@@ -214,10 +214,10 @@ def test_clicks_of_the_evaluation_are_the_deepest_cells() -> None:
     region = torch.zeros(2, 9, 9, dtype=torch.bool)
     region[0, 1:8, 2:7] = True
     region[1, 0, 0] = True
-    x, y = deepest(region)[0].tolist()
+    x, y = deepest_cells(region)[0].tolist()
     assert x == 2 + 2
     assert 3 <= y <= 5
-    assert deepest(region)[1].tolist() == [0.0, 0.0]
+    assert deepest_cells(region)[1].tolist() == [0.0, 0.0]
 
 
 def test_clicking_through_gives_every_click_to_the_model() -> None:
@@ -229,7 +229,7 @@ def test_clicking_through_gives_every_click_to_the_model() -> None:
     with torch.no_grad():
         frame = tracker.embed(TrackerFeatures((fine, middle, coarse)))
         quality = click_through(tracker, frame, clip.coverage[0], 3)
-        place = (deepest(clip.coverage[0] >= 0.5)[:, None] + 0.5) * (SIDE / size)
+        place = (deepest_cells(clip.coverage[0] >= 0.5)[:, None] + 0.5) * (SIDE / size)
         ones = torch.ones(len(place), 1, dtype=torch.int64)
         alone = tracker.prompt(frame, points=place, point_labels=ones, memory=None)
     assert len(quality) == 3
