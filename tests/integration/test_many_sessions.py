@@ -103,11 +103,10 @@ def test_eight_sessions(
     assert max(grown) < 40, grown
     assert stored_bytes(store) - stored < MB / 2
     # A place is free again.
-    ninth = Served.start(store, clip, "ninth", latency="live", autostart=True, max_frames=3)
-    ninth.ask(AddConcept(text="red circle"))
+    ninth = Served.start(store, clip, "ninth", latency="live")
+    command = AddConcept(text="red circle", frame_index=0)
+    ninth.do(command)
     assert_same(
-        ninth.read_run(),
-        play_prompts(
-            model, clip, [(0, AddConcept(text="red circle"))], latency="live", num_frames=3
-        ),
+        ninth.propagate(direction="forward", max_frames=3),
+        play_prompts(model, clip, [(0, command)], latency="live", num_frames=3),
     )
