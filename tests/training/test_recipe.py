@@ -32,7 +32,13 @@ def write_recipe(folder: Path, tracker_steps: int = 1, **changes: Any) -> Path:
         {"name": "second", "kind": "detector", "config": detector, "warm": "first"},
         {"name": "follows", "kind": "tracker", "config": tracker, "detector": "second"},
     ]
-    recipe = {"model": MODEL, "runs": runs, "detector": "second", "tracker": "follows", **changes}
+    recipe = {
+        "model": MODEL,
+        "runs": runs,
+        "detector": "second",
+        "trackers": ["follows"],
+        **changes,
+    }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     return path
@@ -62,7 +68,9 @@ def test_the_recipe_of_the_embedded_checkpoint_is_whole(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tracker": "second"}, "tracker must be a tracker run"),
+        ({"trackers": ["second"]}, "trackers must be a tracker run"),
+        ({"trackers": "follows"}, "trackers must be a list of runs"),
+        ({"trackers": []}, "trackers must be a list of runs"),
         ({"detector": "nowhere"}, r"made before \['first', 'second'\], not 'nowhere'"),
         ({"runs": [{"name": "a", "kind": "encoder", "config": "x"}]}, "kind must be one of"),
         (
