@@ -51,11 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--detector", type=Path, help="folder of the detector's run, or a checkpoint"
     )
     command.add_argument(
-        "--tracker",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="folder of the tracker's run, or a checkpoint; the mean of several",
+        "--tracker", type=Path, help="folder of the tracker's run, or a checkpoint"
     )
     command.add_argument("--out", type=Path, required=True, help="folder to write or replace")
     return root

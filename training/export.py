@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +24,24 @@ from training.tokenizer import load_fitted, tokenizer_files
 MODEL_CARD = Path(__file__).parent / "model_card.md"
 
 
-def load_averaged(model: nn.Module, *runs: Path, prefix: str = "") -> None:
+def load_averaged(model: nn.Module, run: Path, *, prefix: str = "") -> None:
     """Give a model the averaged parameters of a run, or those of a checkpoint.
-
-    Of several it gets the mean: where one was trained on from another, it can be better at what
-    either does well (Wortsman et al., 2022, "Model soups").
 
     Args:
         model: what to fill.
-        runs: folders of runs or of checkpoints, one or more.
+        run: folder of the run or of the checkpoint.
         prefix: take only the parameters under this name.
 
     Raises:
         CheckpointError: there are none, or they are of another model.
     """
-    stored = [under(parameters_of(run), prefix) for run in runs]
+    values = under(parameters_of(run), prefix)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            for run, values in zip(runs, stored, strict=True):
-                if name not in values or values[name].shape != parameter.shape:
-                    raise CheckpointError(f"{run}: {prefix}{name} is missing or misshapen")
-            parameter.copy_(torch.stack([values[name] for values in stored]).mean(0))
+            stored = values.get(name)
+            if stored is None or stored.shape != parameter.shape:
+                raise CheckpointError(f"{run}: {prefix}{name} is missing or misshapen")
+            parameter.copy_(stored)
 
 
 def build_models(settings: dict[str, Any]) -> tuple[Detector, TrackerModel]:
@@ -65,7 +61,7 @@ def _stored(value: Tensor) -> Tensor:
 def export(
     model: Path,
     detector_run: Path | None,
-    tracker_runs: Sequence[Path],
+    tracker_run: Path | None,
     destination: Path,
 ) -> Path:
     """Write the checkpoint folder, weights as float16: half the size, to be run in float32.
@@ -73,17 +69,17 @@ def export(
     Args:
         model: YAML of the model.
         detector_run: folder of the detector's run; None leaves the detector untrained.
-        tracker_runs: folders of tracker's runs, which trained the tracker's neck too, and whose
-            mean is taken; none leaves both untrained.
+        tracker_run: folder of the tracker's run, which trained the tracker's neck too; None
+            leaves both untrained.
         destination: the folder to write or replace.
     """
     settings = read_yaml(model)
     detector, tracker = build_models(settings)
     if detector_run is not None:
         load_averaged(detector, detector_run)
-    if tracker_runs:
-        load_averaged(tracker, *tracker_runs, prefix="tracker.")
-        load_averaged(detector.tracker_neck, *tracker_runs, prefix="neck.")
+    if tracker_run is not None:
+        load_averaged(tracker, tracker_run, prefix="tracker.")
+        load_averaged(detector.tracker_neck, tracker_run, prefix="neck.")
     detector_config = detector.config.to_dict()
     # Token ids that the model has no use for, but whoever reads the file with transformers.
     detector_config["text_config"] |= {

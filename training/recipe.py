@@ -44,8 +44,7 @@ class Recipe:
     """Path of the model's YAML."""
     runs: tuple[RecipeRun, ...]
     detector: str
-    trackers: tuple[str, ...]
-    """Those whose mean is the tracker."""
+    tracker: str
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -68,11 +67,8 @@ def load_recipe(path: Path) -> Recipe:
         elif run.detector is not None:
             raise ConfigError(f"{path}: {run.name}: detector goes with a tracker, not a detector")
         made[run.name] = run.kind
-    _check_made(path, made, recipe.detector, "detector", "detector")
-    if not isinstance(recipe.trackers, tuple) or not recipe.trackers:
-        raise ConfigError(f"{path}: trackers must be a list of runs, not {recipe.trackers!r}")
-    for name in recipe.trackers:
-        _check_made(path, made, name, "tracker", "trackers")
+    for kind, chosen in (("detector", recipe.detector), ("tracker", recipe.tracker)):
+        _check_made(path, made, chosen, kind, kind)
     return recipe
 
 
@@ -98,8 +94,7 @@ def follow_recipe(recipe: Recipe, folder: Path, destination: Path) -> None:
                 warm=None if run.warm is None else folder / run.warm,
                 detector=None if run.detector is None else folder / run.detector,
             )
-    trackers = [folder / name for name in recipe.trackers]
-    export(Path(recipe.model), folder / recipe.detector, trackers, destination)
+    export(Path(recipe.model), folder / recipe.detector, folder / recipe.tracker, destination)
 
 
 def steps_done(folder: Path) -> int:

@@ -46,7 +46,7 @@ def test_what_was_trained_is_what_the_folder_holds(tmp_path: Path) -> None:
     save_run(tmp_path / "detector", detector)
     parts = TrackerParts(tracker, detector.tracker_neck)
     save_run(tmp_path / "tracker", parts)
-    folder = export(path, tmp_path / "detector", [tmp_path / "tracker"], tmp_path / "out")
+    folder = export(path, tmp_path / "detector", tmp_path / "tracker", tmp_path / "out")
 
     stored = to_module(read_tensors(folder, PREFIXES))
     for name, parameter in detector.named_parameters():
@@ -63,32 +63,16 @@ def test_a_checkpoint_stands_for_the_runs_that_made_it(tmp_path: Path) -> None:
     detector, tracker = build_models(yaml.safe_load(path.read_text()))
     save_run(tmp_path / "detector", detector)
     save_run(tmp_path / "tracker", TrackerParts(tracker, detector.tracker_neck))
-    folder = export(path, tmp_path / "detector", [tmp_path / "tracker"], tmp_path / "out")
+    folder = export(path, tmp_path / "detector", tmp_path / "tracker", tmp_path / "out")
     parts = parameters_of(folder)
     for run in ("detector", "tracker"):
         made = parameters_of(tmp_path / run)
         assert made.keys() <= parts.keys()
         for name, parameter in made.items():
             assert torch.equal(parts[name], parameter.half().float()), name
-    again = export(path, folder, [folder], tmp_path / "again")
+    again = export(path, folder, folder, tmp_path / "again")
     assert filecmp.cmp(folder / "model.safetensors", again / "model.safetensors", shallow=False)
     assert parameters_of(folder, "readouts:") == {}
-
-
-def test_the_mean_of_two_trackers(tmp_path: Path) -> None:
-    path = small_yaml(tmp_path)
-    detector, tracker = build_models(yaml.safe_load(path.read_text()))
-    parts = TrackerParts(tracker, detector.tracker_neck)
-    first = {name: value.clone() for name, value in parts.named_parameters()}
-    save_run(tmp_path / "first", parts)
-    with torch.no_grad():
-        for parameter in parts.parameters():
-            parameter.add_(0.5)
-    save_run(tmp_path / "second", parts)
-    folder = export(path, None, [tmp_path / "first", tmp_path / "second"], tmp_path / "out")
-    found = parameters_of(folder)
-    for name, value in first.items():
-        torch.testing.assert_close(found[name], (value + 0.25).half().float(), atol=0, rtol=1e-3)
 
 
 def test_a_run_of_another_model_is_refused(tmp_path: Path) -> None:
@@ -97,10 +81,6 @@ def test_a_run_of_another_model_is_refused(tmp_path: Path) -> None:
         load_averaged(torch.nn.Linear(3, 2), tmp_path / "run")
     with pytest.raises(CheckpointError, match="neither a run"):
         load_averaged(torch.nn.Linear(3, 2), tmp_path / "nothing")
-    # Each of several must fit.
-    save_run(tmp_path / "fits", torch.nn.Linear(3, 2))
-    with pytest.raises(CheckpointError, match="run: weight is missing or misshapen"):
-        load_averaged(torch.nn.Linear(3, 2), tmp_path / "fits", tmp_path / "run")
 
 
 def test_transformers_takes_the_bundled_checkpoint_whole() -> None:

@@ -32,13 +32,7 @@ def write_recipe(folder: Path, tracker_steps: int = 1, **changes: Any) -> Path:
         {"name": "second", "kind": "detector", "config": detector, "warm": "first"},
         {"name": "follows", "kind": "tracker", "config": tracker, "detector": "second"},
     ]
-    recipe = {
-        "model": MODEL,
-        "runs": runs,
-        "detector": "second",
-        "trackers": ["follows"],
-        **changes,
-    }
+    recipe = {"model": MODEL, "runs": runs, "detector": "second", "tracker": "follows", **changes}
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     return path
@@ -68,9 +62,7 @@ def test_the_recipe_of_the_embedded_checkpoint_is_whole(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"trackers": ["second"]}, "trackers must be a tracker run"),
-        ({"trackers": "follows"}, "trackers must be a list of runs"),
-        ({"trackers": []}, "trackers must be a list of runs"),
+        ({"tracker": "second"}, "tracker must be a tracker run"),
         ({"detector": "nowhere"}, r"made before \['first', 'second'\], not 'nowhere'"),
         ({"runs": [{"name": "a", "kind": "encoder", "config": "x"}]}, "kind must be one of"),
         (
