@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--warm",
             type=Path,
-            help="run of its kind, or checkpoint, whose parameters to start from",
+            nargs="+",
+            default=[],
+            help="runs of its kind, or checkpoints, to start from: the mean of their parameters",
         )
         if name == "tracker":
             command.add_argument(
@@ -73,7 +75,7 @@ def main() -> None:
             load_run(arguments.config),
             arguments.out,
             resume=arguments.resume,
-            warm=arguments.warm,
+            warm=tuple(arguments.warm),
             detector=arguments.detector,
         )
 

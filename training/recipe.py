@@ -30,8 +30,8 @@ class RecipeRun:
     """"detector" or "tracker"."""
     config: str
     """Path of the run's YAML."""
-    warm: str | None = None
-    """The run whose averaged parameters it starts from."""
+    warm: tuple[str, ...] = ()
+    """Runs whose averaged parameters, in the mean, it starts from."""
     detector: str | None = None
     """The run whose detector a tracker is trained on."""
 
@@ -61,7 +61,11 @@ def load_recipe(path: Path) -> Recipe:
     for run in runs:
         if run.kind not in KINDS:
             raise ConfigError(f"{path}: {run.name}: kind must be one of {KINDS}, not {run.kind!r}")
-        _check_made(path, made, run.warm, run.kind, f"{run.name}: warm")
+        # A single name would be taken for its letters.
+        if not isinstance(run.warm, tuple):
+            raise ConfigError(f"{path}: {run.name}: warm must be a list of runs, not {run.warm!r}")
+        for name in run.warm:
+            _check_made(path, made, name, run.kind, f"{run.name}: warm")
         if run.kind == "tracker":
             _check_made(path, made, run.detector or "", "detector", f"{run.name}: detector")
         elif run.detector is not None:
@@ -72,8 +76,8 @@ def load_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def _check_made(path: Path, made: dict[str, str], name: str | None, kind: str, where: str) -> None:
-    if name is not None and made.get(name) != kind:
+def _check_made(path: Path, made: dict[str, str], name: str, kind: str, where: str) -> None:
+    if made.get(name) != kind:
         before = [run for run, its_kind in made.items() if its_kind == kind]
         raise ConfigError(
             f"{path}: {where} must be a {kind} run made before {before}, not {name!r}"
@@ -91,7 +95,7 @@ def follow_recipe(recipe: Recipe, folder: Path, destination: Path) -> None:
                 config,
                 folder / run.name,
                 resume=done > 0,
-                warm=None if run.warm is None else folder / run.warm,
+                warm=tuple(folder / name for name in run.warm),
                 detector=None if run.detector is None else folder / run.detector,
             )
     export(Path(recipe.model), folder / recipe.detector, folder / recipe.tracker, destination)
@@ -104,7 +108,7 @@ def steps_done(folder: Path) -> int:
 
 
 def train(
-    config: RunConfig, out: Path, *, resume: bool, warm: Path | None, detector: Path | None
+    config: RunConfig, out: Path, *, resume: bool, warm: tuple[Path, ...], detector: Path | None
 ) -> None:
     """Make one run in the folder ``out`` to its end.
 
@@ -112,7 +116,7 @@ def train(
         config: the run's settings.
         out: folder of the run.
         resume: go on where it stopped.
-        warm: folder of the run whose averaged parameters a fresh one starts from.
+        warm: folders of runs whose averaged parameters, in the mean, a fresh one starts from.
         detector: folder of the run whose detector a tracker is trained on; None trains a detector.
     """
     if detector is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,19 +106,31 @@ def load_state(
     return int(state["step"])
 
 
-def parameters_of(source: Path, prefix: str = AVERAGE) -> dict[str, Tensor]:
+def parameters_of(*sources: Path, prefix: str = AVERAGE) -> dict[str, Tensor]:
     """Parameters that a run or a checkpoint folder holds, by their names in the run's module.
 
     A checkpoint's go by the names that they have in runs: those of the detector as in a detector's
     run, those of the tracker and its neck as in a tracker's. It has the averaged ones alone.
 
+    Of several folders it is the mean, of what all of them hold in one shape. Where one was trained
+    on from another, the mean can be better than either (Wortsman et al., 2022, "Model soups").
+
     Args:
-        source: folder of a run or of a checkpoint.
+        sources: folders of runs or of checkpoints, one or more.
         prefix: which, as in the run's file: by default the averaged ones of its model.
 
     Raises:
-        CheckpointError: the folder holds neither a run nor a checkpoint, or damaged ones.
+        CheckpointError: a folder holds neither a run nor a checkpoint, or damaged ones.
     """
+    stored = [_stored_in(source, prefix) for source in sources]
+    return {
+        name: torch.stack([parameters[name] for parameters in stored]).mean(0)
+        for name, first in stored[0].items()
+        if all(name in other and other[name].shape == first.shape for other in stored)
+    }
+
+
+def _stored_in(source: Path, prefix: str) -> dict[str, Tensor]:
     if (source / STATE_FILE).is_file():
         return under(load_file(source / STATE_FILE), prefix)
     if not (source / CONFIG_FILE).is_file():
@@ -134,15 +146,15 @@ def parameters_of(source: Path, prefix: str = AVERAGE) -> dict[str, Tensor]:
     )
 
 
-def warm_start(source: Path, model: nn.Module, *, prefix: str = AVERAGE) -> list[str]:
-    """Give a model what a run or a checkpoint holds, where name and shape agree.
+def warm_start(sources: Sequence[Path], model: nn.Module, *, prefix: str = AVERAGE) -> list[str]:
+    """Give a model what runs or checkpoints hold in the mean, where name and shape agree.
 
     Arguments and errors as for :func:`parameters_of`.
 
     Returns:
         Names of the parameters that were left as they are.
     """
-    parameters = parameters_of(source, prefix)
+    parameters = parameters_of(*sources, prefix=prefix)
     left = []
     with torch.no_grad():
         for name, parameter in model.named_parameters():

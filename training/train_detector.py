@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,11 +97,12 @@ class DetectorTrainer:
 
     @classmethod
     def start(
-        cls, config: RunConfig, out: Path, team: Team, *, resume: bool, warm: Path | None = None
+        cls, config: RunConfig, out: Path, team: Team, *, resume: bool, warm: Sequence[Path] = ()
     ) -> DetectorTrainer:
         """A fresh run in the folder ``out``, or the one that stopped there.
 
-        A fresh one takes the averaged parameters of the run ``warm``, where that is given.
+        A fresh one takes the averaged parameters of the runs ``warm``, where any are given, in the
+        mean.
         """
         torch.manual_seed(config.seed)
         settings = read_yaml(Path(config.model))["detector_config"]
@@ -110,7 +111,7 @@ class DetectorTrainer:
         device = config.torch_device
         model.tracker_neck.requires_grad_(False)
         readouts = ReadOuts(model.config.hidden_size)
-        if warm is not None:
+        if warm:
             warm_start(warm, model)
             warm_start(warm, readouts, prefix="readouts:")
         model, readouts = model.to(device), readouts.to(device)
@@ -274,7 +275,7 @@ class DetectorWork:
     config: RunConfig
     out: Path
     resume: bool
-    warm: Path | None = None
+    warm: tuple[Path, ...] = ()
 
     def __call__(self, team: Team) -> None:
         DetectorTrainer.start(self.config, self.out, team, resume=self.resume, warm=self.warm).run()

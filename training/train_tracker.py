@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +60,12 @@ class TrackerTrainer:
         team: Team,
         *,
         resume: bool,
-        warm: Path | None = None,
+        warm: Sequence[Path] = (),
     ) -> TrackerTrainer:
         """A fresh run in ``out`` on the detector of ``detector_run``, or the one stopped there.
 
-        A fresh one takes the averaged parameters of the tracker's run ``warm``, where that is
-        given: its detector may have been trained on since.
+        A fresh one takes the averaged parameters of the trackers' runs ``warm``, where any are
+        given, in the mean: their detector may have been trained on since.
         """
         detector, tracker = build_models(read_yaml(Path(config.model)))
         load_averaged(detector, detector_run)
@@ -77,7 +78,7 @@ class TrackerTrainer:
         torch.manual_seed(config.seed)
         detector.to(device)
         parts = TrackerParts(tracker.to(device), detector.tracker_neck).train()
-        if warm is not None:
+        if warm:
             warm_start(warm, parts)
         decayed = [p for p in parts.parameters() if p.ndim > 1]
         rest = [p for p in parts.parameters() if p.ndim <= 1]
@@ -220,7 +221,7 @@ class TrackerWork:
     detector_run: Path
     out: Path
     resume: bool
-    warm: Path | None = None
+    warm: tuple[Path, ...] = ()
 
     def __call__(self, team: Team) -> None:
         TrackerTrainer.start(

@@ -72,7 +72,7 @@ def test_a_checkpoint_stands_for_the_runs_that_made_it(tmp_path: Path) -> None:
             assert torch.equal(parts[name], parameter.half().float()), name
     again = export(path, folder, folder, tmp_path / "again")
     assert filecmp.cmp(folder / "model.safetensors", again / "model.safetensors", shallow=False)
-    assert parameters_of(folder, "readouts:") == {}
+    assert parameters_of(folder, prefix="readouts:") == {}
 
 
 def test_a_run_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def write_recipe(folder: Path, tracker_steps: int = 1, **changes: Any) -> Path:
     tracker = write_run(folder / "tracker.yaml", tracker_steps, frames=2)
     runs = [
         {"name": "first", "kind": "detector", "config": detector},
-        {"name": "second", "kind": "detector", "config": detector, "warm": "first"},
+        {"name": "second", "kind": "detector", "config": detector, "warm": ["first"]},
         {"name": "follows", "kind": "tracker", "config": tracker, "detector": "second"},
     ]
     recipe = {"model": MODEL, "runs": runs, "detector": "second", "tracker": "follows", **changes}
@@ -66,8 +66,12 @@ def test_the_recipe_of_the_embedded_checkpoint_is_whole(monkeypatch: pytest.Monk
         ({"detector": "nowhere"}, r"made before \['first', 'second'\], not 'nowhere'"),
         ({"runs": [{"name": "a", "kind": "encoder", "config": "x"}]}, "kind must be one of"),
         (
-            {"runs": [{"name": "a", "kind": "detector", "config": "x", "warm": "b"}]},
+            {"runs": [{"name": "a", "kind": "detector", "config": "x", "warm": ["b"]}]},
             "a: warm must be a detector run",
+        ),
+        (
+            {"runs": [{"name": "a", "kind": "detector", "config": "x", "warm": "b"}]},
+            "a: warm must be a list of runs",
         ),
         ({"runs": [{"name": "a", "kind": "tracker", "config": "x"}]}, "a: detector must be"),
         (

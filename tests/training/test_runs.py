@@ -10,7 +10,14 @@ from torch import nn
 from core.errors import CheckpointError, ConfigError
 from training.config import load_run, read_yaml
 from training.parallel import Team
-from training.state import Averaged, RunLog, load_state, save_state, warm_start
+from training.state import (
+    Averaged,
+    RunLog,
+    load_state,
+    parameters_of,
+    save_state,
+    warm_start,
+)
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
@@ -53,7 +60,25 @@ def test_resuming_nothing_or_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="misshapen"):
         load_state(tmp_path, {"model": nn.Linear(3, 4)}, optimizer, average)
     wider = nn.Linear(3, 4)
-    assert warm_start(tmp_path, wider) == ["weight", "bias"]
+    assert warm_start([tmp_path], wider) == ["weight", "bias"]
+
+
+def test_a_start_from_several_runs_is_their_mean(tmp_path: Path) -> None:
+    models = [nn.Linear(3, 2) for _ in range(2)]
+    for name, model in zip(("first", "second"), models, strict=True):
+        optimizer = torch.optim.AdamW(model.parameters())
+        save_state(tmp_path / name, 1, {"model": model}, optimizer, Averaged.of(model, 0.9))
+    wide = nn.Linear(3, 4)
+    optimizer = torch.optim.AdamW(wide.parameters())
+    save_state(tmp_path / "wide", 1, {"model": wide}, optimizer, Averaged.of(wide, 0.9))
+
+    started = nn.Linear(3, 2)
+    assert warm_start([tmp_path / "first", tmp_path / "second"], started) == []
+    for name, value in started.named_parameters():
+        one, other = (model.get_parameter(name) for model in models)
+        assert torch.allclose(value, (one + other) / 2)
+    # What not all of them hold in one shape has no mean.
+    assert parameters_of(tmp_path / "wide", tmp_path / "first") == {}
 
 
 def test_log_is_one_json_object_a_line(tmp_path: Path) -> None:
