@@ -26,7 +26,7 @@ ABSENT = "airplane"
 # of that, at the edge of a bar or of the picture, is not judged.
 MIN_AREA = 2000
 
-# The present checkpoint reaches 0.84, 0.82, 0.84 and 0.70, each under one identity in more than
+# The present checkpoint reaches 0.84, 0.77, 0.84 and 0.68, each under one identity in more than
 # four fifths of the frames and in the rest not at all; these leave room for other processors, whose
 # sums round otherwise.
 MIN_IOU = {0: 0.75, 3: 0.70, 4: 0.75, 5: 0.60}
