@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.model import VideoModel
 from pipeline.runtime import Runtime
 from pipeline.store import SessionStore
 from tests.integration.serving import load_model, running_runtime
 from tests.pipeline import scene
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """As workers have it: results agree to the bit between processes with one thread only."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

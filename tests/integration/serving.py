@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.commands import (
     AddConcept,
@@ -165,8 +164,7 @@ class Served:
 
 
 def load_model() -> VideoModel:
-    """The model as workers run it: results agree to the bit with one thread only."""
-    torch.set_num_threads(1)
+    """The model that workers run."""
     return VideoModel.from_checkpoint("tiny", device="cpu")
 
 
