@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.config import DetectorConfig, ViTConfig
-from tracker.config import TrackerConfig
+from maskstream.detector.config import DetectorConfig, ViTConfig
+from maskstream.tracker.config import TrackerConfig
 
 
 def _linear(rows: int, inputs: int, outputs: int) -> int:

@@ -23,8 +23,8 @@ from benchmarks.measure import surroundings, synchronise
 from benchmarks.reference import build_reference
 from benchmarks.scenes import Scene
 from benchmarks.sections import Bench, frames, tracking
-from core.linear import linear
-from pipeline.model import VideoModel
+from maskstream.core.linear import linear
+from maskstream.pipeline.video.model import VideoModel
 
 RESULTS = Path(__file__).parent / "results"
 SECTIONS = ("frame", "tracking", "stream")

@@ -32,7 +32,7 @@ from benchmarks.quality_vocabulary import (
     summary,
     write_csv,
 )
-from pipeline.model import VideoModel
+from maskstream.pipeline.video.model import VideoModel
 
 SECTIONS = ("images", "video", "clicks")
 TITLES = {

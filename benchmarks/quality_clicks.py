@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.quality_scenes import Scene, only_blobs, render, unseen_clip
-from core.masks import boxes_from_masks
-from pipeline.model import VideoModel
-from pipeline.results import FrameResult
-from pipeline.segmenter import VideoSegmenter
-from pipeline.sources import Frame
+from maskstream.core.masks import boxes_from_masks
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.sources import Frame
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 from training.clicks import deepest
 
 Group = Literal["texture", "emoji", "shape"]

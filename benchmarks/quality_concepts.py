@@ -18,7 +18,7 @@ from hotcoco import mask as coco_mask
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.rle import Rle, encode_masks
+from maskstream.core.rle import Rle, encode_masks
 
 IOU_THRESHOLDS: NDArray[np.float64] = np.round(np.arange(0.5, 1.0, 0.05), 2)
 """0.5, 0.55, … 0.95, as COCO's."""

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from benchmarks.quality_systems import Followed, Found
 from benchmarks.reference import build_reference, start_session
-from core.masks import boxes_from_masks
-from detector.preprocess import to_pixels
-from pipeline.model import VideoModel
+from maskstream.core.masks import boxes_from_masks
+from maskstream.detector.preprocess import to_pixels
+from maskstream.pipeline.video.model import VideoModel
 
 
 class Transformers:

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.processor import Sam3Processor
-from pipeline.model import VideoModel
-from pipeline.results import FrameResult
-from pipeline.segmenter import VideoSegmenter
-from pipeline.sources import Frame
+from maskstream.detector.processor import Sam3Processor
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.sources import Frame
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 
 
 @dataclass(frozen=True, slots=True)

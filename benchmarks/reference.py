@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import Sam3VideoConfig, Sam3VideoInferenceSession
 from transformers.utils import import_utils
 
-from detector.checkpoint import OPTIONAL, PREFIXES
-from pipeline.model import VideoModel
+from maskstream.detector.checkpoint import OPTIONAL, PREFIXES
+from maskstream.pipeline.video.model import VideoModel
 
 
 def build_reference(model: VideoModel) -> Any:

@@ -28,16 +28,16 @@ import torch
 from benchmarks.clip import steady, texts, write_clip
 from benchmarks.measure import surroundings
 from benchmarks.model import RESULTS, table
-from detector.frames import FrameDetector
-from pipeline.client import Client
-from pipeline.frame_codec import encode_frame
-from pipeline.model import VideoModel
-from pipeline.runtime import Runtime, RuntimeConfig
-from pipeline.segmenter import VideoSegmenter, place_of
-from pipeline.sources import Frame, open_source
-from pipeline.store import SessionStore, open_store
-from pipeline.tracking import SessionTracking, detection_rules
-from workers.messages import DetectAnswer, PackedAnswer
+from maskstream.detector.frames import FrameDetector
+from maskstream.pipeline.api.frame_codec import encode_frame
+from maskstream.pipeline.client.client import Client
+from maskstream.pipeline.runtime import Runtime, RuntimeConfig
+from maskstream.pipeline.sources import Frame, open_source
+from maskstream.pipeline.store import SessionStore, open_store
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.segmenter import VideoSegmenter, place_of
+from maskstream.pipeline.video.tracking import SessionTracking, detection_rules
+from maskstream.workers.messages import DetectAnswer, PackedAnswer
 
 WIDTH, HEIGHT = 320, 240
 SECTIONS = ("speed", "hand_over", "latency", "prompts", "sessions", "start_up")

@@ -12,11 +12,11 @@ from benchmarks import reference as theirs
 from benchmarks.flops import concept_flops, floor, image_flops, masklet_flops
 from benchmarks.measure import side_by_side, speed_up, timing
 from benchmarks.scenes import Scene, disc_masks
-from core.types import Detections
-from detector.concepts import ConceptEncoder
-from detector.preprocess import to_pixels
-from pipeline.model import VideoModel
-from tracker.video_tracker import VideoTracker
+from maskstream.core.types import Detections
+from maskstream.detector.concepts import ConceptEncoder
+from maskstream.detector.preprocess import to_pixels
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.tracker.video_tracker import VideoTracker
 
 FULL_BANK_FRAMES = 17
 """Frames after which a masklet has all the memory maps and pointers it will ever look at."""

@@ -25,10 +25,10 @@ from PIL import Image, ImageDraw
 
 from benchmarks.clip import TEXTS, coming_and_going, write_clip
 from benchmarks.model import RESULTS
-from core.errors import StoreError
-from pipeline.client import Client
-from pipeline.runtime import Runtime, RuntimeConfig
-from pipeline.store import open_store
+from maskstream.core.errors import StoreError
+from maskstream.pipeline.client.client import Client
+from maskstream.pipeline.runtime import Runtime, RuntimeConfig
+from maskstream.pipeline.store import open_store
 
 WIDTH, HEIGHT = 96, 72
 CLIP_FRAMES = 320

@@ -20,10 +20,10 @@ import torch
 
 from benchmarks.measure import clocked, device_mb, resident_mb
 from benchmarks.scenes import Scene, disc_masks
-from detector.preprocess import to_pixels
-from pipeline.model import VideoModel
-from pipeline.segmenter import VideoSegmenter
-from pipeline.sources import Frame
+from maskstream.detector.preprocess import to_pixels
+from maskstream.pipeline.sources import Frame
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 
 TEXTS = ("airplane", "red circle")
 NUM_MASKLETS = 8
@@ -51,7 +51,7 @@ class Stream(Protocol):
 
 
 class OurStream:
-    """:class:`pipeline.segmenter.VideoSegmenter`."""
+    """:class:`maskstream.pipeline.video.segmenter.VideoSegmenter`."""
 
     def __init__(self, model: VideoModel, scene: Scene) -> None:
         side = model.detector.config.image_size

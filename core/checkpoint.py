@@ -13,17 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.checkpoint_folder import (
+from maskstream.core.checkpoint_folder import (
     check_finite,
     iterate_folder,
     read_companions,
     read_folder_config,
     write_folder,
 )
-from core.checkpoint_source import resolve_checkpoint
-from core.errors import CheckpointError
-from core.official import convert_official, is_official_file, official_config, open_official
-from core.tensor_faults import check_tensors, shapes_of
+from maskstream.core.checkpoint_source import resolve_checkpoint
+from maskstream.core.errors import CheckpointError
+from maskstream.core.official import (
+    convert_official,
+    is_official_file,
+    official_config,
+    open_official,
+)
+from maskstream.core.tensor_faults import check_tensors, shapes_of
 
 __all__ = [
     "convert_checkpoint",
@@ -103,8 +108,8 @@ def load_strict(
 ) -> tuple[str, ...]:
     """Give ``module`` these tensors, not copies of them.
 
-    Build the module under :func:`core.unfilled.unfilled` to allocate nothing twice. Its dtype and
-    device become those of the tensors.
+    Build the module under :func:`maskstream.core.unfilled.unfilled` to allocate nothing twice. Its
+    dtype and device become those of the tensors.
 
     Args:
         module: what to fill.

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core.errors import CheckpointError, OutputError
+from maskstream.core.errors import CheckpointError, OutputError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -15,14 +15,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from core.checkpoint_folder import (
+from maskstream.core.checkpoint_folder import (
     CONFIG_FILE,
     INDEX_FILE,
     PROCESSOR_FILES,
     TOKENIZER_FILES,
     WEIGHTS_FILE,
 )
-from core.errors import CheckpointError
+from maskstream.core.errors import CheckpointError
 
 _FILES = (
     CONFIG_FILE,

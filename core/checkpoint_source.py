@@ -6,9 +6,9 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from core.checkpoint_folder import CONFIG_FILE
-from core.errors import CheckpointError
-from core.official import is_official_file
+from maskstream.core.checkpoint_folder import CONFIG_FILE
+from maskstream.core.errors import CheckpointError
+from maskstream.core.official import is_official_file
 
 EMBEDDED = ("tiny",)
 """Checkpoints that come with the package, in ``configs/checkpoints``."""
@@ -35,7 +35,7 @@ def resolve_checkpoint(
     """
     name = str(name_or_path)
     if name in EMBEDDED:
-        return _checked(Path(str(files("configs").joinpath("checkpoints", name))))
+        return _checked(Path(str(files("maskstream.configs").joinpath("checkpoints", name))))
     path = Path(name).expanduser()
     if path.exists():
         return _checked(path)
@@ -46,7 +46,7 @@ def resolve_checkpoint(
             "or a hub name such as facebook/sam3"
         )
     # Imports 130 modules, which no other checkpoint needs.
-    from core.checkpoint_hub import download
+    from maskstream.core.checkpoint_hub import download
 
     return _checked(download(name, revision, token))
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from core.checkpoint import read_config, resolve_checkpoint
-from core.checkpoint_folder import TOKENIZER_FILES, folder_header
-from core.official import convert_official, is_official_file, open_official
-from core.tensor_faults import Shape
+from maskstream.core.checkpoint import read_config, resolve_checkpoint
+from maskstream.core.checkpoint_folder import TOKENIZER_FILES, folder_header
+from maskstream.core.official import convert_official, is_official_file, open_official
+from maskstream.core.tensor_faults import Shape
 
 
 @dataclass(frozen=True, slots=True)

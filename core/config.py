@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from core.errors import ConfigError
+from maskstream.core.errors import ConfigError
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.derived import Derived
-from core.errors import ConfigError
-from core.linear import Linear, is_cpu_inference, linear, packed
+from maskstream.core.derived import Derived
+from maskstream.core.errors import ConfigError
+from maskstream.core.linear import Linear, is_cpu_inference, linear, packed
 
 # ReLU writes over its input, which is always a layer's fresh output here.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.derived import Derived
+from maskstream.core.derived import Derived
 
 MAX_PACKED_BYTES = 1 << 20
 """Weights above this keep torch's layout alone: they would be in memory twice, and with so much to

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.components import small_component_pixels, small_components
+from maskstream.core.components import small_component_pixels, small_components
 
 HOLE_LOGIT = 0.1
 """What a filled hole is set to: just inside, as in SAM 3."""

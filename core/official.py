@@ -14,9 +14,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from core.errors import CheckpointError
-from core.official_table import How, OfficialTensor, official_tensors
-from core.tensor_faults import check_tensors
+from maskstream.core.errors import CheckpointError
+from maskstream.core.official_table import How, OfficialTensor, official_tensors
+from maskstream.core.tensor_faults import check_tensors
 
 
 def is_official_file(path: Path) -> bool:
@@ -26,7 +26,7 @@ def is_official_file(path: Path) -> bool:
 
 def official_config() -> dict[str, Any]:
     """The configuration of the released model, in the JSON structure of the folder layout."""
-    text = files("configs").joinpath("model", "sam3.yaml").read_text(encoding="utf-8")
+    text = files("maskstream.configs").joinpath("model", "sam3.yaml").read_text(encoding="utf-8")
     config = yaml.safe_load(text)
     if not isinstance(config, dict):
         raise CheckpointError("configs/model/sam3.yaml must hold a mapping; reinstall maskstream")

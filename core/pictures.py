@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from core.errors import ImageError
+from maskstream.core.errors import ImageError
 
 Picture = Image.Image | NDArray[Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
-from core.errors import CheckpointError
+from maskstream.core.errors import CheckpointError
 
 MAX_NAMES = 40
 """Names listed for each kind of fault; a checkpoint of another model would fill pages."""

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
-from core.tensor_faults import check_tensors, shapes_of
-from core.unfilled import unfilled
-from detector.checkpoint import PREFIXES, to_checkpoint, to_module
-from detector.config import DetectorConfig
-from detector.model import Detector
-from detector.original_options import check_original_options
-from detector.tokenizer import Tokenizer, load_tokenizer
+from maskstream.core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
+from maskstream.core.tensor_faults import check_tensors, shapes_of
+from maskstream.core.unfilled import unfilled
+from maskstream.detector.checkpoint import PREFIXES, to_checkpoint, to_module
+from maskstream.detector.config import DetectorConfig
+from maskstream.detector.model import Detector
+from maskstream.detector.original_options import check_original_options
+from maskstream.detector.tokenizer import Tokenizer, load_tokenizer
 
 DEFAULT_CHECKPOINT_VARIABLE = "MASKSTREAM_CHECKPOINT"
 """Environment variable that names the checkpoint to use where none is given."""
@@ -49,7 +49,7 @@ def load_detector(
     """Read the detector's part of a checkpoint.
 
     Args:
-        path: as :func:`core.checkpoint.resolve_checkpoint` gives it.
+        path: as :func:`maskstream.core.checkpoint.resolve_checkpoint` gives it.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or its tensors do not fit.
@@ -82,14 +82,14 @@ def build_sam3_image_model(
     dtype: torch.dtype = torch.float32,
     **original_options: Any,
 ) -> Sam3ImageModel:
-    """The image model that :class:`detector.processor.Sam3Processor` takes.
+    """The image model that :class:`maskstream.detector.processor.Sam3Processor` takes.
 
     Args:
         checkpoint_path: "tiny", a folder, an official ``.pt`` file or a hub name such as
             ``facebook/sam3``; None takes :func:`default_checkpoint`.
         device: None takes CUDA where there is one.
         eval_mode: False leaves the model in training mode.
-        original_options: see :mod:`detector.original_options`.
+        original_options: see :mod:`maskstream.detector.original_options`.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.

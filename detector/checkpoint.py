@@ -24,7 +24,7 @@ _FUSED = re.compile(r"(.*backbone\.layers\.\d+\.attention\.)qkv_proj\.(weight|bi
 
 
 def to_module(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Checkpoint names to the names of :class:`detector.model.Detector`."""
+    """Checkpoint names to the names of :class:`maskstream.detector.model.Detector`."""
     out: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -44,7 +44,7 @@ def to_module(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_checkpoint(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of :class:`detector.model.Detector` to checkpoint names."""
+    """Names of :class:`maskstream.detector.model.Detector` to checkpoint names."""
     out: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         prefix = "" if name.startswith("tracker_neck.") else "detector_model."

@@ -8,9 +8,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detector.model import Detector
-from detector.prompts import ConceptBatch, Exemplar, PromptTokens, batch_exemplars, pad_tokens
-from detector.tokenizer import Tokenizer
+from maskstream.detector.model import Detector
+from maskstream.detector.prompts import (
+    ConceptBatch,
+    Exemplar,
+    PromptTokens,
+    batch_exemplars,
+    pad_tokens,
+)
+from maskstream.detector.tokenizer import Tokenizer
 
 EXEMPLAR_ONLY_TEXT = "visual"
 """What stands in for the words of a concept that is only shown; the model was trained so."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.config import from_mapping, thawed
-from core.errors import ConfigError
+from maskstream.core.config import from_mapping, thawed
+from maskstream.core.errors import ConfigError
 
 
 def _square(value: Any) -> Any:

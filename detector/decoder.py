@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.boxes import cxcywh_to_xyxy
-from core.errors import ConfigError
-from core.layers import Attention, FeedForward
-from core.linear import Linear
-from core.position import sine_position_boxes
-from detector.config import DecoderConfig
-from detector.fusion import masked_mean
+from maskstream.core.boxes import cxcywh_to_xyxy
+from maskstream.core.errors import ConfigError
+from maskstream.core.layers import Attention, FeedForward
+from maskstream.core.linear import Linear
+from maskstream.core.position import sine_position_boxes
+from maskstream.detector.config import DecoderConfig
+from maskstream.detector.fusion import masked_mean
 
 MAX_PRESENCE_LOGIT = 10.0
 MAX_CLASS_LOGIT = 12.0

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from core.types import Detections
-from detector.build import Sam3ImageModel
-from detector.concepts import EXEMPLAR_ONLY_TEXT, ConceptEncoder
-from detector.model import ImageFeatures
-from detector.preprocess import Picture, to_pixels
-from detector.prompts import ConceptBatch, Exemplar, batch_exemplars, pad_tokens
+from maskstream.core.types import Detections
+from maskstream.detector.build import Sam3ImageModel
+from maskstream.detector.concepts import EXEMPLAR_ONLY_TEXT, ConceptEncoder
+from maskstream.detector.model import ImageFeatures
+from maskstream.detector.preprocess import Picture, to_pixels
+from maskstream.detector.prompts import ConceptBatch, Exemplar, batch_exemplars, pad_tokens
 
 _BATCHES_REMEMBERED = 64
 

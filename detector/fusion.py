@@ -6,9 +6,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from core.layers import Attention, FeedForward
-from core.linear import Linear
-from detector.config import FusionConfig
+from maskstream.core.layers import Attention, FeedForward
+from maskstream.core.linear import Linear
+from maskstream.detector.config import FusionConfig
 
 
 def masked_mean(tokens: Tensor, valid: Tensor) -> Tensor:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.boxes import cxcywh_to_xyxy
-from core.errors import PromptError
-from core.layers import Attention, FeedForward
-from core.linear import Linear
-from core.position import sine_encode
-from detector.config import GeometryConfig
-from detector.prompts import Exemplars, GeometryPrompts
-from detector.roi_align import roi_align
+from maskstream.core.boxes import cxcywh_to_xyxy
+from maskstream.core.errors import PromptError
+from maskstream.core.layers import Attention, FeedForward
+from maskstream.core.linear import Linear
+from maskstream.core.position import sine_encode
+from maskstream.detector.config import GeometryConfig
+from maskstream.detector.prompts import Exemplars, GeometryPrompts
+from maskstream.detector.roi_align import roi_align
 
 
 class GeometryLayer(nn.Module):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.derived import Derived
-from core.layers import Attention
-from core.linear import Linear, is_cpu_inference, linear, packed, products
-from detector.config import MaskHeadConfig
+from maskstream.core.derived import Derived
+from maskstream.core.layers import Attention
+from maskstream.core.linear import Linear, is_cpu_inference, linear, packed, products
+from maskstream.detector.config import MaskHeadConfig
 
 CHUNK_BYTES = 1 << 30
 """Pixel embeddings that are made at once on an accelerator. On the CPU it is one concept's: more

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from core.boxes import cxcywh_to_xyxy
-from core.linear import Linear
-from core.masks import mask_nms
-from core.position import sine_position_2d
-from core.types import Detections, TrackerFeatures
-from detector.config import DetectorConfig
-from detector.decoder import Decoder, DotProductScoring
-from detector.fusion import FusionEncoder, masked_mean
-from detector.geometry import GeometryEncoder
-from detector.mask_head import MaskHead
-from detector.neck import Neck, VisionEncoder
-from detector.prompts import ConceptBatch, GeometryPrompts, PromptTokens
-from detector.text import TextEncoder
+from maskstream.core.boxes import cxcywh_to_xyxy
+from maskstream.core.linear import Linear
+from maskstream.core.masks import mask_nms
+from maskstream.core.position import sine_position_2d
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.detector.config import DetectorConfig
+from maskstream.detector.decoder import Decoder, DotProductScoring
+from maskstream.detector.fusion import FusionEncoder, masked_mean
+from maskstream.detector.geometry import GeometryEncoder
+from maskstream.detector.mask_head import MaskHead
+from maskstream.detector.neck import Neck, VisionEncoder
+from maskstream.detector.prompts import ConceptBatch, GeometryPrompts, PromptTokens
+from maskstream.detector.text import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)

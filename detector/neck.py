@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.derived import Derived
-from core.layers import Pointwise
-from core.linear import is_cpu_inference, linear
-from detector.config import VisionConfig
-from detector.vit import ViT
+from maskstream.core.derived import Derived
+from maskstream.core.layers import Pointwise
+from maskstream.core.linear import is_cpu_inference, linear
+from maskstream.detector.config import VisionConfig
+from maskstream.detector.vit import ViT
 
 
 class NeckLevel(nn.Module):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import ConfigError
+from maskstream.core.errors import ConfigError
 
 ANYTHING = object()
 

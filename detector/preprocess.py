@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-from core.errors import ImageError
-from core.pictures import picture_to_rgb
+from maskstream.core.errors import ImageError
+from maskstream.core.pictures import picture_to_rgb
 
 Picture = Image.Image | NDArray[Any] | Tensor
 
@@ -26,8 +26,9 @@ def to_rgb(image: Picture) -> Tensor:
     """Any accepted picture as (3, H, W) uint8 RGB.
 
     Args:
-        image: a PIL image or an array (H, W, ·), as :func:`core.pictures.picture_to_rgb` takes
-            them; or a tensor (3, H, W), uint8 or floating-point with values in [0, 1].
+        image: a PIL image or an array (H, W, ·), as
+            :func:`maskstream.core.pictures.picture_to_rgb` takes them; or a tensor (3, H, W), uint8
+            or floating-point with values in [0, 1].
 
     Raises:
         ImageError: wrong type, shape, dtype or range, NaN, or no pixels.

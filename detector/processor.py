@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.errors import ConfigError, ImageError, PromptError
-from core.types import Detections
-from detector.build import Sam3ImageModel
-from detector.concepts import ConceptEncoder
-from detector.model import ImageFeatures
-from detector.preprocess import Picture, picture_size, to_pixels
-from detector.prompts import Exemplar
+from maskstream.core.errors import ConfigError, ImageError, PromptError
+from maskstream.core.types import Detections
+from maskstream.detector.build import Sam3ImageModel
+from maskstream.detector.concepts import ConceptEncoder
+from maskstream.detector.model import ImageFeatures
+from maskstream.detector.preprocess import Picture, picture_size, to_pixels
+from maskstream.detector.prompts import Exemplar
 
 State = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Sam3Processor:
     A state of :meth:`set_image_batch` holds lists of these, one entry an image.
 
     Args:
-        model: from :func:`detector.build.build_sam3_image_model`.
+        model: from :func:`maskstream.detector.build.build_sam3_image_model`.
         resolution: side of the square the model sees, pixels; only its own is possible.
         device: only the model's own is possible.
         confidence_threshold: detections above this score are kept.

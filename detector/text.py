@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.layers import FeedForward
-from core.linear import Linear
-from detector.config import TextConfig
+from maskstream.core.layers import FeedForward
+from maskstream.core.linear import Linear
+from maskstream.detector.config import TextConfig
 
 
 class CausalSelfAttention(nn.Module):

@@ -14,7 +14,7 @@ import tokenizers
 import torch
 from torch import Tensor
 
-from core.errors import CheckpointError, PromptError
+from maskstream.core.errors import CheckpointError, PromptError
 
 CONTEXT_LENGTH = 32
 MAX_CHARACTERS = 1000

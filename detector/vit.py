@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.layers import FeedForward
-from core.linear import Linear
-from core.position import axial_turns, turn_pairs
-from detector.config import ViTConfig
+from maskstream.core.layers import FeedForward
+from maskstream.core.linear import Linear
+from maskstream.core.position import axial_turns, turn_pairs
+from maskstream.detector.config import ViTConfig
 
 
 class PatchEmbedding(nn.Module):

@@ -1,4 +1,4 @@
-"""The project file says what the folders hold."""
+"""The project file says what the folders hold, and no file has two names."""
 
 from __future__ import annotations
 
@@ -7,41 +7,39 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "maskstream"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PACKAGES: list[str] = PROJECT["tool"]["setuptools"]["packages"]
-ROOTS = sorted({name.split(".")[0] for name in PACKAGES})
+FOLDERS = ("configs", "core", "detector", "pipeline", "tracker", "workers")
 
 
-def test_every_package_is_listed() -> None:
-    found = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for root in ROOTS
-        for path in (ROOT / root).rglob("*.py")
+def test_the_package_holds_a_link_to_each_folder() -> None:
+    links = {
+        path.name: path.readlink().as_posix() for path in PACKAGE.iterdir() if path.is_symlink()
     }
-    assert found == set(PACKAGES)
-    assert all((ROOT / name.replace(".", "/") / "__init__.py").is_file() for name in PACKAGES)
+    assert links == {name: f"../{name}" for name in FOLDERS}
 
 
-def is_shown_in_readme(path: Path) -> bool:
-    """Whether it is a picture of the README beside it, which is not packaged either."""
-    readme = path.parent / "README.md"
-    is_picture = path.suffix == ".png" and readme.is_file()
-    return is_picture and f"]({path.name})" in readme.read_text(encoding="utf-8")
+def test_every_folder_with_code_is_a_package() -> None:
+    folders = {path.parent for name in FOLDERS for path in (ROOT / name).rglob("*.py")}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
 def test_every_data_file_is_packaged() -> None:
     patterns: dict[str, list[str]] = PROJECT["tool"]["setuptools"]["package-data"]
-    for root in ROOTS:
-        for path in (ROOT / root).rglob("*"):
-            name = path.relative_to(ROOT / root).as_posix()
-            is_result = name.startswith("results/")  # what benchmarks write, which git ignores
-            if path.is_dir() or path.suffix in {".py", ".pyc", ".md"} or is_result:
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_dir() or path.suffix in {".py", ".pyc", ".md"}:
                 continue
-            if is_shown_in_readme(path):
-                continue
-            assert any(fnmatch(name, pattern) for pattern in patterns.get(root, [])), path
+            name = path.relative_to(ROOT / folder).as_posix()
+            known = patterns.get(f"maskstream.{folder}", [])
+            assert any(fnmatch(name, pattern) for pattern in known), path
 
 
 def test_types_are_checked_everywhere() -> None:
     assert PROJECT["tool"]["mypy"]["strict"] is True
-    assert PROJECT["tool"]["mypy"]["packages"] == ROOTS
+    assert PROJECT["tool"]["mypy"]["packages"] == ["maskstream", "benchmarks", "training"]
+
+
+def test_imports_by_the_name_of_a_folder_are_banned() -> None:
+    banned = PROJECT["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
+    assert set(banned) == set(FOLDERS)

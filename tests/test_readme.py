@@ -10,10 +10,10 @@ from typing import get_args
 
 import pytest
 
-import pipeline
-from pipeline.cli import _parser
-from pipeline.options import SessionOptions
-from pipeline.requests import Request
+import maskstream
+from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.requests import Request
+from maskstream.pipeline.cli.main import _parser
 
 TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
@@ -41,9 +41,9 @@ def test_there_are_commands_of_every_kind() -> None:
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_compiles_and_imports_what_there_is(number: int) -> None:
     for node in ast.walk(ast.parse(PYTHON[number])):
-        if isinstance(node, ast.ImportFrom) and node.module == "pipeline":
+        if isinstance(node, ast.ImportFrom) and node.module == "maskstream":
             for name in node.names:
-                assert hasattr(pipeline, name.name)
+                assert hasattr(maskstream, name.name)
 
 
 @pytest.mark.parametrize("model", get_args(Request), ids=lambda model: model.__name__)

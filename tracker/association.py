@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.video_config import VideoConfig
+from maskstream.tracker.video_config import VideoConfig
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
@@ -32,7 +32,7 @@ class Association:
         confirming: (N,) int64, a confident detection that overlaps the masklet very closely, fit
             to recondition it, or -1.
         resumed: (N,) int64, a detection that overlaps no masklet and is this one, which was out of
-            sight, see :mod:`tracker.reidentify`; or -1.
+            sight, see :mod:`maskstream.tracker.reidentify`; or -1.
         new_detections: (K,) int64, detections that start a masklet each, in the order in which
             identities are to be given.
         num_dropped: detections that found no place under ``max_num_objects``.

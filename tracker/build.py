@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from core.checkpoint import load_strict, read_config, read_tensors, under
-from core.tensor_faults import check_tensors, shapes_of
-from core.unfilled import unfilled
-from tracker.config import TrackerConfig
-from tracker.model import TrackerModel
+from maskstream.core.checkpoint import load_strict, read_config, read_tensors, under
+from maskstream.core.tensor_faults import check_tensors, shapes_of
+from maskstream.core.unfilled import unfilled
+from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.model import TrackerModel
 
 PREFIX = "tracker_model."
 """Where a folder keeps the tensors of a tracker; below it, the names are the module's own."""
@@ -25,7 +25,7 @@ def load_tracker(
     """Read the tracker's part of a checkpoint.
 
     Args:
-        path: as :func:`core.checkpoint.resolve_checkpoint` gives it.
+        path: as :func:`maskstream.core.checkpoint.resolve_checkpoint` gives it.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or its tensors do not fit.

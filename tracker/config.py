@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from core.errors import ConfigError
-from core.layers import activation
+from maskstream.core.errors import ConfigError
+from maskstream.core.layers import activation
 
 # What transformers writes into every configuration and what says nothing about the network.
 # fmt: off

@@ -1,8 +1,9 @@
 """From frames as they are tracked to frames that nothing later will take back.
 
-Live output gives every :class:`tracker.tracked_frame.TrackedFrame` at once: young masklets are
-provisional in it, and later frames say in ``newly_confirmed`` and ``newly_removed`` what became of
-them. Delayed output, here, holds every frame until hot start has decided on all that is in it.
+Live output gives every :class:`maskstream.tracker.tracked_frame.TrackedFrame` at once: young
+masklets are provisional in it, and later frames say in ``newly_confirmed`` and ``newly_removed``
+what became of them. Delayed output, here, holds every frame until hot start has decided on all that
+is in it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 
 import torch
 
-from tracker.lifecycle import MaskletState
-from tracker.tracked_frame import TrackedFrame
+from maskstream.tracker.lifecycle import MaskletState
+from maskstream.tracker.tracked_frame import TrackedFrame
 
 
 class Delay:
@@ -26,8 +27,8 @@ class Delay:
     confirmed (from their first frame on). It never holds ``hotstart_delay`` frames or more.
 
     Args:
-        hotstart_delay: as in :class:`tracker.video_config.VideoConfig`. 0 turns this into live
-            output: frames go through as they are.
+        hotstart_delay: as in :class:`maskstream.tracker.video_config.VideoConfig`. 0 turns this
+            into live output: frames go through as they are.
     """
 
     def __init__(self, hotstart_delay: int) -> None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tracker.model import (
+from maskstream.tracker.model import (
     GIVEN_MASK_BIAS,
     GIVEN_MASK_SCALE,
     FrameEmbedding,
     MaskletPrediction,
     TrackerModel,
 )
-from tracker.overlap import NO_OBJECT_LOGIT, suppress_shrunk
+from maskstream.tracker.overlap import NO_OBJECT_LOGIT, suppress_shrunk
 
 PRESENT_LOGIT = 10.0
 """Object score of a masklet whose mask is not empty; an empty one has ``NO_OBJECT_LOGIT``."""

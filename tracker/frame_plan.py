@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.masks import mask_iou
-from core.types import Detections
-from tracker.association import NO_DETECTION, Association, associate, within_limit
-from tracker.lifecycle import Masklet, advance
-from tracker.overlap import suppress_by_recent_occlusion
-from tracker.reidentify import note_sightings, reidentify
-from tracker.video_config import VideoConfig
+from maskstream.core.masks import mask_iou
+from maskstream.core.types import Detections
+from maskstream.tracker.association import NO_DETECTION, Association, associate, within_limit
+from maskstream.tracker.lifecycle import Masklet, advance
+from maskstream.tracker.overlap import suppress_by_recent_occlusion
+from maskstream.tracker.reidentify import note_sightings, reidentify
+from maskstream.tracker.video_config import VideoConfig
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]

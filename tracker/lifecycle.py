@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import CheckpointError
-from tracker.association import NO_DETECTION, Association
-from tracker.video_config import VideoConfig
+from maskstream.core.errors import CheckpointError
+from maskstream.tracker.association import NO_DETECTION, Association
+from maskstream.tracker.video_config import VideoConfig
 
 
 class MaskletState(StrEnum):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.derived import Derived
-from core.layers import LayerNorm2d
-from core.linear import Linear, linear, packed, products
-from tracker.config import MaskDecoderConfig
+from maskstream.core.derived import Derived
+from maskstream.core.layers import LayerNorm2d
+from maskstream.core.linear import Linear, linear, packed, products
+from maskstream.tracker.config import MaskDecoderConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.errors import CheckpointError
-from tracker.frame_memory import FrameMemory
-from tracker.lifecycle import Masklet, forget_objects
-from tracker.memory_bank import MemoryBank
-from tracker.model import TrackerModel
-from tracker.pins import Pin, Pins
+from maskstream.core.errors import CheckpointError
+from maskstream.tracker.frame_memory import FrameMemory
+from maskstream.tracker.lifecycle import Masklet, forget_objects
+from maskstream.tracker.memory_bank import MemoryBank
+from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.pins import Pin, Pins
 
 STATE_VERSION = 2
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.derived import Derived
-from core.layers import activation
-from core.linear import Linear, is_cpu_inference, linear, packed
-from core.position import axial_rope
-from tracker.config import TrackerConfig
+from maskstream.core.derived import Derived
+from maskstream.core.layers import activation
+from maskstream.core.linear import Linear, is_cpu_inference, linear, packed
+from maskstream.core.position import axial_rope
+from maskstream.tracker.config import TrackerConfig
 
 # Scores of one block of the CPU path: 2.4 MB of float32, near what a core's cache holds.
 MAX_SCORES = 600_000

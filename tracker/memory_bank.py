@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import CheckpointError, ConfigError, InputError, SessionError
-from tracker.config import TrackerConfig
-from tracker.memory_index import BoolArray, IntArray, Lookup, MemoryIndex
+from maskstream.core.errors import CheckpointError, ConfigError, InputError, SessionError
+from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.memory_index import BoolArray, IntArray, Lookup, MemoryIndex
 
 Rows: TypeAlias = Sequence[int] | IntArray | Tensor
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parameter import Parameter
 
-from core.layers import LayerNorm2d, activation
-from core.linear import Linear, is_cpu_inference
-from tracker.config import TrackerConfig
+from maskstream.core.layers import LayerNorm2d, activation
+from maskstream.core.linear import Linear, is_cpu_inference
+from maskstream.tracker.config import TrackerConfig
 
 # Up to this many channels, PyTorch's layer norm spends its time on starting rows.
 NARROW = 8

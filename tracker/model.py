@@ -1,8 +1,8 @@
 """The tracker's network: one frame's features and memories in, masks, pointers and memories out.
 
-Stateless; the memories live in :class:`tracker.memory_bank.MemoryBank`. Every method takes all
-masklets at once. Module and parameter names are those of ``tracker_model`` in a transformers
-checkpoint.
+Stateless; the memories live in :class:`maskstream.tracker.memory_bank.MemoryBank`. Every method
+takes all masklets at once. Module and parameter names are those of ``tracker_model`` in a
+transformers checkpoint.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parameter import Parameter
 
-from core.derived import Derived
-from core.errors import InputError, PromptError
-from core.linear import Linear
-from core.position import sine_position_2d
-from core.types import TrackerFeatures
-from tracker.config import TrackerConfig
-from tracker.mask_decoder import DecodedTokens, MaskDecoder, Perceptron
-from tracker.memory_attention import MemoryAttention, MemoryTokens
-from tracker.memory_bank import MemoryBatch
-from tracker.memory_encoder import MemoryEncoder
-from tracker.prompt_encoder import (
+from maskstream.core.derived import Derived
+from maskstream.core.errors import InputError, PromptError
+from maskstream.core.linear import Linear
+from maskstream.core.position import sine_position_2d
+from maskstream.core.types import TrackerFeatures
+from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.mask_decoder import DecodedTokens, MaskDecoder, Perceptron
+from maskstream.tracker.memory_attention import MemoryAttention, MemoryTokens
+from maskstream.tracker.memory_bank import MemoryBatch
+from maskstream.tracker.memory_encoder import MemoryEncoder
+from maskstream.tracker.prompt_encoder import (
     BOTTOM_RIGHT,
     TOP_LEFT,
     FourierPosition,

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.masks import fill_holes_and_specks
-from core.types import Detections
-from tracker.frame_memory import FrameMemory, remember_drawn
-from tracker.lifecycle import Masklet, start_masklet
-from tracker.model import FrameEmbedding, TrackerModel
-from tracker.video_config import VideoConfig
+from maskstream.core.masks import fill_holes_and_specks
+from maskstream.core.types import Detections
+from maskstream.tracker.frame_memory import FrameMemory, remember_drawn
+from maskstream.tracker.lifecycle import Masklet, start_masklet
+from maskstream.tracker.model import FrameEmbedding, TrackerModel
+from maskstream.tracker.video_config import VideoConfig
 
 DRAWN_THRESHOLD = 0.5
 """A pixel of a detection is in the mask that a masklet starts from if its logit reaches this."""

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import PromptError
-from tracker.memory_bank import MemoryBatch
-from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
+from maskstream.core.errors import PromptError
+from maskstream.tracker.memory_bank import MemoryBatch
+from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
 
 Coordinates: TypeAlias = Tensor | NDArray[np.generic] | Sequence[Sequence[float]]
 Labels: TypeAlias = Tensor | NDArray[np.generic] | Sequence[int]

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import InputError
-from core.masks import non_overlapping
+from maskstream.core.errors import InputError
+from maskstream.core.masks import non_overlapping
 
 NO_OBJECT_LOGIT = -10.0
 """What suppressed pixels are set to, at most."""

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import CheckpointError
-from tracker.frame_memory import PRESENT_LOGIT
-from tracker.lifecycle import Masklet
-from tracker.model import MaskletPrediction
-from tracker.object_prompt import ObjectPrompt
+from maskstream.core.errors import CheckpointError
+from maskstream.tracker.frame_memory import PRESENT_LOGIT
+from maskstream.tracker.lifecycle import Masklet
+from maskstream.tracker.model import MaskletPrediction
+from maskstream.tracker.object_prompt import ObjectPrompt
 
 MAX_PINS = 8
 """Frames pinned for one masklet, as many as the memory bank keeps conditioning frames of it."""

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from core.errors import PromptError
-from core.layers import LayerNorm2d, activation
-from tracker.config import PromptEncoderConfig
+from maskstream.core.errors import PromptError
+from maskstream.core.layers import LayerNorm2d, activation
+from maskstream.tracker.config import PromptEncoderConfig
 
 # Labels of points. Boxes are two points, their corners.
 PADDING = -10

@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import PromptError, SessionLimitError
-from core.masks import fill_holes_and_specks
-from core.types import Detections, TrackerFeatures
-from tracker.association import associate, within_limit
-from tracker.frame_memory import FrameMemory, remember_drawn, remember_predicted
-from tracker.frame_plan import at_mask_size, is_established, observe
-from tracker.lifecycle import Masklet, Origin
-from tracker.masklet_store import MaskletStore
-from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
-from tracker.new_masklets import start_masklets
-from tracker.object_prompt import (
+from maskstream.core.errors import PromptError, SessionLimitError
+from maskstream.core.masks import fill_holes_and_specks
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.tracker.association import associate, within_limit
+from maskstream.tracker.frame_memory import FrameMemory, remember_drawn, remember_predicted
+from maskstream.tracker.frame_plan import at_mask_size, is_established, observe
+from maskstream.tracker.lifecycle import Masklet, Origin
+from maskstream.tracker.masklet_store import MaskletStore
+from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
+from maskstream.tracker.new_masklets import start_masklets
+from maskstream.tracker.object_prompt import (
     Box,
     Coordinates,
     Labels,
@@ -30,9 +30,9 @@ from tracker.object_prompt import (
     object_prompt,
     predict_clicked,
 )
-from tracker.pins import Pin, with_pins
-from tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
-from tracker.video_config import VideoConfig
+from maskstream.tracker.pins import Pin, with_pins
+from maskstream.tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
+from maskstream.tracker.video_config import VideoConfig
 
 NO_CONCEPT = -1
 """Prompt id of an object that belongs to no concept."""

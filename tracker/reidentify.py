@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.association import NO_DETECTION, Association
-from tracker.lifecycle import Masklet, Sighting
-from tracker.video_config import VideoConfig
+from maskstream.tracker.association import NO_DETECTION, Association
+from maskstream.tracker.lifecycle import Masklet, Sighting
+from maskstream.tracker.video_config import VideoConfig
 
 FloatArray = NDArray[np.float32]
 

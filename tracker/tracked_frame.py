@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import CheckpointError
-from tracker.lifecycle import Masklet, MaskletState
+from maskstream.core.errors import CheckpointError
+from maskstream.tracker.lifecycle import Masklet, MaskletState
 
 
 @dataclass(frozen=True, slots=True)

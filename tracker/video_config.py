@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from core.errors import ConfigError
-from tracker.config import BOOKKEEPING
+from maskstream.core.errors import ConfigError
+from maskstream.tracker.config import BOOKKEEPING
 
 DEFAULT_MAX_NUM_OBJECTS = 256
 """Masklets of a session. At full size one holds about 10 MB of memories."""

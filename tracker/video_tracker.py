@@ -1,8 +1,8 @@
 """The tracker of one session: features and detections in, frame by frame, masklets out.
 
-What a frame does is decided first (:mod:`tracker.frame_plan`), then encoded
-(:mod:`tracker.frame_memory`), and only then written down, so that a step that fails on the way
-leaves the session as it was.
+What a frame does is decided first (:mod:`maskstream.tracker.frame_plan`), then encoded
+(:mod:`maskstream.tracker.frame_memory`), and only then written down, so that a step that fails on
+the way leaves the session as it was.
 """
 
 from __future__ import annotations
@@ -15,16 +15,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.masks import fill_holes_and_specks
-from core.types import Detections, TrackerFeatures
-from tracker.frame_memory import FrameMemory, as_drawn, remember, remember_predicted, take
-from tracker.frame_plan import FramePlan, at_mask_size, observe, plan_frame
-from tracker.model import FrameEmbedding, MaskletPrediction
-from tracker.new_masklets import NewMasklets, TakenUp, drawn_from, start_masklets, take_up
-from tracker.overlap import NO_OBJECT_LOGIT
-from tracker.pins import Pin
-from tracker.promptable import NO_CONCEPT, PromptableTracker, PromptedObject
-from tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
+from maskstream.core.masks import fill_holes_and_specks
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.tracker.frame_memory import (
+    FrameMemory,
+    as_drawn,
+    remember,
+    remember_predicted,
+    take,
+)
+from maskstream.tracker.frame_plan import FramePlan, at_mask_size, observe, plan_frame
+from maskstream.tracker.model import FrameEmbedding, MaskletPrediction
+from maskstream.tracker.new_masklets import (
+    NewMasklets,
+    TakenUp,
+    drawn_from,
+    start_masklets,
+    take_up,
+)
+from maskstream.tracker.overlap import NO_OBJECT_LOGIT
+from maskstream.tracker.pins import Pin
+from maskstream.tracker.promptable import NO_CONCEPT, PromptableTracker, PromptedObject
+from maskstream.tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
 
 __all__ = ["NO_CONCEPT", "PromptedObject", "TrackedFrame", "VideoTracker"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detector.model import Detector
+from maskstream.detector.model import Detector
 from training.data import DetectorBatch
 
 INITIAL_SCALE = 10.0

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import yaml
 
-from core.config import from_mapping
-from core.errors import ConfigError
+from maskstream.core.config import from_mapping
+from maskstream.core.errors import ConfigError
 from training.losses import LossWeights
 from training.tracker_losses import TrackerLossWeights
 

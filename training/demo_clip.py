@@ -16,7 +16,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.rle import encode_mask
+from maskstream.core.rle import encode_mask
 from training.names import KINDS
 from training.scenes import ClipRenderer, Frame
 from training.spec import ClipSpec, Look, ObjectSpec, Surface, draw_rgb, make_clip

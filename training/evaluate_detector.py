@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from detector.model import Detector
-from detector.prompts import ConceptBatch, Exemplars, GeometryPrompts
+from maskstream.detector.model import Detector
+from maskstream.detector.prompts import ConceptBatch, Exemplars, GeometryPrompts
 from training.data import DetectorBatch
 
 SCORE_THRESHOLD = 0.5

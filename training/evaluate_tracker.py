@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detector.model import Detector
-from tracker.memory_bank import MemoryBank
-from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
-from tracker.object_prompt import PREVIOUS_MASK_LIMIT
+from maskstream.detector.model import Detector
+from maskstream.tracker.memory_bank import MemoryBank
+from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
+from maskstream.tracker.object_prompt import PREVIOUS_MASK_LIMIT
 from training.clicks import deepest_cells
 from training.clips import ClipPlan, TrackedClip, make_tracked_clip
 from training.tracker_losses import actual_quality

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.checkpoint import under, write_folder
-from core.errors import CheckpointError
-from detector.checkpoint import to_checkpoint
-from detector.config import DetectorConfig
-from detector.model import Detector
-from tracker.build import PREFIX as TRACKER_PREFIX
-from tracker.config import TrackerConfig
-from tracker.model import TrackerModel
+from maskstream.core.checkpoint import under, write_folder
+from maskstream.core.errors import CheckpointError
+from maskstream.detector.checkpoint import to_checkpoint
+from maskstream.detector.config import DetectorConfig
+from maskstream.detector.model import Detector
+from maskstream.tracker.build import PREFIX as TRACKER_PREFIX
+from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.model import TrackerModel
 from training.config import read_yaml
 from training.initialise import initialise_detector, initialise_tracker
 from training.state import parameters_of

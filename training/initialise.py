@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from core.layers import Attention
-from detector.decoder import Mlp
-from detector.model import Detector
-from tracker.mask_decoder import DecoderAttention
-from tracker.memory_attention import RopeAttention
-from tracker.model import TrackerModel
+from maskstream.core.layers import Attention
+from maskstream.detector.decoder import Mlp
+from maskstream.detector.model import Detector
+from maskstream.tracker.mask_decoder import DecoderAttention
+from maskstream.tracker.memory_attention import RopeAttention
+from maskstream.tracker.model import TrackerModel
 
 # Logits fall by about 2 from one cell to the next.
 NEARBY = 3.0

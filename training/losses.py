@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.boxes import cxcywh_to_xyxy
-from detector.model import Detector, DetectorOutput
+from maskstream.core.boxes import cxcywh_to_xyxy
+from maskstream.detector.model import Detector, DetectorOutput
 from training.data import DetectorBatch
 from training.matching import Assignment, match_many, match_one
 from training.overlap import paired_giou

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from core.boxes import cxcywh_to_xyxy
+from maskstream.core.boxes import cxcywh_to_xyxy
 from training.data import DetectorBatch
 from training.overlap import pairwise_giou
 

@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.config import from_mapping
-from core.errors import ConfigError
+from maskstream.core.config import from_mapping
+from maskstream.core.errors import ConfigError
 from training.config import RunConfig, load_run, read_yaml
 from training.export import export
 from training.parallel import run_team

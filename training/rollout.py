@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from core.types import TrackerFeatures
-from core.unfilled import unfilled
-from tracker.config import TrackerConfig
-from tracker.memory_bank import MemoryBatch
-from tracker.model import FrameEmbedding, TrackerModel
-from tracker.object_prompt import PREVIOUS_MASK_LIMIT
+from maskstream.core.types import TrackerFeatures
+from maskstream.core.unfilled import unfilled
+from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.memory_bank import MemoryBatch
+from maskstream.tracker.model import FrameEmbedding, TrackerModel
+from maskstream.tracker.object_prompt import PREVIOUS_MASK_LIMIT
 from training.clicks import deepest_cells
 
 PROMPTS = ("mask", "point", "box")

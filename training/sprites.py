@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from core.errors import ConfigError
+from maskstream.core.errors import ConfigError
 
 FONT_FILE = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 # The only size that the font holds bitmaps of.

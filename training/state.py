@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.checkpoint import read_tensors, under
-from core.checkpoint_folder import CONFIG_FILE
-from core.errors import CheckpointError
-from detector.checkpoint import PREFIXES, to_module
-from tracker.build import PREFIX as TRACKER_PREFIX
+from maskstream.core.checkpoint import read_tensors, under
+from maskstream.core.checkpoint_folder import CONFIG_FILE
+from maskstream.core.errors import CheckpointError
+from maskstream.detector.checkpoint import PREFIXES, to_module
+from maskstream.tracker.build import PREFIX as TRACKER_PREFIX
 
 STATE_FILE = "state.safetensors"
 AVERAGE = "average:"

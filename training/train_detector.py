@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from detector.config import DetectorConfig
-from detector.model import Detector, DetectorOutput
+from maskstream.detector.config import DetectorConfig
+from maskstream.detector.model import Detector, DetectorOutput
 from training.alignment import AlignmentHead, spoken
 from training.config import RunConfig, Stage, read_yaml
 from training.data import BatchPlan, DetectorBatch, batches

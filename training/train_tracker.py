@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from detector.model import Detector
-from tracker.model import TrackerModel
+from maskstream.detector.model import Detector
+from maskstream.tracker.model import TrackerModel
 from training.clips import ClipPlan, TrackedClip, make_tracked_clip
 from training.config import RunConfig, Stage, read_yaml
 from training.evaluate_tracker import evaluate_prompts, evaluate_tracker

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.notes import FrameNote
+from maskstream.workers.notes import FrameNote
 
 NO_IMAGE: NDArray[np.uint8] = np.zeros((0, 0, 3), np.uint8)
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from workers.decode import DecodeWorker, FeedFactory
-from workers.pulse import actor_of
-from workers.scheduling import beside_caller
+from maskstream.workers.decode import DecodeWorker, FeedFactory
+from maskstream.workers.pulse import actor_of
+from maskstream.workers.scheduling import beside_caller
 
 
 class Decoders:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any, Protocol
 
-from core.errors import ImageError, PromptError
-from workers.local_detect import BatchLimits, LocalDetecting
-from workers.memory import keep_freed_memory
-from workers.messages import DetectAnswer, DetectRequest, Image, PackedAnswer, Refusal
-from workers.models import ModelSpec
+from maskstream.core.errors import ImageError, PromptError
+from maskstream.workers.local_detect import BatchLimits, LocalDetecting
+from maskstream.workers.memory import keep_freed_memory
+from maskstream.workers.messages import DetectAnswer, DetectRequest, Image, PackedAnswer, Refusal
+from maskstream.workers.models import ModelSpec
 
 
 class Pending(Protocol):

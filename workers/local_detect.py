@@ -12,9 +12,9 @@ from typing import Any
 import ray
 import torch
 
-from detector.frames import Concept, FrameDetector
-from workers.batcher import FairBatcher
-from workers.messages import ConceptList, DetectAnswer, DetectRequest, Image, unpack
+from maskstream.detector.frames import Concept, FrameDetector
+from maskstream.workers.batcher import FairBatcher
+from maskstream.workers.messages import ConceptList, DetectAnswer, DetectRequest, Image, unpack
 
 _LISTS_REMEMBERED = 256
 _BATCH_ON_GPU = 4

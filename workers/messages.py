@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.types import Detections, TrackerFeatures
-from detector.frames import Concept, DetectionRules
-from detector.prompts import Exemplar
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.detector.frames import Concept, DetectionRules
+from maskstream.detector.prompts import Exemplar
 
 Image = NDArray[np.uint8]
 
@@ -80,7 +80,7 @@ class _Borrowed:
 
 @dataclass(frozen=True, slots=True)
 class ConceptData:
-    """A concept; see :class:`detector.frames.Concept`."""
+    """A concept; see :class:`maskstream.detector.frames.Concept`."""
 
     prompt_id: int
     text: str | None
@@ -132,7 +132,7 @@ class Refusal:
     """An error of the input's making.
 
     Attributes:
-        kind: name of a class of ``core.errors``.
+        kind: name of a class of ``maskstream.core.errors``.
     """
 
     kind: str

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from core.checkpoint import read_config, resolve_checkpoint
-from core.errors import ConfigError
-from detector.build import best_device, default_checkpoint, load_detector
-from detector.frames import FrameDetector
-from tracker.build import load_tracker
-from tracker.model import TrackerModel
-from tracker.video_config import VideoConfig
+from maskstream.core.checkpoint import read_config, resolve_checkpoint
+from maskstream.core.errors import ConfigError
+from maskstream.detector.build import best_device, default_checkpoint, load_detector
+from maskstream.detector.frames import FrameDetector
+from maskstream.tracker.build import load_tracker
+from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.video_config import VideoConfig
 
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import ray._private.state
 
-from workers.faults import DEATHS
+from maskstream.workers.faults import DEATHS
 
 _LOG = logging.getLogger("maskstream.workers")
 _GROUP = "health"

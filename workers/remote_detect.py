@@ -12,11 +12,11 @@ import ray
 import torch
 from ray.exceptions import ActorDiedError
 
-import core.errors
-from core.errors import MaskstreamError
-from workers.faults import DEATHS
-from workers.messages import DetectAnswer, DetectRequest, Refusal
-from workers.pulse import ask_pid
+from maskstream.core import errors
+from maskstream.core.errors import MaskstreamError
+from maskstream.workers.faults import DEATHS
+from maskstream.workers.messages import DetectAnswer, DetectRequest, Refusal
+from maskstream.workers.pulse import ask_pid
 
 _PING_S = 1.0
 _PAUSE_S = 0.1
@@ -177,6 +177,6 @@ def _answered(reference: Any, member: _Member) -> bool:
 
 def refused(refusal: Refusal) -> MaskstreamError:
     """The error that a worker has told of."""
-    kind = getattr(core.errors, refusal.kind)
+    kind = getattr(errors, refusal.kind)
     error: MaskstreamError = kind(refusal.message)
     return error

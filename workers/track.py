@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tracker.model import TrackerModel
-from tracker.video_config import VideoConfig
-from workers.decoders import Decoders
-from workers.detect import Detecting
-from workers.local_detect import BatchLimits, LocalDetecting
-from workers.models import ModelSpec
-from workers.remote_detect import RemoteDetecting
+from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.video_config import VideoConfig
+from maskstream.workers.decoders import Decoders
+from maskstream.workers.detect import Detecting
+from maskstream.workers.local_detect import BatchLimits, LocalDetecting
+from maskstream.workers.models import ModelSpec
+from maskstream.workers.remote_detect import RemoteDetecting
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from pipeline.live.config import LiveConfig, Region
-from pipeline.live.faults import LiveSourceError
-from pipeline.live.files import FileConnection
-from pipeline.live.frames import (
+from maskstream.pipeline.live.config import LiveConfig, Region
+from maskstream.pipeline.live.faults import LiveSourceError
+from maskstream.pipeline.live.files import FileConnection
+from maskstream.pipeline.live.frames import (
     Crop,
     DropReason,
     Fault,
@@ -19,10 +19,10 @@ from pipeline.live.frames import (
     LiveState,
     LiveStats,
 )
-from pipeline.live.pushed import PushedSource
-from pipeline.live.reader import StreamReader
-from pipeline.live.source import LiveSource
-from pipeline.live.url import SourceAddress, parse_address
+from maskstream.pipeline.live.pushed import PushedSource
+from maskstream.pipeline.live.reader import StreamReader
+from maskstream.pipeline.live.source import LiveSource
+from maskstream.pipeline.live.url import SourceAddress, parse_address
 
 __all__ = [
     "Crop",

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import SourceError
-from pipeline.live.config import LiveConfig
-from pipeline.live.frames import Crop, DropReason, Gap, GapCause, LiveFrame
-from pipeline.live.sampling import FrameSampler
-from pipeline.live.timeline import Timeline
+from maskstream.core.errors import SourceError
+from maskstream.pipeline.live.config import LiveConfig
+from maskstream.pipeline.live.frames import Crop, DropReason, Gap, GapCause, LiveFrame
+from maskstream.pipeline.live.sampling import FrameSampler
+from maskstream.pipeline.live.timeline import Timeline
 
 _RATE_WINDOW_S = 4.0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from core.errors import ConfigError
+from maskstream.core.errors import ConfigError
 
 Transport = Literal["tcp", "udp"]
 Policy = Literal["auto", "drop_oldest", "block"]

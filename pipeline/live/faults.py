@@ -6,9 +6,9 @@ import time
 
 import av
 
-from core.errors import SourceError
-from pipeline.live.frames import Fault, FaultKind
-from pipeline.live.url import SourceAddress
+from maskstream.core.errors import SourceError
+from maskstream.pipeline.live.frames import Fault, FaultKind
+from maskstream.pipeline.live.url import SourceAddress
 
 # The first match counts: av's classes derive from each other.
 _KINDS: tuple[tuple[type[av.FFmpegError], FaultKind, str], ...] = (

@@ -7,13 +7,13 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ImageError, SourceError
-from pipeline.live.config import LiveConfig
-from pipeline.live.faults import LiveSourceError
-from pipeline.live.frames import FaultKind
-from pipeline.live.reader import DecodedFrame
-from pipeline.live.url import SourceAddress
-from pipeline.sources import Frame, FrameSource, open_source
+from maskstream.core.errors import ImageError, SourceError
+from maskstream.pipeline.live.config import LiveConfig
+from maskstream.pipeline.live.faults import LiveSourceError
+from maskstream.pipeline.live.frames import FaultKind
+from maskstream.pipeline.live.reader import DecodedFrame
+from maskstream.pipeline.live.url import SourceAddress
+from maskstream.pipeline.sources import Frame, FrameSource, open_source
 
 
 class FileFrame:

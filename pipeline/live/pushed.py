@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.closing import Closing
-from core.errors import ImageError, InputError, SourceError
-from core.pictures import Picture, picture_to_rgb
-from pipeline.live.buffer import FrameBuffer, Producer
-from pipeline.live.config import LiveConfig
-from pipeline.live.frames import GapCause, LiveFrame, LiveState, LiveStats
-from pipeline.live.thread import cut
+from maskstream.core.closing import Closing
+from maskstream.core.errors import ImageError, InputError, SourceError
+from maskstream.core.pictures import Picture, picture_to_rgb
+from maskstream.pipeline.live.buffer import FrameBuffer, Producer
+from maskstream.pipeline.live.config import LiveConfig
+from maskstream.pipeline.live.frames import GapCause, LiveFrame, LiveState, LiveStats
+from maskstream.pipeline.live.thread import cut
 
 MAX_PUSHED_PIXELS = 2**26
 

@@ -18,11 +18,11 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.live.config import LiveConfig
-from pipeline.live.faults import LiveSourceError, opening_fault, reading_fault
-from pipeline.live.frames import FaultKind
-from pipeline.live.url import SourceAddress
-from pipeline.sources.orientation import orientation_of
+from maskstream.pipeline.live.config import LiveConfig
+from maskstream.pipeline.live.faults import LiveSourceError, opening_fault, reading_fault
+from maskstream.pipeline.live.frames import FaultKind
+from maskstream.pipeline.live.url import SourceAddress
+from maskstream.pipeline.sources.orientation import orientation_of
 
 # Over UDP: how long to wait for a packet that was overtaken, and room for a key frame's burst.
 _UDP_REORDER_S = 0.2

@@ -9,16 +9,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from core.closing import Closing
-from core.errors import InputError, SourceError
-from pipeline.live.backoff import Backoff
-from pipeline.live.buffer import FrameBuffer
-from pipeline.live.config import LiveConfig
-from pipeline.live.faults import LiveSourceError
-from pipeline.live.frames import Fault, FaultKind, GapCause, LiveFrame, LiveState, LiveStats
-from pipeline.live.reader import Connector
-from pipeline.live.thread import ReaderThread
-from pipeline.live.url import SourceAddress, parse_address
+from maskstream.core.closing import Closing
+from maskstream.core.errors import InputError, SourceError
+from maskstream.pipeline.live.backoff import Backoff
+from maskstream.pipeline.live.buffer import FrameBuffer
+from maskstream.pipeline.live.config import LiveConfig
+from maskstream.pipeline.live.faults import LiveSourceError
+from maskstream.pipeline.live.frames import (
+    Fault,
+    FaultKind,
+    GapCause,
+    LiveFrame,
+    LiveState,
+    LiveStats,
+)
+from maskstream.pipeline.live.reader import Connector
+from maskstream.pipeline.live.thread import ReaderThread
+from maskstream.pipeline.live.url import SourceAddress, parse_address
 
 _LOG = logging.getLogger("maskstream.live")
 

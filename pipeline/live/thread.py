@@ -9,12 +9,12 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.live.buffer import FrameBuffer, Producer
-from pipeline.live.config import LiveConfig, Region
-from pipeline.live.faults import LiveSourceError
-from pipeline.live.frames import Crop, FaultKind, GapCause
-from pipeline.live.reader import Connection, Connector, DecodedFrame
-from pipeline.live.url import SourceAddress
+from maskstream.pipeline.live.buffer import FrameBuffer, Producer
+from maskstream.pipeline.live.config import LiveConfig, Region
+from maskstream.pipeline.live.faults import LiveSourceError
+from maskstream.pipeline.live.frames import Crop, FaultKind, GapCause
+from maskstream.pipeline.live.reader import Connection, Connector, DecodedFrame
+from maskstream.pipeline.live.url import SourceAddress
 
 
 class ReaderThread(threading.Thread):

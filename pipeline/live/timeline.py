@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.live.frames import Gap, GapCause
+from maskstream.pipeline.live.frames import Gap, GapCause
 
 
 @dataclass(frozen=True, slots=True)

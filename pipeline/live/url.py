@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from core.errors import InputError, SourceError
-from pipeline.live.config import LiveConfig
-from pipeline.redaction import HIDDEN, redact, redact_url, secret_parameters
+from maskstream.core.errors import InputError, SourceError
+from maskstream.core.redaction import HIDDEN, redact, redact_url, secret_parameters
+from maskstream.pipeline.live.config import LiveConfig
 
 AddressKind = Literal["stream", "file", "device"]
 

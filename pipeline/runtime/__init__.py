@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.runtime.config import Placement, RuntimeConfig, place
-    from pipeline.runtime.feeds import SourcePolicy
-    from pipeline.runtime.opening import RunnerConfig
-    from pipeline.runtime.runtime import Runtime
-    from workers.local_detect import BatchLimits
-    from workers.models import ModelSpec
+    from maskstream.pipeline.runtime.config import Placement, RuntimeConfig, place
+    from maskstream.pipeline.runtime.feeds import SourcePolicy
+    from maskstream.pipeline.runtime.runtime import Runtime
+    from maskstream.pipeline.session.opening import RunnerConfig
+    from maskstream.workers.local_detect import BatchLimits
+    from maskstream.workers.models import ModelSpec
 
 __all__ = [
     "BatchLimits",
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchLimits": "workers.local_detect",
-    "ModelSpec": "workers.models",
-    "Placement": "pipeline.runtime.config",
-    "RunnerConfig": "pipeline.runtime.opening",
-    "Runtime": "pipeline.runtime.runtime",
-    "RuntimeConfig": "pipeline.runtime.config",
-    "SourcePolicy": "pipeline.runtime.feeds",
-    "place": "pipeline.runtime.config",
+    "BatchLimits": "maskstream.workers.local_detect",
+    "ModelSpec": "maskstream.workers.models",
+    "Placement": "maskstream.pipeline.runtime.config",
+    "RunnerConfig": "maskstream.pipeline.session.opening",
+    "Runtime": "maskstream.pipeline.runtime.runtime",
+    "RuntimeConfig": "maskstream.pipeline.runtime.config",
+    "SourcePolicy": "maskstream.pipeline.runtime.feeds",
+    "place": "maskstream.pipeline.runtime.config",
 }
 
 

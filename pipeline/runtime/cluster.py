@@ -11,17 +11,17 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError
 
-from core.errors import ConfigError
-from pipeline.runtime.config import Placement, RuntimeConfig, place
-from pipeline.runtime.feeds import StoreAddress
-from pipeline.runtime.nodes import num_gpus
-from pipeline.runtime.serving import StoreServer
-from pipeline.runtime.spares import Spares
-from workers.detect import DetectWorker
-from workers.faults import DEATHS, RestartBudget
-from workers.pulse import Beat, Pulse, actor_of
-from workers.scheduling import spread
-from workers.track import TrackWorker
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.runtime.config import Placement, RuntimeConfig, place
+from maskstream.pipeline.runtime.nodes import num_gpus
+from maskstream.pipeline.runtime.serving import StoreServer
+from maskstream.pipeline.runtime.spares import Spares
+from maskstream.pipeline.store.address import StoreAddress
+from maskstream.workers.detect import DetectWorker
+from maskstream.workers.faults import DEATHS, RestartBudget
+from maskstream.workers.pulse import Beat, Pulse, actor_of
+from maskstream.workers.scheduling import spread
+from maskstream.workers.track import TrackWorker
 
 _LOG = logging.getLogger("maskstream.runtime")
 _CALLS_AT_ONCE = 64

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from core.errors import ConfigError
-from pipeline.runtime.feeds import SourcePolicy
-from pipeline.runtime.opening import RunnerConfig
-from workers.local_detect import BatchLimits
-from workers.models import ModelSpec
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.runtime.feeds import SourcePolicy
+from maskstream.pipeline.session.opening import RunnerConfig
+from maskstream.workers.local_detect import BatchLimits
+from maskstream.workers.models import ModelSpec
 
 _MB = 2**20
 _FOR_SPARES = 0.1  # of a GPU

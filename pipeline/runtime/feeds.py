@@ -12,43 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import MaskstreamError, SourceError, StoreError
-from pipeline.commands import error_text
-from pipeline.frame_codec import decode_frame
-from pipeline.live import DropReason, LiveConfig, LiveFrame, LiveSource, open_live
-from pipeline.live.sampling import FrameSampler
-from pipeline.live.thread import cut
-from pipeline.live.url import parse_address
-from pipeline.options import PUSHED_SOURCE, SessionOptions, source_kind
-from pipeline.sources import Frame, FrameSource, open_source
-from pipeline.store import SessionStore, open_store
-from pipeline.store.records import PushedFrame
-from workers.decode import NO_IMAGE, Feed
-from workers.notes import FrameNote
+from maskstream.core.errors import MaskstreamError, SourceError, StoreError
+from maskstream.pipeline.api.commands import error_text
+from maskstream.pipeline.api.frame_codec import decode_frame
+from maskstream.pipeline.api.options import PUSHED_SOURCE, SessionOptions, source_kind
+from maskstream.pipeline.live import DropReason, LiveConfig, LiveFrame, LiveSource, open_live
+from maskstream.pipeline.live.sampling import FrameSampler
+from maskstream.pipeline.live.thread import cut
+from maskstream.pipeline.live.url import parse_address
+from maskstream.pipeline.sources import Frame, FrameSource, open_source
+from maskstream.pipeline.store import SessionStore
+from maskstream.pipeline.store.records import PushedFrame
+from maskstream.workers.decode import NO_IMAGE, Feed
+from maskstream.workers.notes import FrameNote
 
 Image = NDArray[np.uint8]
 Given = tuple[FrameNote, Image]
-
-
-@dataclass(frozen=True, slots=True)
-class StoreAddress:
-    """Where other processes open the store. Never shown: the URL may hold a password."""
-
-    url: str
-    namespace: str
-    secret_key: bytes | None
-    num_retries: int = 120
-
-    def open(self) -> SessionStore:
-        return open_store(
-            self.url,
-            self.namespace,
-            secret_key=self.secret_key,
-            num_retries=self.num_retries,
-        )
-
-    def __repr__(self) -> str:
-        return f"StoreAddress(namespace={self.namespace!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +185,7 @@ class FileFeed:
 
 
 class LiveFeed:
-    """A source that runs by itself; see :class:`pipeline.live.LiveSource`."""
+    """A source that runs by itself; see :class:`maskstream.pipeline.live.LiveSource`."""
 
     def __init__(self, source: LiveSource) -> None:
         self._source = source

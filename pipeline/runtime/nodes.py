@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import ray
 
-from core.errors import ConfigError
-from pipeline.redaction import redact_url
-from pipeline.runtime.config import RuntimeConfig
+from maskstream.core.errors import ConfigError
+from maskstream.core.redaction import redact_url
+from maskstream.pipeline.runtime.config import RuntimeConfig
 
 _CONNECT_S = 5.0
 

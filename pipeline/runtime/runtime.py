@@ -16,18 +16,18 @@ from typing import Any, Self
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from core.closing import Closing
-from core.errors import ConfigError, MaskstreamError, SessionError, StoreError
-from pipeline.commands import error_text
-from pipeline.redaction import redact
-from pipeline.runtime.cluster import Cluster, wait_for
-from pipeline.runtime.config import RuntimeConfig
-from pipeline.runtime.feeds import StoreAddress
-from pipeline.runtime.nodes import addresses, check_reachable, start_ray
-from pipeline.store import SessionState, SessionStore
-from pipeline.store.keys import DEFAULT_NAMESPACE
-from pipeline.store.sealing import find_key
-from workers.faults import DEATHS, RestartBudget
+from maskstream.core.closing import Closing
+from maskstream.core.errors import ConfigError, MaskstreamError, SessionError, StoreError
+from maskstream.core.redaction import redact
+from maskstream.pipeline.api.commands import error_text
+from maskstream.pipeline.runtime.cluster import Cluster, wait_for
+from maskstream.pipeline.runtime.config import RuntimeConfig
+from maskstream.pipeline.runtime.nodes import addresses, check_reachable, start_ray
+from maskstream.pipeline.store import SessionState, SessionStore
+from maskstream.pipeline.store.address import StoreAddress
+from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
+from maskstream.pipeline.store.sealing import find_key
+from maskstream.workers.faults import DEATHS, RestartBudget
 
 _LOG = logging.getLogger("maskstream.runtime")
 
@@ -161,18 +161,18 @@ class Runtime(Closing):
     # The session API
 
     def handle_request(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """See :class:`pipeline.client.Client`."""
+        """See :class:`maskstream.pipeline.client.client.Client`."""
         answer: dict[str, Any] = self._own_client().handle_request(request)
         return answer
 
     def handle_stream_request(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """See :class:`pipeline.client.Client`."""
+        """See :class:`maskstream.pipeline.client.client.Client`."""
         answers: Iterator[dict[str, Any]] = self._own_client().handle_stream_request(request)
         return answers
 
     def _own_client(self) -> Any:
         if self._client is None:
-            from pipeline.client import Client
+            from maskstream.pipeline.client.client import Client
 
             self._client = Client(store=self._address.open())
         return self._client

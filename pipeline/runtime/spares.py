@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from workers.faults import RestartBudget
-from workers.pulse import Beat, Pulse
+from maskstream.workers.faults import RestartBudget
+from maskstream.workers.pulse import Beat, Pulse
 
 _LOG = logging.getLogger("maskstream.runtime")
 

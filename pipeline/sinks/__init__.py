@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from core.closing import Closing
-from core.errors import InputError, MaskstreamError, OutputError
-from pipeline.results import FrameResult
-from pipeline.sinks.base import Sink, cannot_write
-from pipeline.sinks.coco import write_coco, write_youtube_vis
-from pipeline.sinks.jsonl import JsonlSink
-from pipeline.sinks.overlay_video import OverlaySink, VideoWriter, write_overlay
-from pipeline.sinks.spool import Export, ResultSpool, SpoolSink
-from pipeline.sources import FrameSource
+from maskstream.core.closing import Closing
+from maskstream.core.errors import InputError, MaskstreamError, OutputError
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.sinks.base import Sink, cannot_write
+from maskstream.pipeline.sinks.coco import write_coco, write_youtube_vis
+from maskstream.pipeline.sinks.jsonl import JsonlSink
+from maskstream.pipeline.sinks.overlay_video import OverlaySink, VideoWriter, write_overlay
+from maskstream.pipeline.sinks.spool import Export, ResultSpool, SpoolSink
+from maskstream.pipeline.sources import FrameSource
 
 __all__ = [
     "FORMATS",

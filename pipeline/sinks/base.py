@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from core.errors import OutputError
-from pipeline.results import FrameResult
+from maskstream.core.errors import OutputError
+from maskstream.pipeline.api.results import FrameResult
 
 
 class Sink(Protocol):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.sinks.base import to_json, whole_file
-from pipeline.sinks.spool import ResultSpool, SpooledObject
-from pipeline.sources import FrameSource
+from maskstream.pipeline.sinks.base import to_json, whole_file
+from maskstream.pipeline.sinks.spool import ResultSpool, SpooledObject
+from maskstream.pipeline.sources import FrameSource
 
 # What an object is called that was prompted by hand and given no label.
 _UNLABELLED = "object"

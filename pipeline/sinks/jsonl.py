@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from core.errors import OutputError
-from pipeline.results import FrameResult
-from pipeline.sinks.base import cannot_write, part_path, remove, to_json
+from maskstream.core.errors import OutputError
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.sinks.base import cannot_write, part_path, remove, to_json
 
 
 class JsonlSink:

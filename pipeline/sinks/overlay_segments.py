@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import InputError, OutputError
-from pipeline.overlay import draw_overlay
-from pipeline.results import FrameResult
-from pipeline.sinks.base import cannot_write, remove
-from pipeline.sinks.overlay_video import DEFAULT_FPS, VideoWriter
+from maskstream.core.errors import InputError, OutputError
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.sinks.base import cannot_write, remove
+from maskstream.pipeline.sinks.overlay import draw_overlay
+from maskstream.pipeline.sinks.overlay_video import DEFAULT_FPS, VideoWriter
 
 # Time stamps are rounded; a frame that is due now begins the next segment.
 _ROUNDING_S = 1e-3

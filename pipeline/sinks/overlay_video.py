@@ -13,12 +13,12 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-from core.errors import OutputError
-from pipeline.overlay import draw_overlay
-from pipeline.results import FrameResult
-from pipeline.sinks.base import cannot_write, part_path, remove
-from pipeline.sinks.spool import ResultSpool
-from pipeline.sources import Frame, FrameSource
+from maskstream.core.errors import OutputError
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.sinks.base import cannot_write, part_path, remove
+from maskstream.pipeline.sinks.overlay import draw_overlay
+from maskstream.pipeline.sinks.spool import ResultSpool
+from maskstream.pipeline.sources import Frame, FrameSource
 
 _TICKS_PER_S = 90_000
 DEFAULT_FPS = Fraction(25)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import MaskstreamError, OutputError
-from pipeline.results import FrameResult
-from pipeline.sinks.base import cannot_write, to_json
+from maskstream.core.errors import MaskstreamError, OutputError
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.sinks.base import cannot_write, to_json
 
 _FRAMES_PER_COMMIT = 64
 _SCHEMA = """

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.errors import SourceError
-from core.pictures import Picture, picture_to_rgb
-from pipeline.sources.base import Frame, FrameSource, SourceInfo, SourceKind
-from pipeline.sources.images import ArraySource, FolderSource, ImageSource
-from pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
-from pipeline.sources.video import VideoSource
+from maskstream.core.errors import SourceError
+from maskstream.core.pictures import Picture, picture_to_rgb
+from maskstream.pipeline.sources.base import Frame, FrameSource, SourceInfo, SourceKind
+from maskstream.pipeline.sources.images import ArraySource, FolderSource, ImageSource
+from maskstream.pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
+from maskstream.pipeline.sources.video import VideoSource
 
 __all__ = [
     "ArraySource",

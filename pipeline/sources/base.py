@@ -11,7 +11,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import InputError
+from maskstream.core.errors import InputError
 
 SourceKind = Literal["video", "frames", "image", "array"]
 

@@ -11,8 +11,8 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from core.errors import SourceError
-from pipeline.sources.anchors import Anchor, KeyframeAnchors
+from maskstream.core.errors import SourceError
+from maskstream.pipeline.sources.anchors import Anchor, KeyframeAnchors
 
 # A demuxer that seeks by decoding time can land after the wanted key frame; aim earlier then.
 _SEEK_MARGINS_S = (0, 2, 10)

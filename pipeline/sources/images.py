@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.closing import Closing
-from core.errors import ImageError, SourceError
-from core.pictures import Picture, picture_to_rgb
-from pipeline.sources.base import Frame, SourceInfo, SourceKind, check_index
-from pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
+from maskstream.core.closing import Closing
+from maskstream.core.errors import ImageError, SourceError
+from maskstream.core.pictures import Picture, picture_to_rgb
+from maskstream.pipeline.sources.base import Frame, SourceInfo, SourceKind, check_index
+from maskstream.pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
 
 
 class IndexedSource(Closing):

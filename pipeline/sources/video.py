@@ -11,13 +11,13 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from core.closing import Closing
-from core.errors import InputError, SourceError
-from pipeline.sources.anchors import KeyframeAnchors
-from pipeline.sources.base import Frame, SourceInfo, check_index
-from pipeline.sources.decoder import FrameDecoder
-from pipeline.sources.orientation import Orientation, orientation_of
-from pipeline.sources.truncation import num_missing_bytes
+from maskstream.core.closing import Closing
+from maskstream.core.errors import InputError, SourceError
+from maskstream.pipeline.sources.anchors import KeyframeAnchors
+from maskstream.pipeline.sources.base import Frame, SourceInfo, check_index
+from maskstream.pipeline.sources.decoder import FrameDecoder
+from maskstream.pipeline.sources.orientation import Orientation, orientation_of
+from maskstream.pipeline.sources.truncation import num_missing_bytes
 
 _REVERSE_BUFFER_BYTES = 256 * 2**20
 _MAX_REVERSE_FRAMES = 512

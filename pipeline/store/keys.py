@@ -42,7 +42,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from core.errors import ConfigError
+from maskstream.core.errors import ConfigError
 
 DEFAULT_NAMESPACE = "maskstream"
 RUNTIMES_GROUP = "runtimes"

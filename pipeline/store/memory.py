@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pipeline.redaction import redact_json, redact_url
-from pipeline.store import problems
-from pipeline.store.codec import as_stored
-from pipeline.store.memory_session import MemorySession
-from pipeline.store.records import (
+from maskstream.core.redaction import redact_json, redact_url
+from maskstream.pipeline.store import problems
+from maskstream.pipeline.store.codec import as_stored
+from maskstream.pipeline.store.memory_session import MemorySession
+from maskstream.pipeline.store.records import (
     Checkpoint,
     Claim,
     Counters,
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class MemoryStore:
-    """See :class:`pipeline.store.base.SessionStore`. One lock guards everything."""
+    """See :class:`maskstream.pipeline.store.base.SessionStore`. One lock guards everything."""
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, MemorySession] = OrderedDict()

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from pipeline.options import PUSHED_SOURCE
-from pipeline.redaction import redact_json
-from pipeline.store import problems
-from pipeline.store.codec import as_stored, to_json
-from pipeline.store.records import (
+from maskstream.core.redaction import redact_json
+from maskstream.pipeline.api.options import PUSHED_SOURCE
+from maskstream.pipeline.store import problems
+from maskstream.pipeline.store.codec import as_stored, to_json
+from maskstream.pipeline.store.records import (
     PROMPT_KINDS,
     Checkpoint,
     Counters,
@@ -35,7 +35,7 @@ TAKE_PROMPTS = [state for state in SessionState if state.takes_prompts]
 
 @dataclass(slots=True)
 class MemorySession:
-    """See :class:`pipeline.store.base.SessionStore` for what the methods promise.
+    """See :class:`maskstream.pipeline.store.base.SessionStore` for what the methods promise.
 
     Attributes:
         source: with its credentials.

@@ -7,10 +7,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from core.errors import InputError, SessionError, SessionLimitError, SessionNotFoundError
-from pipeline.redaction import redact, redact_json
-from pipeline.store.codec import to_json
-from pipeline.store.records import MAX_STATS_BYTES, Outcome, SessionState
+from maskstream.core.errors import InputError, SessionError, SessionLimitError, SessionNotFoundError
+from maskstream.core.redaction import redact, redact_json
+from maskstream.pipeline.store.codec import to_json
+from maskstream.pipeline.store.records import MAX_STATS_BYTES, Outcome, SessionState
 
 MAX_REASON = 2000
 MAX_TAKEN_FRAMES = 256

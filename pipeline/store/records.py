@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from pipeline.request_fields import SessionId
+from maskstream.pipeline.api.fields import SessionId
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 FrameIndex = Count
@@ -345,7 +345,7 @@ class PushedFrame(Record):
     Attributes:
         sequence: 1, 2, 3… of all that were pushed to this session; one that is missing was
             dropped before it was taken. The frame's index is one less.
-        blob: ``pipeline.frame_codec`` opens it.
+        blob: ``maskstream.pipeline.api.frame_codec`` opens it.
         pushed_s: of the store's clock, seconds since 1970.
     """
 

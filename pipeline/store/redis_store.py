@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from core.errors import SessionNotFoundError, StoreError
-from pipeline.redaction import redact_json, redact_url
-from pipeline.store import problems, stored
-from pipeline.store.codec import to_json
-from pipeline.store.connection import Connection
-from pipeline.store.keys import DEFAULT_NAMESPACE, Keys
-from pipeline.store.records import (
+from maskstream.core.errors import SessionNotFoundError, StoreError
+from maskstream.core.redaction import redact_json, redact_url
+from maskstream.pipeline.store import problems, stored
+from maskstream.pipeline.store.codec import to_json
+from maskstream.pipeline.store.connection import Connection
+from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE, Keys
+from maskstream.pipeline.store.records import (
     PROMPT_KINDS,
     Checkpoint,
     Claim,
@@ -33,14 +33,14 @@ from pipeline.store.records import (
     SessionRecord,
     SessionState,
 )
-from pipeline.store.sealing import Sealer
+from maskstream.pipeline.store.sealing import Sealer
 
 _TAKE_PROMPTS = [state for state in SessionState if state.takes_prompts]
 _OVER = [state for state in SessionState if state.is_over]
 
 
 class RedisStore:
-    """See :class:`pipeline.store.base.SessionStore`.
+    """See :class:`maskstream.pipeline.store.base.SessionStore`.
 
     Args:
         url: see :class:`Connection`.

@@ -15,9 +15,9 @@ anything is changed.
 
 from __future__ import annotations
 
-from pipeline.store.keys import RUNTIMES_GROUP
-from pipeline.store.scripts_of_logs import LOG_SCRIPTS
-from pipeline.store.scripts_of_sessions import SESSION_SCRIPTS
+from maskstream.pipeline.store.keys import RUNTIMES_GROUP
+from maskstream.pipeline.store.scripts_of_logs import LOG_SCRIPTS
+from maskstream.pipeline.store.scripts_of_sessions import SESSION_SCRIPTS
 
 _PRELUDE = (
     """

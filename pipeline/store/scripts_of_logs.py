@@ -1,6 +1,7 @@
 """Scripts for what a session holds: journal, objects, results, checkpoint, pushed frames.
 
-They stand behind the prelude of :mod:`pipeline.store.scripts`, which says what they answer.
+They stand behind the prelude of :mod:`maskstream.pipeline.store.scripts`, which says what they
+answer.
 """
 
 from __future__ import annotations

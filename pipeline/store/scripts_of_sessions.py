@@ -1,6 +1,7 @@
 """Scripts for sessions themselves: their lives, and which runtime serves them.
 
-They stand behind the prelude of :mod:`pipeline.store.scripts`, which says what they answer.
+They stand behind the prelude of :mod:`maskstream.pipeline.store.scripts`, which says what they
+answer.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from core.errors import ConfigError, StoreError
+from maskstream.core.errors import ConfigError, StoreError
 
 KEY_VARIABLE = "MASKSTREAM_SECRET_KEY"
 KEY_FILE = "secret.key"

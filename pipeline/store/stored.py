@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from core.errors import StoreError
-from pipeline.store.codec import Place, build, from_json
-from pipeline.store.records import (
+from maskstream.core.errors import StoreError
+from maskstream.pipeline.store.codec import Place, build, from_json
+from maskstream.pipeline.store.records import (
     Checkpoint,
     Claim,
     JournalEntry,

@@ -7,9 +7,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.flops import concept_flops, floor, image_flops, masklet_flops, neck_flops, vit_flops
-from detector.config import DetectorConfig, ViTConfig
+from maskstream.detector.config import DetectorConfig, ViTConfig
+from maskstream.tracker.config import TrackerConfig
 from tests.detector.small import CONFIG, VIT, random_images, small_detector
-from tracker.config import TrackerConfig
 
 
 def test_the_released_model_as_counted_by_hand() -> None:

@@ -17,9 +17,9 @@ from benchmarks.quality_clicks import (
     rows_of_groups,
 )
 from benchmarks.quality_scenes import Scene
-from pipeline.results import FrameResult
-from pipeline.segmenter import VideoSegmenter
-from pipeline.sources import Frame
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.sources import Frame
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 from training.clicks import deepest
 
 HEIGHT, WIDTH = 20, 40

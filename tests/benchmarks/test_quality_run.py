@@ -24,7 +24,7 @@ from benchmarks.quality_scenes import (
     unseen_clip,
 )
 from benchmarks.quality_systems import Maskstream
-from pipeline.model import VideoModel
+from maskstream.pipeline.video.model import VideoModel
 from training.spec import make_clip
 from training.vocabulary import concept_named
 

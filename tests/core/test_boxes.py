@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.boxes import cxcywh_to_xyxy
+from maskstream.core.boxes import cxcywh_to_xyxy
 
 # One box, its left edge at 10, top at 20, 4 wide and 8 high.
 XYXY = torch.tensor([10.0, 20.0, 14.0, 28.0])

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core import checkpoint_folder, checkpoint_hub
-from core.checkpoint import (
+from maskstream.core import checkpoint_folder, checkpoint_hub
+from maskstream.core.checkpoint import (
     convert_checkpoint,
     load_strict,
     read_config,
@@ -27,9 +27,9 @@ from core.checkpoint import (
     under,
     write_folder,
 )
-from core.checkpoint_summary import inspect_checkpoint
-from core.errors import CheckpointError, OutputError
-from core.unfilled import unfilled
+from maskstream.core.checkpoint_summary import inspect_checkpoint
+from maskstream.core.errors import CheckpointError, OutputError
+from maskstream.core.unfilled import unfilled
 
 CONFIG: dict[str, Any] = {
     "detector_config": {"text_config": {"vocab_size": 99}},

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from core.components import (
+from maskstream.core.components import (
     _components_by_pooling,
     _small_by_pooling,
     connected_components,

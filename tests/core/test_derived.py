@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.derived import Derived
+from maskstream.core.derived import Derived
 
 
 class Doubled(nn.Module):

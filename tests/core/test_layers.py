@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from core.errors import ConfigError
-from core.layers import Attention, FeedForward, LayerNorm2d, activation
+from maskstream.core.errors import ConfigError
+from maskstream.core.layers import Attention, FeedForward, LayerNorm2d, activation
 from tests.support import randomised
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from core.linear import HAS_ONEDNN, MAX_PACKED_BYTES, Linear, linear, packed
+from maskstream.core.linear import HAS_ONEDNN, MAX_PACKED_BYTES, Linear, linear, packed
 
 SIZES = [(8, 4), (96, 384), (128, 128), (192, 576), (1024, 300)]
 

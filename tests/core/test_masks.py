@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from core.masks import (
+from maskstream.core.masks import (
     HOLE_LOGIT,
     SPECK_LOGIT,
     boxes_from_masks,

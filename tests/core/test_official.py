@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from transformers import Sam3VideoConfig, Sam3VideoModel
 
-from core.checkpoint import load_strict, read_config, read_tensors
-from core.checkpoint_summary import inspect_checkpoint
-from core.errors import CheckpointError
-from core.official import convert_official, official_config, open_official
-from core.official_table import How, official_tensors
-from pipeline.model import VideoModel
+from maskstream.core.checkpoint import load_strict, read_config, read_tensors
+from maskstream.core.checkpoint_summary import inspect_checkpoint
+from maskstream.core.errors import CheckpointError
+from maskstream.core.official import convert_official, official_config, open_official
+from maskstream.core.official_table import How, official_tensors
+from maskstream.pipeline.video.model import VideoModel
 
 TABLE = Path(__file__).parent / "data" / "sam3_pt_tensors.tsv.gz"
 POINTS = "detector_model.geometry_encoder.points_"

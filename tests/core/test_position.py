@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers.models.sam3.modeling_sam3 import Sam3SinePositionEmbedding
 
-from core.position import (
+from maskstream.core.position import (
     axial_rope,
     axial_turns,
     sine_encode,

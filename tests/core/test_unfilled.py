@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from core.unfilled import unfilled
+from maskstream.core.unfilled import unfilled
 
 
 def test_shapes_without_values() -> None:
@@ -21,7 +21,7 @@ def test_shapes_without_values() -> None:
 
 def test_a_worker_that_loads_the_embedded_checkpoint_imports_neither_compiler_nor_hub() -> None:
     program = (
-        "import sys; from workers.models import ModelSpec; "
+        "import sys; from maskstream.workers.models import ModelSpec; "
         "ModelSpec(device='cpu').load_tracker(); ModelSpec(device='cpu').load_detector(); "
         "print(sorted({'torch._dynamo', 'sympy', 'huggingface_hub'} & set(sys.modules)))"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from detector.config import (
+from maskstream.detector.config import (
     DecoderConfig,
     DetectorConfig,
     FusionConfig,
@@ -17,8 +17,8 @@ from detector.config import (
     VisionConfig,
     ViTConfig,
 )
-from detector.model import Detector
-from detector.prompts import PromptTokens
+from maskstream.detector.model import Detector
+from maskstream.detector.prompts import PromptTokens
 from tests.support import randomised
 
 WIDTH = 16

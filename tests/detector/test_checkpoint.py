@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from detector.checkpoint import OPTIONAL, PREFIXES, to_checkpoint, to_module
-from detector.model import Detector
+from maskstream.detector.checkpoint import OPTIONAL, PREFIXES, to_checkpoint, to_module
+from maskstream.detector.model import Detector
 from tests.detector.small import CONFIG, small_detector
 
 ATTENTION = "vision_encoder.backbone.layers.1.attention."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.errors import PromptError
-from detector.build import Sam3ImageModel, build_sam3_image_model
-from detector.concepts import ConceptEncoder
+from maskstream.core.errors import PromptError
+from maskstream.detector.build import Sam3ImageModel, build_sam3_image_model
+from maskstream.detector.concepts import ConceptEncoder
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core.errors import ConfigError
-from detector.config import DetectorConfig, TextConfig, VisionConfig, ViTConfig
+from maskstream.core.errors import ConfigError
+from maskstream.detector.config import DetectorConfig, TextConfig, VisionConfig, ViTConfig
 from tests.detector.small import CONFIG
 
 MODELS = Path(__file__).parents[2] / "configs" / "model"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.errors import ConfigError
-from detector.decoder import (
+from maskstream.core.errors import ConfigError
+from maskstream.detector.decoder import (
     MAX_CLASS_LOGIT,
     MAX_PRESENCE_LOGIT,
     Decoder,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from detector.fusion import FusionEncoder, masked_mean
+from maskstream.detector.fusion import FusionEncoder, masked_mean
 from tests.detector.small import FUSION, WIDTH
 from tests.support import randomised
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import PromptError
-from core.position import sine_position_2d
-from detector.geometry import GeometryEncoder, mask_boxes
-from detector.prompts import Exemplars, GeometryPrompts
+from maskstream.core.errors import PromptError
+from maskstream.core.position import sine_position_2d
+from maskstream.detector.geometry import GeometryEncoder, mask_boxes
+from maskstream.detector.prompts import Exemplars, GeometryPrompts
 from tests.detector.small import GEOMETRY, WIDTH
 from tests.support import bilinear_sample, randomised, roi_align_by_definition
 

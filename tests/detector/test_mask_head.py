@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from detector.config import MaskHeadConfig
-from detector.mask_head import MaskHead, PixelDecoder, upsampling_kernel
+from maskstream.detector.config import MaskHeadConfig
+from maskstream.detector.mask_head import MaskHead, PixelDecoder, upsampling_kernel
 from tests.detector.small import WIDTH
 from tests.support import randomised
 

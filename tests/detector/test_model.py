@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.boxes import cxcywh_to_xyxy
-from core.types import Detections
-from detector.model import Detector, ImageFeatures
-from detector.prompts import (
+from maskstream.core.boxes import cxcywh_to_xyxy
+from maskstream.core.types import Detections
+from maskstream.detector.model import Detector, ImageFeatures
+from maskstream.detector.prompts import (
     ConceptBatch,
     Exemplar,
     Exemplars,

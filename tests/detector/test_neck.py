@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from detector.config import VisionConfig
-from detector.neck import Neck, NeckLevel
+from maskstream.detector.config import VisionConfig
+from maskstream.detector.neck import Neck, NeckLevel
 from tests.detector.small import CONFIG, VIT, WIDTH
 from tests.support import randomised
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.errors import ImageError
-from detector.preprocess import picture_size, to_pixels, to_rgb
+from maskstream.core.errors import ImageError
+from maskstream.detector.preprocess import picture_size, to_pixels, to_rgb
 
 
 def picture(height: int = 37, width: int = 53) -> NDArray[np.uint8]:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from core.errors import CheckpointError, ConfigError, ImageError, PromptError
-from detector.build import Sam3ImageModel, build_sam3_image_model
-from detector.processor import Sam3Processor
+from maskstream.core.errors import CheckpointError, ConfigError, ImageError, PromptError
+from maskstream.detector.build import Sam3ImageModel, build_sam3_image_model
+from maskstream.detector.processor import Sam3Processor
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detector.roi_align import roi_align
+from maskstream.detector.roi_align import roi_align
 from tests.support import roi_align_by_definition
 
 

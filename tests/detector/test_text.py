@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from detector.text import TextEncoder
+from maskstream.detector.text import TextEncoder
 from tests.detector.small import TEXT
 from tests.support import randomised
 

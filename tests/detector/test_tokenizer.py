@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPTokenizer
 
-from core.errors import CheckpointError, PromptError
-from detector.tokenizer import (
+from maskstream.core.errors import CheckpointError, PromptError
+from maskstream.detector.tokenizer import (
     ClipTokenizer,
     FolderTokenizer,
     clean_text,

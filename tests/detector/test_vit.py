@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector.vit import PatchEmbedding, RopeSelfAttention, ViT, join_windows, partition_windows
+from maskstream.detector.vit import (
+    PatchEmbedding,
+    RopeSelfAttention,
+    ViT,
+    join_windows,
+    partition_windows,
+)
 from tests.detector.small import VIT
 from tests.support import randomised
 

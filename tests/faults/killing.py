@@ -8,9 +8,9 @@ import signal
 import psutil
 from ray.exceptions import ActorDiedError
 
-from pipeline.runtime import Runtime
+from maskstream.pipeline.runtime import Runtime
+from maskstream.workers.faults import DEATHS
 from tests.integration.serving import eventually
-from workers.faults import DEATHS
 
 
 def kill(pid: int) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.runtime import Runtime
-from pipeline.store import open_store
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import open_store
 from tests.integration.serving import CONFIG, KEY
 
 ROOT = Path(__file__).parents[2]

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import ray
 
-from core.errors import SessionError, StoreError
-from pipeline.client import Client
-from pipeline.commands import AddConcept
-from pipeline.model import VideoModel
-from pipeline.results import FrameResult
-from pipeline.runtime import Runtime
-from pipeline.store import SessionState, SessionStore, open_store
+from maskstream.core.errors import SessionError, StoreError
+from maskstream.pipeline.api.commands import AddConcept
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.client.client import Client
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import SessionState, SessionStore, open_store
+from maskstream.pipeline.video.model import VideoModel
 from tests.faults.runtime_process import RuntimeProcess
 from tests.integration.serving import (
     CONFIG,

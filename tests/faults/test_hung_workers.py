@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.commands import AddConcept
-from pipeline.model import VideoModel
-from pipeline.runtime import Runtime
-from pipeline.store import SessionStore
+from maskstream.pipeline.api.commands import AddConcept
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import SessionStore
+from maskstream.pipeline.video.model import VideoModel
 from tests.faults.killing import is_given_up, kill, one_pid
 from tests.integration.serving import (
     CONFIG,

@@ -13,10 +13,10 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from pipeline.commands import AddConcept
-from pipeline.model import VideoModel
-from pipeline.runtime import Runtime
-from pipeline.store import SessionStore
+from maskstream.pipeline.api.commands import AddConcept
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import SessionStore
+from maskstream.pipeline.video.model import VideoModel
 from tests.faults.killing import decoders, kill
 from tests.integration.serving import CONFIG, Served, check_unbroken, faster, running_runtime
 

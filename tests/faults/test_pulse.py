@@ -13,11 +13,11 @@ import psutil
 import pytest
 import ray
 
-from pipeline.runtime import Runtime
+from maskstream.pipeline.runtime import Runtime
+from maskstream.workers.faults import DEATHS
+from maskstream.workers.pulse import Beat, Pulse, actor_of, ask_pid, num_restarts_of
 from tests.faults.killing import kill
 from tests.integration.serving import eventually
-from workers.faults import DEATHS
-from workers.pulse import Beat, Pulse, actor_of, ask_pid, num_restarts_of
 
 LIMIT_S = 5.0
 

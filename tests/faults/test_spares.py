@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands import AddConcept
-from pipeline.model import VideoModel
-from pipeline.prompts import ConceptPrompt
-from pipeline.runtime import Runtime
-from pipeline.store import SessionStore
+from maskstream.pipeline.api.commands import AddConcept
+from maskstream.pipeline.api.prompts import ConceptPrompt
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import SessionStore
+from maskstream.pipeline.video.model import VideoModel
 from tests.faults.killing import kill, one_pid
 from tests.integration.serving import (
     CONFIG,

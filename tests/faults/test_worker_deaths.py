@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.commands import AddConcept, AddObject, Propagate
-from pipeline.model import VideoModel
-from pipeline.prompts import ConceptPrompt
-from pipeline.results import FrameResult
-from pipeline.rle import encode_mask
-from pipeline.runtime import Runtime
-from pipeline.store import NewSession, SessionState, SessionStore
+from maskstream.core.rle import encode_mask
+from maskstream.pipeline.api.commands import AddConcept, AddObject, Propagate
+from maskstream.pipeline.api.prompts import ConceptPrompt
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import NewSession, SessionState, SessionStore
+from maskstream.pipeline.video.model import VideoModel
 from tests.faults.killing import decoders, is_given_up, kill, one_pid
 from tests.integration.serving import (
     CONFIG,

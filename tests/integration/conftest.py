@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.model import VideoModel
-from pipeline.runtime import Runtime
-from pipeline.store import SessionStore
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import SessionStore
+from maskstream.pipeline.video.model import VideoModel
 from tests.integration.serving import load_model, running_runtime
 from tests.pipeline import scene
 

@@ -11,20 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.commands import (
+from maskstream.pipeline.api.commands import (
     AddConcept,
     AddObject,
     Command,
     Propagate,
     parse_command,
 )
-from pipeline.model import VideoModel
-from pipeline.options import SessionOptions
-from pipeline.results import FrameResult
-from pipeline.runtime import RunnerConfig, Runtime, RuntimeConfig
-from pipeline.segmenter import VideoSegmenter
-from pipeline.sources import open_source
-from pipeline.store import (
+from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.runtime import RunnerConfig, Runtime, RuntimeConfig
+from maskstream.pipeline.sources import open_source
+from maskstream.pipeline.store import (
     NewEntry,
     NewSession,
     Outcome,
@@ -34,6 +32,8 @@ from pipeline.store import (
     SessionStore,
     open_store,
 )
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 
 LONG_S = 50.0
 KEY = bytes(range(32))

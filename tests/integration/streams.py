@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands import AddConcept, Cancel
-from pipeline.store import ResultEntry, SessionState, SessionStore
+from maskstream.pipeline.api.commands import AddConcept, Cancel
+from maskstream.pipeline.store import ResultEntry, SessionState, SessionStore
 from tests.integration.serving import LONG_S, Served, check_account
 from tests.pipeline import scene
 from tests.pipeline.clips import write_clip

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.commands import (
+from maskstream.core.rle import encode_mask
+from maskstream.pipeline.api.commands import (
     AddConcept,
     AddObject,
     Cancel,
@@ -21,15 +22,14 @@ from pipeline.commands import (
     Reset,
     Resume,
 )
-from pipeline.model import VideoModel
-from pipeline.prompts import ConceptPrompt, ObjectPrompt
-from pipeline.results import FrameResult
-from pipeline.rle import encode_mask
-from pipeline.runtime import Runtime
-from pipeline.segmenter import VideoSegmenter
-from pipeline.session import VideoSession
-from pipeline.sources import open_source
-from pipeline.store import SessionState, SessionStore
+from maskstream.pipeline.api.prompts import ConceptPrompt, ObjectPrompt
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.local.driven import VideoSession
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.sources import open_source
+from maskstream.pipeline.store import SessionState, SessionStore
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 from tests.integration.serving import (
     Served,
     assert_same,

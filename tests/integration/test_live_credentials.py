@@ -13,12 +13,12 @@ import psutil
 import pytest
 import ray
 
-from core.errors import SourceError
-from pipeline.client import Client
-from pipeline.commands import AddConcept
-from pipeline.live import LiveConfig
-from pipeline.runtime import Runtime
-from pipeline.store import SessionState, SessionStore
+from maskstream.core.errors import SourceError
+from maskstream.pipeline.api.commands import AddConcept
+from maskstream.pipeline.client.client import Client
+from maskstream.pipeline.live import LiveConfig
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import SessionState, SessionStore
 from tests.integration.serving import Served
 from tests.integration.streams import (
     end_stream,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands import AddConcept
-from pipeline.results import FrameResult
-from pipeline.store import SessionState, SessionStore
+from maskstream.pipeline.api.commands import AddConcept
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.store import SessionState, SessionStore
 from tests.integration.serving import Served
 from tests.integration.streams import (
     NUM_FRAMES,

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.commands import AddConcept, AddObject, Pause, Resume
-from pipeline.frame_codec import encode_frame
-from pipeline.model import VideoModel
-from pipeline.results import FrameResult
-from pipeline.rle import encode_mask
-from pipeline.runtime import Runtime
-from pipeline.segmenter import VideoSegmenter
-from pipeline.sources import Frame
-from pipeline.store import SessionLimits, SessionState, SessionStore
+from maskstream.core.rle import encode_mask
+from maskstream.pipeline.api.commands import AddConcept, AddObject, Pause, Resume
+from maskstream.pipeline.api.frame_codec import encode_frame
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.sources import Frame
+from maskstream.pipeline.store import SessionLimits, SessionState, SessionStore
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 from tests.faults.killing import kill, one_pid
 from tests.integration.serving import Served, assert_same, eventually
 from tests.integration.streams import end_stream, ids_of, start_stream, write_stream

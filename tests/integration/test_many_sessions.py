@@ -8,11 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.errors import SessionLimitError
-from pipeline.commands import AddConcept, Propagate
-from pipeline.model import VideoModel
-from pipeline.runtime import Runtime
-from pipeline.store import ServiceLimits, SessionStore
+from maskstream.core.errors import SessionLimitError
+from maskstream.pipeline.api.commands import AddConcept, Propagate
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.store import ServiceLimits, SessionStore
+from maskstream.pipeline.video.model import VideoModel
 from tests.faults.killing import decoders, one_pid
 from tests.integration.serving import (
     CONFIG,

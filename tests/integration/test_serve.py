@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError, SessionLimitError
-from pipeline.client import Client
+from maskstream.core.errors import InputError, SessionLimitError
+from maskstream.pipeline.client.client import Client
 from tests.pipeline import scene
 from tests.pipeline.store.servers import eventually
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, and where its clients meet it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "serve", *options],
+        [sys.executable, "-m", "maskstream", "serve", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

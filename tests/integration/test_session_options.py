@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import SessionNotFoundError
-from pipeline.commands import AddConcept, RemovePrompt
-from pipeline.frame_codec import encode_frame
-from pipeline.model import VideoModel
-from pipeline.results import FrameResult
-from pipeline.runtime import Runtime
-from pipeline.segmenter import VideoSegmenter
-from pipeline.sources import Frame
-from pipeline.store import SessionLimits, SessionStore
+from maskstream.core.errors import SessionNotFoundError
+from maskstream.pipeline.api.commands import AddConcept, RemovePrompt
+from maskstream.pipeline.api.frame_codec import encode_frame
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.sources import Frame
+from maskstream.pipeline.store import SessionLimits, SessionStore
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 from tests.faults.killing import decoders
 from tests.integration.serving import Served, assert_same, eventually
 from tests.integration.streams import NUM_FRAMES, end_stream, ids_of, start_stream, write_stream

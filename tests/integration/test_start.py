@@ -6,9 +6,9 @@ import psutil
 import pytest
 import ray
 
-from core.errors import ConfigError
-from pipeline.runtime import ModelSpec, Runtime
-from pipeline.store import open_store
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.runtime import ModelSpec, Runtime
+from maskstream.pipeline.store import open_store
 from tests.integration.serving import CONFIG, eventually, faster
 
 

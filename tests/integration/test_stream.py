@@ -9,8 +9,8 @@ import av
 import pytest
 import ray
 
-from pipeline.cli import main
-from pipeline.cli_store import URL_VARIABLE
+from maskstream.pipeline.cli.connecting import URL_VARIABLE
+from maskstream.pipeline.cli.main import main
 from tests.integration.streams import write_stream
 from tests.pipeline import scene
 from tests.pipeline.live.rtsp import RtspProxy, RtspServer

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import InputError, PromptError, SessionError
-from pipeline.client import Client
-from pipeline.model import VideoModel
-from pipeline.predictor import Sam3VideoPredictor
-from pipeline.runtime import Runtime
-from pipeline.sources import open_source
-from pipeline.store import SessionStore
+from maskstream.core.errors import InputError, PromptError, SessionError
+from maskstream.pipeline.client.client import Client
+from maskstream.pipeline.local.predictor import Sam3VideoPredictor
+from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.sources import open_source
+from maskstream.pipeline.store import SessionStore
+from maskstream.pipeline.video.model import VideoModel
 from tests.pipeline import scene
 
 ROOT = Path(__file__).parents[2]

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.types import TrackerFeatures
+from maskstream.core.types import TrackerFeatures
+from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.frame_memory import remember_drawn
+from maskstream.tracker.memory_bank import MemoryBank
+from maskstream.tracker.model import TrackerModel
 from tests.parity.reference_tracker import randomise, tracker_config
-from tracker.config import TrackerConfig
-from tracker.frame_memory import remember_drawn
-from tracker.memory_bank import MemoryBank
-from tracker.model import TrackerModel
 
 CELLS = 8
 SIZE = 4 * CELLS

@@ -24,9 +24,9 @@ from transformers import Sam3VideoConfig
 from transformers.initialization import no_init_weights
 from transformers.utils import import_utils
 
-from detector.checkpoint import PREFIXES, to_checkpoint, to_module
-from detector.config import DetectorConfig
-from detector.model import Detector
+from maskstream.detector.checkpoint import PREFIXES, to_checkpoint, to_module
+from maskstream.detector.config import DetectorConfig
+from maskstream.detector.model import Detector
 from tests.support import randomise, roi_align_by_definition
 
 TOLERANCE = 1e-4

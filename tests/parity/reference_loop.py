@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from transformers.models.sam3.modeling_sam3 import Sam3SinePositionEmbedding
 
-from core.types import Detections, TrackerFeatures
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.tracker.video_config import VideoConfig
 from tests.parity.reference import video_model_class
-from tracker.video_config import VideoConfig
 
 
 @dataclass(slots=True)

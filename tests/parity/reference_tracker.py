@@ -13,9 +13,9 @@ from transformers import (
 )
 from transformers.models.sam3.modeling_sam3 import Sam3SinePositionEmbedding
 
-from core.types import TrackerFeatures
-from tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from tracker.model import TrackerModel
+from maskstream.core.types import TrackerFeatures
+from maskstream.tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
+from maskstream.tracker.model import TrackerModel
 
 
 def tracker_config(

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.boxes import cxcywh_to_xyxy
-from detector.model import Detector, DetectorOutput
-from detector.prompts import ConceptBatch, Exemplars, GeometryPrompts
+from maskstream.core.boxes import cxcywh_to_xyxy
+from maskstream.detector.model import Detector, DetectorOutput
+from maskstream.detector.prompts import ConceptBatch, Exemplars, GeometryPrompts
 from tests.parity.reference import (
     TOLERANCE,
     Pair,

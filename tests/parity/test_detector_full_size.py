@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.boxes import cxcywh_to_xyxy
-from detector.config import DetectorConfig
-from detector.prompts import ConceptBatch, Exemplars, GeometryPrompts
+from maskstream.core.boxes import cxcywh_to_xyxy
+from maskstream.detector.config import DetectorConfig
+from maskstream.detector.prompts import ConceptBatch, Exemplars, GeometryPrompts
 from tests.parity.reference import (
     TOLERANCE,
     Pair,

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 from transformers import Sam3TrackerVideoInferenceSession, Sam3TrackerVideoModel
 
-from core.types import TrackerFeatures
+from maskstream.core.types import TrackerFeatures
+from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.memory_bank import MemoryBank
+from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
 from tests.parity.reference_tracker import (
     build_pair,
     random_video,
@@ -22,9 +25,6 @@ from tests.parity.reference_tracker import (
     stored,
     tracker_config,
 )
-from tracker.config import TrackerConfig
-from tracker.memory_bank import MemoryBank
-from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
 
 TOLERANCE = 1e-4
 NO_OBJECT = -1024.0

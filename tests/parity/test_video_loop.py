@@ -21,14 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel
 
-from core.types import Detections, TrackerFeatures
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.tracker.lifecycle import Masklet, MaskletState
+from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.tracked_frame import TrackedFrame
+from maskstream.tracker.video_config import VideoConfig
+from maskstream.tracker.video_tracker import VideoTracker
 from tests.parity.copying_tracker import SIZE, copying_tracker, disc
 from tests.parity.reference_loop import ReferenceFrame, new_session, play, reference_loop
-from tracker.lifecycle import Masklet, MaskletState
-from tracker.model import TrackerModel
-from tracker.tracked_frame import TrackedFrame
-from tracker.video_config import VideoConfig
-from tracker.video_tracker import VideoTracker
 
 # Seconds on an idle machine; many more on one that has other things to do.
 pytestmark = pytest.mark.timeout(600)

@@ -19,21 +19,21 @@ from torch import Tensor
 from transformers import Sam3VideoInferenceSession
 
 from benchmarks.reference import build_reference
-from core.types import Detections
-from detector.frames import FrameDetector
-from detector.preprocess import to_pixels
-from detector.tokenizer import Tokenizer
-from pipeline.model import VideoModel
-from pipeline.sources import Frame, open_source
-from pipeline.tracking import SessionTracking, detection_rules
+from maskstream.core.types import Detections
+from maskstream.detector.frames import FrameDetector
+from maskstream.detector.preprocess import to_pixels
+from maskstream.detector.tokenizer import Tokenizer
+from maskstream.pipeline.sources import Frame, open_source
+from maskstream.pipeline.video.model import VideoModel
+from maskstream.pipeline.video.tracking import SessionTracking, detection_rules
+from maskstream.tracker.lifecycle import MaskletState
+from maskstream.tracker.tracked_frame import TrackedFrame
 from tests.parity.reference import transformers_sam3
-from tracker.lifecycle import MaskletState
-from tracker.tracked_frame import TrackedFrame
 
 # Half a minute on two idle cores.
 pytestmark = pytest.mark.timeout(900)
 
-CLIP = Path(str(resources.files("pipeline") / "assets" / "demo.mp4"))
+CLIP = Path(str(resources.files("maskstream.pipeline") / "assets" / "demo.mp4"))
 NUM_FRAMES = 42
 TEXTS = ("dog face", "足球", "blue star")
 MIN_IOU = 0.999

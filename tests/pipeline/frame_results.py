@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.results import FrameResult
+from maskstream.pipeline.api.results import FrameResult
 
 
 def make_result(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources import Frame
+from maskstream.pipeline.sources import Frame
 from tests.pipeline.clips import write_clip
 
 WIDTH, HEIGHT = 320, 240

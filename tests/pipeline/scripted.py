@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from core.errors import MaskstreamError, PromptError, SessionError
-from pipeline.commands import (
+from maskstream.core.errors import MaskstreamError, PromptError, SessionError
+from maskstream.pipeline.api.commands import (
     AddConcept,
     AddObject,
     Command,
@@ -28,15 +28,15 @@ from pipeline.commands import (
     error_text,
     parse_command,
 )
-from pipeline.live import open_live
-from pipeline.options import PUSHED_SOURCE, SessionOptions
-from pipeline.pushed_frames import StoredFrames
-from pipeline.results import FrameResult
-from pipeline.running import RunningSession
-from pipeline.segmenter import VideoSegmenter
-from pipeline.session import StepResult, VideoSession
-from pipeline.sources import Frame, open_source
-from pipeline.store import JournalEntry, Outcome, ResultEntry, SessionState, SessionStore
+from maskstream.pipeline.api.options import PUSHED_SOURCE, SessionOptions
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.live import open_live
+from maskstream.pipeline.local.driven import StepResult, VideoSession
+from maskstream.pipeline.local.running import RunningSession
+from maskstream.pipeline.sources import Frame, open_source
+from maskstream.pipeline.store import JournalEntry, Outcome, ResultEntry, SessionState, SessionStore
+from maskstream.pipeline.store.pushed_frames import StoredFrames
+from maskstream.pipeline.video.segmenter import VideoSegmenter
 from tests.pipeline.clips import number_in
 from tests.pipeline.frame_results import make_result
 

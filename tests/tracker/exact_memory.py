@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.types import Detections, TrackerFeatures
-from tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from tracker.memory_bank import MemoryBatch
-from tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel, resize
-from tracker.tracked_frame import TrackedFrame
-from tracker.video_tracker import VideoTracker
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
+from maskstream.tracker.memory_bank import MemoryBatch
+from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel, resize
+from maskstream.tracker.tracked_frame import TrackedFrame
+from maskstream.tracker.video_tracker import VideoTracker
 
 CELLS = 8
 SIZE = 4 * CELLS

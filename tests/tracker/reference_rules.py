@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from maskstream.tracker.video_config import VideoConfig
 from tests.parity.reference import video_model_class
-from tracker.video_config import VideoConfig
 
 
 def reference_rules(config: VideoConfig) -> Any:

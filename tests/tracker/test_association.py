@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.masks import mask_iou
+from maskstream.core.masks import mask_iou
+from maskstream.tracker.association import NO_DETECTION, Association, associate, within_limit
+from maskstream.tracker.video_config import VideoConfig
 from tests.tracker.reference_rules import reference_rules
-from tracker.association import NO_DETECTION, Association, associate, within_limit
-from tracker.video_config import VideoConfig
 
 CONFIG = VideoConfig(high_conf_thresh=0.75, high_iou_thresh=0.5, new_det_thresh=0.5)
 OBJ_ID = 100

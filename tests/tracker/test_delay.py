@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from maskstream.tracker.delay import Delay
+from maskstream.tracker.lifecycle import MaskletState
+from maskstream.tracker.tracked_frame import FrameStats, TrackedFrame
 from tests.parity.reference import video_model_class
-from tracker.delay import Delay
-from tracker.lifecycle import MaskletState
-from tracker.tracked_frame import FrameStats, TrackedFrame
 
 
 def frame_with(

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from core.errors import CheckpointError
-from tests.tracker.reference_rules import reference_rules
-from tracker.association import NO_DETECTION, Association
-from tracker.lifecycle import (
+from maskstream.core.errors import CheckpointError
+from maskstream.tracker.association import NO_DETECTION, Association
+from maskstream.tracker.lifecycle import (
     LifecycleUpdate,
     Masklet,
     Origin,
@@ -27,7 +26,8 @@ from tracker.lifecycle import (
     is_settled,
     start_masklet,
 )
-from tracker.video_config import VideoConfig
+from maskstream.tracker.video_config import VideoConfig
+from tests.tracker.reference_rules import reference_rules
 
 BOX = (0.25, 0.5, 0.75, 1.0)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import CheckpointError, ConfigError, InputError, SessionError
-from tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from tracker.memory_bank import MIN_CAPACITY, MemoryBank, MemoryBatch
+from maskstream.core.errors import CheckpointError, ConfigError, InputError, SessionError
+from maskstream.tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
+from maskstream.tracker.memory_bank import MIN_CAPACITY, MemoryBank, MemoryBatch
 
 GRID = (2, 3)
 CELLS, CHANNELS, HIDDEN = 6, 8, 16

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import ConfigError, InputError, PromptError
-from core.types import TrackerFeatures
-from tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from tracker.memory_bank import MemoryBank
-from tracker.model import FrameEmbedding, TrackerModel
+from maskstream.core.errors import ConfigError, InputError, PromptError
+from maskstream.core.types import TrackerFeatures
+from maskstream.tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
+from maskstream.tracker.memory_bank import MemoryBank
+from maskstream.tracker.model import FrameEmbedding, TrackerModel
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import PromptError
-from tracker.object_prompt import (
+from maskstream.core.errors import PromptError
+from maskstream.tracker.object_prompt import (
     PREVIOUS_MASK_LIMIT,
     ObjectPrompt,
     object_prompt,

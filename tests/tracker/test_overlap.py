@@ -14,19 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.errors import InputError
-from core.masks import boxes_from_masks, mask_iou, non_overlapping
-from tests.parity.reference import video_model_class
-from tests.tracker.reference_rules import reference_rules
-from tracker import overlap
-from tracker.overlap import (
+from maskstream.core.errors import InputError
+from maskstream.core.masks import boxes_from_masks, mask_iou, non_overlapping
+from maskstream.tracker import overlap
+from maskstream.tracker.overlap import (
     NO_OBJECT_LOGIT,
     overlap_groups,
     resize_and_separate,
     suppress_by_recent_occlusion,
     suppress_shrunk,
 )
-from tracker.video_config import VideoConfig
+from maskstream.tracker.video_config import VideoConfig
+from tests.parity.reference import video_model_class
+from tests.tracker.reference_rules import reference_rules
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import PromptError
+from maskstream.core.errors import PromptError
+from maskstream.tracker.lifecycle import MaskletState, Origin
+from maskstream.tracker.video_config import VideoConfig
+from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
 from tests.tracker.exact_memory import (
     IMAGE,
     LEFT,
@@ -28,9 +31,6 @@ from tests.tracker.exact_memory import (
     play,
     same,
 )
-from tracker.lifecycle import MaskletState, Origin
-from tracker.video_config import VideoConfig
-from tracker.video_tracker import NO_CONCEPT, VideoTracker
 
 CONFIG = VideoConfig(low_res_mask_size=SIZE, fill_hole_area=4)
 NOT_CLEANED = replace(CONFIG, fill_hole_area=0)

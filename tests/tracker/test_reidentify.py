@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.association import NO_DETECTION, Association, associate
-from tracker.lifecycle import Masklet, Sighting, start_masklet
-from tracker.reidentify import note_sightings, reidentify
-from tracker.video_config import VideoConfig
+from maskstream.tracker.association import NO_DETECTION, Association, associate
+from maskstream.tracker.lifecycle import Masklet, Sighting, start_masklet
+from maskstream.tracker.reidentify import note_sightings, reidentify
+from maskstream.tracker.video_config import VideoConfig
 
 CONFIG = VideoConfig(
     reidentify_within=20,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tracker.overlap import _resize, _separate, overlap_groups, resize_and_separate
+from maskstream.tracker.overlap import _resize, _separate, overlap_groups, resize_and_separate
 
 
 def blobs(count: int, size: tuple[int, int], seed: int) -> Tensor:

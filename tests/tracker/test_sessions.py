@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import CheckpointError, InputError, PromptError, SessionLimitError
-from core.masks import mask_iou
-from core.types import Detections, TrackerFeatures
+from maskstream.core.errors import CheckpointError, InputError, PromptError, SessionLimitError
+from maskstream.core.masks import mask_iou
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.tracker.lifecycle import MaskletState, Origin
+from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.tracked_frame import TrackedFrame
+from maskstream.tracker.video_config import VideoConfig
+from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
 from tests.parity.copying_tracker import SIZE, copying_tracker, disc
 from tests.parity.reference_tracker import random_video, randomise, tracker_config
-from tracker.lifecycle import MaskletState, Origin
-from tracker.model import TrackerModel
-from tracker.tracked_frame import TrackedFrame
-from tracker.video_config import VideoConfig
-from tracker.video_tracker import NO_CONCEPT, VideoTracker
 
 NUM_FRAMES = 12
 FOLLOWS = 0.15

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from transformers import Sam3VideoConfig
 
-from core.errors import ConfigError
-from tracker.video_config import DEFAULT_MAX_NUM_OBJECTS, VideoConfig
+from maskstream.core.errors import ConfigError
+from maskstream.tracker.video_config import DEFAULT_MAX_NUM_OBJECTS, VideoConfig
 
 OURS_ONLY = {
     "reencode_memory_on_new_objects",

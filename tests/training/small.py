@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from detector.config import (
+from maskstream.detector.config import (
     DecoderConfig,
     DetectorConfig,
     FusionConfig,
@@ -14,7 +14,7 @@ from detector.config import (
     VisionConfig,
     ViTConfig,
 )
-from tracker.config import TrackerConfig
+from maskstream.tracker.config import TrackerConfig
 from training.data import DetectorBatch
 from training.frames import MAX_TARGETS, TEMPLATE
 from training.queries import MAX_BOXES, MAX_POINTS

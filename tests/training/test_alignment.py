@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detector.model import Detector
+from maskstream.detector.model import Detector
 from tests.training.small import SIDE, random_truth, small_detector_config
 from training.alignment import AlignmentHead, spoken
 from training.data import DetectorBatch

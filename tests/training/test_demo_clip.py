@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.rle import decode_mask
+from maskstream.core.rle import decode_mask
 from training.demo_clip import (
     CAST,
     CHOSEN_SEED,

@@ -8,11 +8,11 @@ import torch
 import yaml
 from transformers import AutoTokenizer, Sam3VideoModel
 
-from core.checkpoint import read_config, read_tensors
-from core.errors import CheckpointError
-from detector.checkpoint import PREFIXES, to_module
+from maskstream.core.checkpoint import read_config, read_tensors
+from maskstream.core.errors import CheckpointError
+from maskstream.detector.checkpoint import PREFIXES, to_module
+from maskstream.tracker.build import PREFIX as TRACKER_PREFIX
 from tests.training.small import small_detector_config, small_tracker_config
-from tracker.build import PREFIX as TRACKER_PREFIX
 from training.export import build_models, export, load_averaged
 from training.state import Averaged, parameters_of, save_state
 from training.train_tracker import TrackerParts

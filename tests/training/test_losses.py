@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from detector.model import Detector
+from maskstream.detector.model import Detector
 from tests.training.small import SIDE, random_truth, small_detector_config
 from training.config import RunConfig, Stage
 from training.data import BatchPlan, make_batch

@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from core.errors import ConfigError
-from pipeline.model import VideoModel
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.video.model import VideoModel
 from training.recipe import follow_recipe, load_recipe, steps_done
 from training.state import STATE_FILE
 

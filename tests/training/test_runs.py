@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.errors import CheckpointError, ConfigError
+from maskstream.core.errors import CheckpointError, ConfigError
 from training.config import load_run, read_yaml
 from training.parallel import Team
 from training.state import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import ConfigError
+from maskstream.core.errors import ConfigError
 from training import sprites
 from training.sprites import color_matrix, sprite, tinted
 

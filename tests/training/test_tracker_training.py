@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.types import TrackerFeatures
-from detector.model import Detector
+from maskstream.core.types import TrackerFeatures
+from maskstream.detector.model import Detector
+from maskstream.tracker.memory_bank import MemoryBank
+from maskstream.tracker.model import TrackerModel
 from tests.training.small import SIDE, small_detector_config, small_tracker_config
-from tracker.memory_bank import MemoryBank
-from tracker.model import TrackerModel
 from training.clicks import deepest_cells
 from training.clips import ClipPlan, make_tracked_clip
 from training.evaluate_tracker import click_through, evaluate_prompts, evaluate_tracker

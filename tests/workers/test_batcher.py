@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from workers.batcher import FairBatcher
+from maskstream.workers.batcher import FairBatcher
 
 
 class Gate:

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from core.errors import ImageError, PromptError
-from core.types import Detections
-from detector.frames import Concept, DetectionRules, FrameDetector
-from detector.prompts import Exemplar
+from maskstream.core.errors import ImageError, PromptError
+from maskstream.core.types import Detections
+from maskstream.detector.frames import Concept, DetectionRules, FrameDetector
+from maskstream.detector.prompts import Exemplar
+from maskstream.workers.local_detect import BatchLimits, LocalDetecting
+from maskstream.workers.messages import DetectRequest, Refusal, concept_list
+from maskstream.workers.models import ModelSpec
+from maskstream.workers.remote_detect import refused
 from tests.pipeline import scene
-from workers.local_detect import BatchLimits, LocalDetecting
-from workers.messages import DetectRequest, Refusal, concept_list
-from workers.models import ModelSpec
-from workers.remote_detect import refused
 
 RULES = DetectionRules(score_threshold=0.5, nms_iou=0.1)
 RED, BLUE = Concept(0, "red circle", None), Concept(1, "blue square", None)

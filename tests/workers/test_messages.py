@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.types import Detections, TrackerFeatures
-from workers.messages import DetectAnswer, PackedAnswer, pack, unpack
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.workers.messages import DetectAnswer, PackedAnswer, pack, unpack
 
 CPU = torch.device("cpu")
 

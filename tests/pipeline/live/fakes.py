@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.live import FaultKind, LiveConfig, LiveSourceError, SourceAddress
-from pipeline.live.reader import Connection
+from maskstream.pipeline.live import FaultKind, LiveConfig, LiveSourceError, SourceAddress
+from maskstream.pipeline.live.reader import Connection
 from tests.pipeline.clips import numbered_image
 
 

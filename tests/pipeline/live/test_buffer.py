@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import SourceError
-from pipeline.live import DropReason, Gap, GapCause, LiveConfig
-from pipeline.live.buffer import FrameBuffer, Producer
+from maskstream.core.errors import SourceError
+from maskstream.pipeline.live import DropReason, Gap, GapCause, LiveConfig
+from maskstream.pipeline.live.buffer import FrameBuffer, Producer
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
 SIZE = (6, 4)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
-from pipeline.live import LiveConfig, Region
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.live import LiveConfig, Region
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.errors import InputError, SourceError
-from pipeline.live import (
+from maskstream.core.errors import InputError, SourceError
+from maskstream.pipeline.live import (
     DropReason,
     FaultKind,
     Gap,
@@ -29,8 +29,8 @@ from pipeline.live import (
     open_live,
     reader,
 )
-from pipeline.live.reader import StreamReader
-from pipeline.sources import open_source
+from maskstream.pipeline.live.reader import StreamReader
+from maskstream.pipeline.sources import open_source
 from tests.pipeline.clips import number_in, numbered_image, write_numbered_clip
 from tests.pipeline.ports import HOST
 

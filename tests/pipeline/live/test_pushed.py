@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.errors import ImageError, InputError, SourceError
-from pipeline.live import DropReason, LiveConfig, LiveState, PushedSource, Region
+from maskstream.core.errors import ImageError, InputError, SourceError
+from maskstream.pipeline.live import DropReason, LiveConfig, LiveState, PushedSource, Region
 from tests.pipeline.clips import number_in, numbered_image
 
 

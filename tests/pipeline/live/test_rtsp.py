@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.live import (
+from maskstream.pipeline.live import (
     DropReason,
     FaultKind,
     GapCause,
@@ -29,7 +29,7 @@ from pipeline.live import (
     LiveState,
     open_live,
 )
-from pipeline.sources import open_source
+from maskstream.pipeline.sources import open_source
 from tests.pipeline.clips import number_in, numbered_image, write_clip, write_numbered_clip
 from tests.pipeline.live.rtsp import Listener, RtspProxy, RtspServer, hang_up
 from tests.pipeline.ports import HOST, free_port

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import InputError, SourceError
-from pipeline.live import (
+from maskstream.core.errors import InputError, SourceError
+from maskstream.pipeline.live import (
     DropReason,
     FaultKind,
     Gap,

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from pipeline.live import Gap, GapCause
-from pipeline.live.backoff import Backoff
-from pipeline.live.sampling import FrameSampler
-from pipeline.live.timeline import Timeline
+from maskstream.pipeline.live import Gap, GapCause
+from maskstream.pipeline.live.backoff import Backoff
+from maskstream.pipeline.live.sampling import FrameSampler
+from maskstream.pipeline.live.timeline import Timeline
 
 SIZE = (80, 48)
 

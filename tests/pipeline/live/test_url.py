@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import InputError, SourceError
-from pipeline.live import FaultKind, LiveConfig, LiveSourceError, parse_address
-from pipeline.live.faults import opening_fault
-from pipeline.live.reader import StreamReader, stream_options
-from pipeline.redaction import redact
-from pipeline.sources import open_source
+from maskstream.core.errors import InputError, SourceError
+from maskstream.core.redaction import redact
+from maskstream.pipeline.live import FaultKind, LiveConfig, LiveSourceError, parse_address
+from maskstream.pipeline.live.faults import opening_fault
+from maskstream.pipeline.live.reader import StreamReader, stream_options
+from maskstream.pipeline.sources import open_source
 from tests.pipeline.clips import write_numbered_clip
 from tests.pipeline.ports import HOST, free_port
 

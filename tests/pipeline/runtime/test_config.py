@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
-from pipeline.runtime import ModelSpec, Placement, RuntimeConfig, place
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.runtime import ModelSpec, Placement, RuntimeConfig, place
 
 
 @pytest.mark.parametrize(

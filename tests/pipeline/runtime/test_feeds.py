@@ -13,25 +13,25 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.frame_codec import encode_frame
-from pipeline.live.config import LiveConfig
-from pipeline.options import SessionOptions
-from pipeline.runtime.feeds import (
+from maskstream.pipeline.api.frame_codec import encode_frame
+from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.live.config import LiveConfig
+from maskstream.pipeline.runtime.feeds import (
     FileFeed,
     LiveFeed,
     PushedFeed,
     SourcePolicy,
-    StoreAddress,
     is_live,
     open_feed,
 )
-from pipeline.sources import open_source
-from pipeline.store import MemoryStore, NewSession, SessionLimits, open_store
-from pipeline.store.keys import DEFAULT_NAMESPACE
+from maskstream.pipeline.sources import open_source
+from maskstream.pipeline.store import MemoryStore, NewSession, SessionLimits, open_store
+from maskstream.pipeline.store.address import StoreAddress
+from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
+from maskstream.workers.decode import Feed
+from maskstream.workers.notes import FrameNote
 from tests.pipeline import scene
 from tests.pipeline.ports import HOST, free_port
-from workers.decode import Feed
-from workers.notes import FrameNote
 
 
 @pytest.fixture(scope="module")

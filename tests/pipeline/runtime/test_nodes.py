@@ -7,9 +7,9 @@ import socket
 import pytest
 import ray
 
-from core.errors import ConfigError
-from pipeline.runtime import RuntimeConfig
-from pipeline.runtime.nodes import check_reachable, start_ray
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.runtime import RuntimeConfig
+from maskstream.pipeline.runtime.nodes import check_reachable, start_ray
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port", "192.0.2.1", ":6379", "a:70000"])

@@ -9,10 +9,10 @@ import pytest
 import ray
 from ray.exceptions import RayActorError
 
-from core.errors import CheckpointError, ConfigError, StoreError
-from pipeline.runtime import ModelSpec, Runtime, RuntimeConfig
-from pipeline.runtime.runtime import _is_out_of_reach, _told
-from pipeline.store import MemoryStore, open_store
+from maskstream.core.errors import CheckpointError, ConfigError, StoreError
+from maskstream.pipeline.runtime import ModelSpec, Runtime, RuntimeConfig
+from maskstream.pipeline.runtime.runtime import _is_out_of_reach, _told
+from maskstream.pipeline.store import MemoryStore, open_store
 
 
 def test_a_store_that_nobody_else_can_reach() -> None:

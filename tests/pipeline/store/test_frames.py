@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import InputError, SessionError, SessionLimitError, StoreError
-from pipeline.store import PushedPage, SessionState, SessionStore
+from maskstream.core.errors import InputError, SessionError, SessionLimitError, StoreError
+from maskstream.pipeline.store import PushedPage, SessionState, SessionStore
 from tests.pipeline.store.records import new_session
 from tests.pipeline.store.servers import raw_client
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from core.errors import InputError, SessionError, SessionLimitError
-from pipeline.store import JournalEntry, NewEntry, Outcome, SessionState, SessionStore
+from maskstream.core.errors import InputError, SessionError, SessionLimitError
+from maskstream.pipeline.store import JournalEntry, NewEntry, Outcome, SessionState, SessionStore
 from tests.pipeline.store.records import an_object, concept, new_session
 
 LONG_S = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 
-from pipeline.store import SessionStore, open_store
+from maskstream.pipeline.store import SessionStore, open_store
 from tests.pipeline.store.conftest import KEY
 from tests.pipeline.store.records import concept, new_session, result
 

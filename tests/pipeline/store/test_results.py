@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from core.errors import InputError, SessionError, SessionLimitError
-from pipeline.results import FrameResult
-from pipeline.store import Counters, Outcome, ResultEntry, SessionState, SessionStore
+from maskstream.core.errors import InputError, SessionError, SessionLimitError
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.store import Counters, Outcome, ResultEntry, SessionState, SessionStore
 from tests.pipeline.store.records import checkpoint, concept, new_session, result
 from tests.pipeline.store.servers import eventually
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from core.errors import MaskstreamError
-from pipeline.store import (
+from maskstream.core.errors import MaskstreamError
+from maskstream.pipeline.store import (
     Checkpoint,
     Counters,
     MemoryStore,

@@ -13,15 +13,21 @@ from pathlib import Path
 import pytest
 import redis
 
-from core.errors import ConfigError, InputError, MaskstreamError, SessionNotFoundError, StoreError
-from pipeline.store import (
+from maskstream.core.errors import (
+    ConfigError,
+    InputError,
+    MaskstreamError,
+    SessionNotFoundError,
+    StoreError,
+)
+from maskstream.pipeline.store import (
     Outcome,
     SessionState,
     SessionStore,
     connection,
     open_store,
 )
-from pipeline.store.sealing import KEY_VARIABLE, Sealer
+from maskstream.pipeline.store.sealing import KEY_VARIABLE, Sealer
 from tests.pipeline.ports import HOST, free_port
 from tests.pipeline.store.conftest import KEY
 from tests.pipeline.store.records import checkpoint, concept, new_session, result

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from core.errors import InputError, SessionError, SessionLimitError, SessionNotFoundError
-from pipeline.store import (
+from maskstream.core.errors import InputError, SessionError, SessionLimitError, SessionNotFoundError
+from maskstream.pipeline.store import (
     Counters,
     Outcome,
     ServiceLimits,

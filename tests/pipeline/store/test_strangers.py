@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from core.errors import SessionError, StoreError
-from pipeline.store import Outcome, SessionState, SessionStore
-from pipeline.store.keys import Keys
+from maskstream.core.errors import SessionError, StoreError
+from maskstream.pipeline.store import Outcome, SessionState, SessionStore
+from maskstream.pipeline.store.keys import Keys
 from tests.pipeline.store.records import an_object, checkpoint, concept, new_session, result
 from tests.pipeline.store.servers import raw_client
 

@@ -1,0 +1,62 @@
+"""SAM 3 on live video and on archives: the front door.
+
+A name is imported when it is first used, so reading a result needs neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskstream.detector.build import Sam3ImageModel, build_sam3_image_model
+    from maskstream.detector.processor import Sam3Processor
+    from maskstream.pipeline.api.results import FrameResult
+    from maskstream.pipeline.client.client import Client
+    from maskstream.pipeline.local.predictor import Sam3VideoPredictor, build_sam3_video_predictor
+    from maskstream.pipeline.runtime import Runtime, RuntimeConfig
+    from maskstream.pipeline.sources import Frame, open_source
+    from maskstream.pipeline.video.model import VideoModel
+    from maskstream.pipeline.video.segmenter import VideoSegmenter
+
+__all__ = [
+    "Client",
+    "Frame",
+    "FrameResult",
+    "Runtime",
+    "RuntimeConfig",
+    "Sam3ImageModel",
+    "Sam3Processor",
+    "Sam3VideoPredictor",
+    "VideoModel",
+    "VideoSegmenter",
+    "build_sam3_image_model",
+    "build_sam3_video_predictor",
+    "open_source",
+]
+
+_MODULES = {
+    "Client": "pipeline.client.client",
+    "Frame": "pipeline.sources",
+    "FrameResult": "pipeline.api.results",
+    "Runtime": "pipeline.runtime",
+    "RuntimeConfig": "pipeline.runtime",
+    "Sam3ImageModel": "detector.build",
+    "Sam3Processor": "detector.processor",
+    "Sam3VideoPredictor": "pipeline.local.predictor",
+    "VideoModel": "pipeline.video.model",
+    "VideoSegmenter": "pipeline.video.segmenter",
+    "build_sam3_image_model": "detector.build",
+    "build_sam3_video_predictor": "pipeline.local.predictor",
+    "open_source": "pipeline.sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"maskstream.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

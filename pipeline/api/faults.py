@@ -1,0 +1,75 @@
+"""What is wrong with a request, in sentences for the one who sent it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import numpy as np
+from pydantic_core import ErrorDetails
+
+from maskstream.core.redaction import redact
+
+MAX_FAULTS = 30
+"""A request with more is told how many more."""
+
+_MAX_SHOWN = 60
+_MAX_TO_REDACT = 5000
+
+
+def sentence(error: ErrorDetails, known: Collection[str]) -> str:
+    """One fault that pydantic has found.
+
+    Args:
+        known: the names of the request's fields.
+    """
+    where = _place(error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {shown(where)}{suggestion(where, known)}"
+    if error["type"] == "missing" and len(error["loc"]) == 1:
+        return f"{where} is missing"
+    if error["type"] == "too_long":
+        limits = error.get("ctx", {})
+        count, most = limits.get("actual_length") or "too many", limits.get("max_length")
+        return f"{where} has {count} entries; at most {most} are allowed"
+    if error["type"] == "string_too_long":
+        most = error.get("ctx", {}).get("max_length")
+        return f"{where} has {len(error['input'])} characters; at most {most} are allowed"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}, not {shown(error['input'])}"
+
+
+def shown(value: Any) -> str:
+    """A value as it may stand in a message: short, and without credentials."""
+    if isinstance(value, np.ndarray):
+        return "an array"
+    if isinstance(value, str | bytes) and len(value) > _MAX_TO_REDACT:
+        return f"a text of {len(value)} characters"
+    if isinstance(value, list | tuple | dict | set) and len(value) > _MAX_SHOWN:
+        return f"a {type(value).__name__} of {len(value)} entries"
+    try:
+        text = redact(repr(value)[:_MAX_TO_REDACT])
+    except (RecursionError, ValueError):  # such as an integer with a million digits
+        return f"a {type(value).__name__}"
+    return text[:_MAX_SHOWN]
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """What was probably meant."""
+    close = difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def bounded(faults: Iterable[str]) -> list[str]:
+    """Each fault once, and no more than can be read."""
+    all_of_them = list(dict.fromkeys(faults))
+    surplus = len(all_of_them) - MAX_FAULTS
+    if surplus <= 0:
+        return all_of_them
+    return [*all_of_them[:MAX_FAULTS], f"and {surplus} more faults"]
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc]
+    return "".join(parts).removeprefix(".")

@@ -1,0 +1,401 @@
+"""The requests of the session API, checked as a whole before anything is done.
+
+A request that is wrong anywhere is refused with every fault named: unknown keys (with what was
+probably meant), missing fields, wrong types, values out of range, fields that exclude each other.
+They are the same in process, through a client and at the runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, cast, get_args
+
+from pydantic import Field, StringConstraints
+from pydantic import ValidationError as _ValidationError
+
+from maskstream.core.errors import RequestError
+from maskstream.pipeline.api.faults import bounded, sentence, shown, suggestion
+from maskstream.pipeline.api.fields import (
+    ARRAYS,
+    BoxList,
+    Direction,
+    Index,
+    LabelList,
+    Mask,
+    Owner,
+    PointList,
+    Probability,
+    PushedPicture,
+    RequestModel,
+    Seconds,
+    SessionId,
+    plain_value,
+)
+from maskstream.pipeline.api.frame_codec import Coding
+from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.prompts import (
+    ConceptPrompt,
+    ObjectPrompt,
+    box_faults,
+    label_faults,
+    normalised_boxes,
+    normalised_points,
+    point_faults,
+    text_faults,
+)
+
+
+class StartSession(RequestModel, SessionOptions):
+    """Open a session on a video file, a folder of pictures, an image, a stream, a camera, or
+    ``pushed://``: frames that its client pushes. The options are those of ``SessionOptions``.
+
+    Frames are always read as they are needed and never kept, so the two ``offload`` options of
+    earlier clients have nothing left to do; they are accepted.
+    """
+
+    type: Literal["start_session"]
+    resource_path: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
+        repr=False
+    )
+    session_id: SessionId | None = None
+    owner: Owner = "anonymous"
+    expire_after_s: Annotated[float, Field(gt=0, le=366 * 86400, allow_inf_nan=False)] | None = None
+    offload_video_to_cpu: bool = False
+    offload_state_to_cpu: bool = False
+
+    def faults(self, given: Collection[str]) -> list[str]:
+        """What is wrong with the options for this source."""
+        source = getattr(self, "resource_path", None)
+        return self.option_faults(source) if isinstance(source, str) else []
+
+    @property
+    def options(self) -> SessionOptions:
+        """How the session is to run."""
+        values = {name: getattr(self, name) for name in SessionOptions.model_fields}
+        return SessionOptions.model_construct(None, **values)
+
+
+class AddPrompt(RequestModel):
+    """Add a concept (text and boxes) or an object (points, a box or a mask, with ``obj_id``)."""
+
+    type: Literal["add_prompt"]
+    session_id: SessionId
+    frame_index: Index
+    text: str | None = None
+    bounding_boxes: BoxList | None = None
+    bounding_box_labels: LabelList | None = None
+    points: PointList | None = None
+    point_labels: LabelList | None = None
+    mask: Mask = None
+    obj_id: Index | None = None
+    output_prob_thresh: Probability | None = None
+    clear_old_points: bool = True
+    clear_old_boxes: bool = True
+    rel_coordinates: bool = True
+
+    def faults(self, given: Collection[str]) -> list[str]:
+        """What is wrong with the prompt, as far as it can be told without the video."""
+        # Pixels are checked against the frame's size by ``to_prompt``.
+        size = (1.0, 1.0) if self.rel_coordinates else (2.0**31, 2.0**31)
+        faults = [] if self.text is None else text_faults(self.text)
+        if self.points is not None:
+            faults += point_faults(self.points, *size)
+        if self.bounding_boxes is not None:
+            faults += box_faults(self.bounding_boxes, *size)
+        return faults + self._label_faults(given) + self._kind_faults(given)
+
+    def to_prompt(self, width: int, height: int) -> ConceptPrompt | ObjectPrompt:
+        """The prompt in normalised coordinates.
+
+        Args:
+            width: of the video's frames, in pixels.
+            height: likewise.
+
+        Raises:
+            RequestError: with pixel coordinates outside that frame.
+        """
+        scale = (1.0, 1.0) if self.rel_coordinates else (float(width), float(height))
+        points, boxes = self.points or [], self.bounding_boxes or []
+        faults = point_faults(points, *scale) if points else []
+        faults += box_faults(boxes, *scale) if boxes else []
+        if faults:
+            raise RequestError(faults)
+        unit_points, unit_boxes = normalised_points(points, *scale), normalised_boxes(boxes, *scale)
+        if self.obj_id is None:
+            labels = self.bounding_box_labels or [1] * len(boxes)
+            return ConceptPrompt(self.text, unit_boxes, tuple(labels))
+        return ObjectPrompt(
+            obj_id=self.obj_id,
+            points=unit_points,
+            point_labels=tuple(self.point_labels or [1] * len(points)),
+            box=unit_boxes[0] if unit_boxes else None,
+            mask=self.mask,
+            clear_old_points=self.clear_old_points,
+        )
+
+    def _label_faults(self, given: Collection[str]) -> list[str]:
+        faults = []
+        for prompts, labels, names in (
+            (self.points, self.point_labels, ("points", "point_labels")),
+            (self.bounding_boxes, self.bounding_box_labels, _BOX_NAMES),
+        ):
+            if names[1] in given and names[0] not in given:
+                faults.append(f"{names[1]} is given without {names[0]}")
+            elif labels is not None and prompts is not None:
+                faults += label_faults(labels, len(prompts), names[1], names[0])
+        if "points" in given and "point_labels" not in given:
+            faults.append("point_labels is missing: one 1 (on it) or 0 (beside it) for each point")
+        return faults
+
+    def _kind_faults(self, given: Collection[str]) -> list[str]:
+        has_text, has_boxes = "text" in given, "bounding_boxes" in given
+        has_points, has_mask, has_id = "points" in given, "mask" in given, "obj_id" in given
+        if not (has_text or has_boxes or has_points or has_mask):
+            return ["nothing is prompted: give text, bounding_boxes, points or mask"]
+        faults = []
+        if has_text and (has_points or has_mask):
+            faults.append(
+                "text names a concept and cannot go with points or mask; send two prompts"
+            )
+        if has_mask and (has_points or has_boxes):
+            faults.append("mask shows the whole object and cannot go with points or bounding_boxes")
+        if not has_id and (has_points or has_mask):
+            faults.append("points and mask show one object: obj_id is missing")
+        if has_id and has_text:
+            faults.append("obj_id goes with points, a box or a mask, not with text")
+        if has_id and not self.clear_old_boxes:
+            faults.append(
+                "clear_old_boxes must be true with obj_id: an object has one box at a time, which "
+                "the next box replaces"
+            )
+        if has_id and has_boxes:
+            labels = self.bounding_box_labels
+            if len(self.bounding_boxes or []) > 1 or (labels is not None and labels != [1]):
+                faults.append("with obj_id there is exactly one bounding box, labelled 1")
+        elif has_boxes and not has_text and set(self.bounding_box_labels or [1]) == {0}:
+            faults.append("without text at least one bounding box must be labelled 1")
+        return faults
+
+
+_BOX_NAMES = ("bounding_boxes", "bounding_box_labels")
+
+
+class PropagateInVideo(RequestModel):
+    """Stream the results of frame after frame."""
+
+    type: Literal["propagate_in_video"]
+    session_id: SessionId
+    propagation_direction: Direction = "both"
+    start_frame_index: Index | None = None
+    max_frame_num_to_track: Annotated[int, Field(ge=1)] | None = None
+    output_prob_thresh: Probability | None = None
+
+
+class RemoveObject(RequestModel):
+    """Drop one object."""
+
+    type: Literal["remove_object"]
+    session_id: SessionId
+    obj_id: Index
+    frame_index: Index | None = None
+    is_user_action: bool = True
+
+
+class RemovePrompt(RequestModel):
+    """Stop looking for a concept and drop its objects."""
+
+    type: Literal["remove_prompt"]
+    session_id: SessionId
+    prompt_id: Index
+
+
+class ResetSession(RequestModel):
+    """Forget all prompts and objects; keep the source."""
+
+    type: Literal["reset_session"]
+    session_id: SessionId
+
+
+class CloseSession(RequestModel):
+    """End a session and free what it holds; the two tuning options of earlier clients are moot."""
+
+    type: Literal["close_session"]
+    session_id: SessionId
+    run_gc_collect: bool = True
+    clear_cache_threshold: Annotated[int, Field(ge=0, le=100)] | None = None
+
+
+class CancelPropagation(RequestModel):
+    """Stop a running propagation at the next frame."""
+
+    type: Literal["cancel_propagation"]
+    session_id: SessionId
+
+
+class PauseSession(RequestModel):
+    """Take no more frames until ``resume_session``; prompts are still accepted."""
+
+    type: Literal["pause_session"]
+    session_id: SessionId
+
+
+class ResumeSession(RequestModel):
+    """Go on after ``pause_session``."""
+
+    type: Literal["resume_session"]
+    session_id: SessionId
+
+
+class ListSessions(RequestModel):
+    """All sessions, or those of one owner."""
+
+    type: Literal["list_sessions"]
+    owner: Owner | None = None
+
+
+class GetSession(RequestModel):
+    """What a session is doing: state, frames accounted for, rates and latencies."""
+
+    type: Literal["get_session"]
+    session_id: SessionId
+
+
+class GetResults(RequestModel):
+    """A page of the log of results, from a cursor on; the answer's cursor reads on from there."""
+
+    type: Literal["get_results"]
+    session_id: SessionId
+    cursor: Index = 0
+    max_results: Annotated[int, Field(ge=1, le=1000)] = 64
+    timeout_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
+    output_prob_thresh: Probability | None = None
+
+
+class StreamResults(RequestModel):
+    """Stream the log of results from a cursor on, and go on with it until the session is over."""
+
+    type: Literal["stream_results"]
+    session_id: SessionId
+    cursor: Index = 0
+    output_prob_thresh: Probability | None = None
+
+
+class PushFrame(RequestModel):
+    """Hand in the next frame of a session with the source ``pushed://``.
+
+    Attributes:
+        coding: how it travels; ``zlib`` and ``png`` lose nothing. Bytes of a JPEG or PNG picture
+            travel as they are.
+        is_last: there will be no more; then the frame may be left out.
+    """
+
+    type: Literal["push_frame"]
+    session_id: SessionId
+    frame: PushedPicture = Field(default=None, repr=False)
+    pts_s: Seconds | None = None
+    coding: Coding = "zlib"
+    is_last: bool = False
+
+    def faults(self, given: Collection[str]) -> list[str]:
+        """What is wrong with the fields taken together."""
+        if "frame" not in given and not self.is_last:
+            return ["frame is missing; only with is_last can it be left out"]
+        return []
+
+
+Request = (
+    StartSession
+    | AddPrompt
+    | PropagateInVideo
+    | RemoveObject
+    | RemovePrompt
+    | ResetSession
+    | CloseSession
+    | CancelPropagation
+    | PauseSession
+    | ResumeSession
+    | ListSessions
+    | GetSession
+    | GetResults
+    | StreamResults
+    | PushFrame
+)
+StreamRequest = PropagateInVideo | StreamResults
+_MODELS: dict[str, type[RequestModel]] = {
+    get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(Request)
+}
+_MAX_KEYS = 100
+
+
+def parse_request(request: Any) -> Request:
+    """Check a request.
+
+    Args:
+        request: a mapping. Arrays of numpy or torch are taken where lists are.
+
+    Returns:
+        One of the models above.
+
+    Raises:
+        RequestError: it was refused; ``faults`` names everything that is wrong with it.
+    """
+    if not isinstance(request, Mapping):
+        raise RequestError([f"a request is a mapping with a type, not {type(request).__name__}"])
+    kind = request.get("type")
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise RequestError([_type_fault(request)])
+    if len(request) > _MAX_KEYS:
+        raise RequestError([f"the request has {len(request)} keys; at most {_MAX_KEYS} are read"])
+    plain = {
+        str(key): value if key in ARRAYS else plain_value(value) for key, value in request.items()
+    }
+    given = {key for key, value in plain.items() if value is not None}
+    faults: list[str] = []
+    try:
+        parsed = model.model_validate(plain)
+    except _ValidationError as error:
+        items = error.errors(include_url=False)
+        faults += [sentence(item, model.model_fields) for item in items]
+        bad = {item["loc"][0] for item in items}
+        sound = {key: value for key, value in plain.items() if key not in bad}
+        parsed = model.model_construct(None, **sound)
+    faults += parsed.faults(given)
+    if faults:
+        raise RequestError(bounded(faults))
+    return cast(Request, parsed)
+
+
+def parse_single_request(request: Any) -> Request:
+    """Check a request for ``handle_request``.
+
+    Raises:
+        RequestError: it was refused, or answers with a stream.
+    """
+    parsed = parse_request(request)
+    if isinstance(parsed, StreamRequest):
+        raise RequestError(
+            [f"{parsed.type} answers with a stream; send it to handle_stream_request"]
+        )
+    return parsed
+
+
+def parse_stream_request(request: Any) -> StreamRequest:
+    """Check a request for ``handle_stream_request``.
+
+    Raises:
+        RequestError: it was refused, or answers at once.
+    """
+    parsed = parse_request(request)
+    if not isinstance(parsed, StreamRequest):
+        raise RequestError([f"{parsed.type} answers at once; send it to handle_request instead"])
+    return parsed
+
+
+def _type_fault(request: Mapping[Any, Any]) -> str:
+    known = ", ".join(_MODELS)
+    if "type" not in request:
+        return f"type is missing; it must be one of {known}"
+    kind = request["type"]
+    hint = suggestion(kind, _MODELS) if isinstance(kind, str) else ""
+    return f"unknown type {shown(kind)}{hint}; types are {known}"

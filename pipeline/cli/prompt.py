@@ -1,0 +1,172 @@
+"""``maskstream prompt``: add to, change and steer a running session."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from typing import Any
+
+from maskstream.core.errors import InputError
+from maskstream.core.rle import encode_mask
+from maskstream.pipeline.api.commands import AddConcept, AddObject, PromptDetail
+from maskstream.pipeline.api.prompts import ConceptPrompt
+from maskstream.pipeline.cli.arguments import count
+from maskstream.pipeline.cli.connecting import (
+    add_store_options,
+    frame_size,
+    newest_record,
+    open_client,
+)
+from maskstream.pipeline.cli.sessions import num_objects
+from maskstream.pipeline.cli.typed_prompts import TimedPrompt, parse_prompts
+from maskstream.pipeline.client.answers import result_of
+from maskstream.pipeline.client.client import Client
+from maskstream.pipeline.client.result_reader import checked_detail
+from maskstream.pipeline.store.records import EntryKind
+
+_CONTROLS = {
+    "pause": ("pause_session", "take no more frames until --resume"),
+    "resume": ("resume_session", "go on after --pause"),
+    "cancel": ("cancel_propagation", "stop a propagation, or end a session that runs by itself"),
+    "reset": ("reset_session", "forget all prompts and objects"),
+}
+
+
+def add_prompt_parser(commands: Any) -> None:
+    """Define the command's options."""
+    parser: ArgumentParser = commands.add_parser(
+        "prompt",
+        help="prompt and steer a running session",
+        description="Add prompts to a running session, remove them, pause it, stop it. What is "
+        "tracked already is not disturbed. Coordinates are normalised to the frame.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("session", metavar="SESSION", help="its id")
+    add_prompt_options(parser)
+    parser.add_argument(
+        "--obj-id", type=count, metavar="N", help="the object to refine, or the id of a new one"
+    )
+    group = parser.add_argument_group("changes")
+    group.add_argument("--remove-prompt", type=count, action="append", default=[], metavar="ID")
+    group.add_argument("--remove-object", type=count, action="append", default=[], metavar="ID")
+    for name, (_, text) in _CONTROLS.items():
+        group.add_argument(f"--{name}", action="store_true", help=text)
+    add_store_options(parser)
+    parser.set_defaults(run=prompt)
+
+
+def add_prompt_options(parser: ArgumentParser) -> None:
+    """Prompts as ``maskstream segment`` takes them."""
+    group = parser.add_argument_group("prompts", "each can be given several times")
+    for name, form, text in (
+        ("text", "WORDS", "a concept to find"),
+        ("exemplar", "X,Y,W,H[,LABEL][;…][@FRAME]", "boxes around examples of a concept"),
+        ("point", "X,Y[,LABEL][;…][@FRAME]", "one object by points on it, or beside it (0)"),
+        ("box", "X,Y,W,H[@FRAME]", "one object by a box"),
+        ("mask", "FILE[@FRAME]", "one object by a picture of the frame's size, 0 outside it"),
+    ):
+        group.add_argument(f"--{name}", action="append", default=[], metavar=form, help=text)
+    group.add_argument("--pixels", action="store_true", help="coordinates are pixels")
+
+
+def prompt(options: Namespace) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        MaskstreamError: something was not understood or not accepted; what was done before it has
+            been told.
+    """
+    with open_client(options) as client:
+        asked = False
+        if any(getattr(options, name) for name in ("text", "exemplar", "point", "box", "mask")):
+            asked = True
+            width, height = _size(client, options)
+            prompts = parse_prompts(options, width, height)
+            send_prompts(client, options.session, prompts, obj_id=options.obj_id)
+        for request, told in _changes(options):
+            asked = True
+            is_success = client.handle_request(request)["is_success"]
+            print(told if is_success else f"{told}: nothing to do")
+        if not asked:
+            raise InputError(
+                "nothing to do: give --text, --exemplar, --point, --box, --mask, --remove-prompt, "
+                f"--remove-object, or one of {', '.join('--' + name for name in _CONTROLS)}"
+            )
+    return 0
+
+
+def send_prompts(
+    client: Client,
+    session_id: str,
+    prompts: list[TimedPrompt],
+    *,
+    obj_id: int | None = None,
+    first_frame: int | None = None,
+) -> None:
+    """Send prompts one after the other, and tell of each what it got.
+
+    Args:
+        obj_id: for prompts that show one object; None: a new one each.
+        first_frame: that prompts without a frame of their own are shown on; None: the newest.
+
+    Raises:
+        InputError: one was not accepted; it is named.
+    """
+    if first_frame is None:
+        record = newest_record(client, session_id)
+        first_frame = 0 if record is None else int(record["frame_index"])
+    for item in prompts:
+        index = first_frame if item.frame_index is None else item.frame_index
+        try:
+            outcome = client.apply(session_id, *_command(item, index, obj_id))
+        except InputError as error:
+            raise InputError(f"{item.typed}: {error}") from error
+        detail = checked_detail(PromptDetail, outcome.detail, "an outcome")
+        what = (
+            f"object {detail.obj_id}" if detail.prompt_id is None else f"concept {detail.prompt_id}"
+        )
+        found = "" if detail.record is None else f", {num_objects(len(result_of(detail.record)))}"
+        where = f"from frame {outcome.frame_index} on"
+        print(f"{item.typed}: {what} {where}{found}{' there' if found else ''}", flush=True)
+
+
+def _command(
+    item: TimedPrompt, frame_index: int, obj_id: int | None
+) -> tuple[EntryKind, AddConcept | AddObject]:
+    """A prompt as an entry of the journal. Unlike a request it may leave the choice of an id to
+    the runtime, which alone knows those that are taken.
+    """
+    given = item.prompt
+    if isinstance(given, ConceptPrompt):
+        return "add_concept", AddConcept(
+            text=given.text,
+            boxes=list(given.boxes),
+            box_labels=list(given.box_labels),
+            frame_index=frame_index,
+        )
+    return "add_object", AddObject(
+        obj_id=obj_id,
+        points=list(given.points),
+        point_labels=list(given.point_labels),
+        box=given.box,
+        mask=None if given.mask is None else dict(encode_mask(given.mask)),
+        frame_index=frame_index,
+    )
+
+
+def _changes(options: Namespace) -> Iterator[tuple[dict[str, Any], str]]:
+    session_id = options.session
+    for prompt_id in options.remove_prompt:
+        request = {"type": "remove_prompt", "session_id": session_id, "prompt_id": prompt_id}
+        yield request, f"removed concept {prompt_id}"
+    for obj_id in options.remove_object:
+        request = {"type": "remove_object", "session_id": session_id, "obj_id": obj_id}
+        yield request, f"removed object {obj_id}"
+    for name, (kind, _) in _CONTROLS.items():
+        if getattr(options, name):
+            yield {"type": kind, "session_id": session_id}, name
+
+
+def _size(client: Client, options: Namespace) -> tuple[int, int]:
+    """(width, height) of the frames, where it is needed to understand what was typed."""
+    return frame_size(client, options.session) if options.pixels or options.mask else (1, 1)

@@ -1,0 +1,118 @@
+"""``maskstream results``: the log of a session's results, as JSON lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from maskstream.core.errors import InputError
+from maskstream.pipeline.api.requests import StreamResults
+from maskstream.pipeline.cli.arguments import count, positive, positive_number
+from maskstream.pipeline.cli.connecting import add_store_options, open_client
+from maskstream.pipeline.cli.signals import StopSignals
+from maskstream.pipeline.client.client import Client
+from maskstream.pipeline.sinks.base import to_json
+from maskstream.pipeline.sinks.jsonl import JsonlSink
+from maskstream.pipeline.store import ResultEntry
+
+_AT_ONCE = 64
+
+
+def add_results_parser(commands: Any) -> None:
+    """Define the command's options."""
+    parser: ArgumentParser = commands.add_parser(
+        "results",
+        help="print the results of a session as JSON lines",
+        description="Print the log of a session's results, a JSON line a frame, with masks as "
+        "run-length codes. Each line tells the cursor that reads on behind it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("session", metavar="SESSION", help="its id")
+    parser.add_argument(
+        "--cursor", type=count, default=0, metavar="N", help="begin behind it; default: 0"
+    )
+    parser.add_argument("--max", type=positive, metavar="N", help="at most N frames")
+    parser.add_argument(
+        "--follow", action="store_true", help="go on until the session is over, or Ctrl-C"
+    )
+    parser.add_argument(
+        "--takeover-s",
+        type=positive_number,
+        metavar="S",
+        help="with --follow, how long another runtime may take to go on with the session when its "
+        "own is gone, such as one that is started again; default: as long as its lease",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+    add_store_options(parser)
+    parser.set_defaults(run=results)
+
+
+def results(options: Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code: 0, or 128 + the signal that stopped it.
+
+    Raises:
+        MaskstreamError: the store cannot be reached, there is no such session, or it has failed.
+    """
+    sink = None
+    if options.out is not None:
+        if not options.out.parent.is_dir():
+            raise InputError(f"--out {options.out}: there is no folder {options.out.parent}")
+        sink = JsonlSink(options.out)
+    with open_client(options) as client, StopSignals() as signals:
+        try:
+            for number, (entry, cursor) in enumerate(_entries(client, options, signals), 1):
+                record = result_line(entry) | {"cursor": cursor}
+                if sink is not None:
+                    sink.write_record(record)
+                elif not _print(to_json(record)):
+                    break
+                if number == options.max or signals.received is not None:
+                    break
+        finally:
+            if sink is not None:
+                sink.close()
+        return signals.exit_code
+
+
+def result_line(entry: ResultEntry) -> dict[str, Any]:
+    """A result as a line of JSON: the frame's record, and where the frame stands in the stream."""
+    return entry.record | {"wall_s": entry.wall_s, "epoch": entry.epoch, "gap_s": entry.gap_s}
+
+
+def _entries(
+    client: Client, options: Namespace, signals: StopSignals
+) -> Iterator[tuple[ResultEntry, int]]:
+    if options.follow:
+        request = StreamResults(
+            type="stream_results", session_id=options.session, cursor=options.cursor
+        )
+        yield from client.entries(request, lambda: signals.received is not None)
+        return
+    cursor = options.cursor
+    while True:
+        page = client.store.read_results(options.session, cursor, count=_AT_ONCE)
+        first = page.cursor - len(page.entries) + 1
+        for number, entry in enumerate(page.entries, first):
+            if entry.kind == "frame":
+                yield entry, number
+        if page.cursor == cursor:
+            return
+        cursor = page.cursor
+
+
+def _print(line: str) -> bool:
+    """False when nobody reads any more, such as ``head``."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True

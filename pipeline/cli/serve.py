@@ -1,0 +1,214 @@
+"""``maskstream serve``: the runtime that sessions run on."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskstream.core.errors import ConfigError
+from maskstream.core.redaction import redact_url
+from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.cli.arguments import count, positive, positive_number
+from maskstream.pipeline.cli.connecting import add_store_options
+from maskstream.pipeline.store import ServiceLimits, SessionStore, open_store
+
+if TYPE_CHECKING:
+    from maskstream.pipeline.runtime import RuntimeConfig
+
+
+def add_serve_parser(commands: Any) -> None:
+    """Define the command's options."""
+    parser: ArgumentParser = commands.add_parser(
+        "serve",
+        help="run sessions for clients on this machine or a Ray cluster",
+        description="Serve sessions until Ctrl-C. Without --redis it starts a server of its own, "
+        "which ends with it, and prints its address for clients.",
+        allow_abbrev=False,
+    )
+    add_store_options(
+        parser, url_help="Redis or Valkey to meet clients in; default: one of its own"
+    )
+    parser.add_argument(
+        "--persist",
+        type=Path,
+        metavar="DIR",
+        help="keep the data of its own server here, so that sessions survive a restart",
+    )
+    add_runtime_options(parser)
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--max-sessions", type=positive, default=32, metavar="N", help="default: %(default)s"
+    )
+    group.add_argument(
+        "--max-sessions-per-owner", type=positive, metavar="N", help="default: --max-sessions"
+    )
+    group.add_argument(
+        "--allow-root",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="files may be opened in this folder only; several times; default: anywhere",
+    )
+    group.add_argument(
+        "--allow-scheme",
+        action="append",
+        metavar="SCHEME",
+        help="URLs of this scheme may be opened; several times; default: rtsp, rtsps, http, "
+        "https, file, v4l2",
+    )
+    parser.set_defaults(run=serve)
+
+
+def add_runtime_options(parser: ArgumentParser) -> None:
+    """How a runtime of one's own is built."""
+    group = parser.add_argument_group("runtime")
+    group.add_argument(
+        "--checkpoint", help="tiny (embedded), a folder, a .pt file or a hub name; default: tiny"
+    )
+    group.add_argument("--device", help="cpu, cuda …; default: CUDA where there is one")
+    group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    group.add_argument(
+        "--detect-workers", type=count, metavar="N", help="default: one; on GPUs as they fit"
+    )
+    group.add_argument(
+        "--track-workers", type=positive, metavar="N", help="default: one, or one for each GPU"
+    )
+    group.add_argument(
+        "--spare-track-workers",
+        type=count,
+        default=0,
+        metavar="N",
+        help="that stand by with their models loaded, so that sessions go on at once when a track "
+        "worker dies; default: %(default)s",
+    )
+    group.add_argument(
+        "--max-batch",
+        type=positive,
+        metavar="N",
+        help="frames detected as one; default: 4 on GPUs, 1 without",
+    )
+    group.add_argument(
+        "--max-wait-ms",
+        type=positive_number,
+        metavar="MS",
+        help="how long an incomplete batch waits for more frames; default: it does not",
+    )
+    group.add_argument(
+        "--ray-address", metavar="ADDRESS", help="a running Ray cluster; default: one of its own"
+    )
+
+
+def runtime_config(options: Namespace) -> RuntimeConfig:
+    """The options as a runtime takes them.
+
+    Raises:
+        ConfigError: they cannot be used, or Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            f"a runtime needs Ray, which cannot be imported ({error}): pip install ray"
+        ) from error
+    del ray
+    from maskstream.pipeline.runtime import BatchLimits, ModelSpec, RuntimeConfig, SourcePolicy
+
+    roots, schemes = getattr(options, "allow_root", None), getattr(options, "allow_scheme", None)
+    for root in roots or ():
+        if not root.is_dir():
+            raise ConfigError(f"--allow-root {root} is not a folder")
+    return RuntimeConfig(
+        model=ModelSpec(options.checkpoint, options.device, options.dtype),
+        limits=BatchLimits(options.max_batch, options.max_wait_ms or 0.0),
+        policy=SourcePolicy(
+            None if schemes is None else tuple(schemes),
+            None if roots is None else tuple(str(root.resolve()) for root in roots),
+        ),
+        num_detect_workers=options.detect_workers,
+        num_track_workers=options.track_workers,
+        spare_track_workers=options.spare_track_workers,
+        max_sessions=getattr(options, "max_sessions", 32),
+        ray_address=options.ray_address,
+    )
+
+
+def check_model(options: Namespace) -> None:
+    """Load nothing, but see that the checkpoint and the device are there: workers that find out
+    would do so one session at a time.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ConfigError: there is no such device.
+    """
+    from maskstream.core.checkpoint import read_config, resolve_checkpoint
+    from maskstream.detector.build import default_checkpoint
+    from maskstream.pipeline.video.model import parse_device
+
+    if options.ray_address is None:
+        parse_device(options.device)
+    read_config(resolve_checkpoint(options.checkpoint or default_checkpoint()))
+
+
+def serve(options: Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        128 + the signal that ended it.
+
+    Raises:
+        ConfigError: an option cannot be used.
+        StoreError: the store cannot be reached or started.
+    """
+    config = runtime_config(options)
+    config.policy.live_config(SessionOptions())  # schemes and folders that do not exist
+    check_model(options)
+    store = open_store(options.redis, options.namespace, persistence_dir=options.persist)
+    try:
+        per_owner = options.max_sessions_per_owner or options.max_sessions
+        store.set_service_limits(
+            ServiceLimits(
+                max_sessions=options.max_sessions,
+                max_sessions_per_owner=min(per_owner, options.max_sessions),
+            )
+        )
+        return _serve(store, config, options)
+    finally:
+        store.close()
+
+
+def _serve(store: SessionStore, config: RuntimeConfig, options: Namespace) -> int:
+    from maskstream.pipeline.runtime import Runtime
+
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    runtime = Runtime(store, config, namespace=options.namespace)
+    received: list[signal.Signals] = []
+    is_over = threading.Event()
+
+    def stop(number: int, _: object) -> None:
+        received.append(signal.Signals(number))
+        is_over.set()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)  # the second one kills
+
+    previous = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if not is_over.is_set():
+            runtime.start()
+        print(f"serving at {redact_url(store.url or '')}", flush=True)
+        if options.redis is None:
+            print(f"clients: maskstream sessions --redis {store.url}", flush=True)
+        while not is_over.wait(1.0):
+            pass
+        print("stopping; sessions are left as they are", file=sys.stderr)
+    finally:
+        runtime.close()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 128 + received[0] if received else 0

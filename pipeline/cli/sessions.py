@@ -1,0 +1,150 @@
+"""``maskstream sessions``: what runs, how it is doing, and ending it."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maskstream.pipeline.cli.connecting import add_store_options, open_client
+from maskstream.pipeline.client.answers import Answer
+from maskstream.pipeline.client.client import Client
+
+_WIDTH = 200
+
+
+def add_sessions_parser(commands: Any) -> None:
+    """Define the command's options."""
+    parser: ArgumentParser = commands.add_parser(
+        "sessions",
+        help="list sessions, look at one, or close one",
+        description="List the sessions of a runtime, or tell all about one of them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("session", metavar="SESSION", nargs="?", help="its id; default: all")
+    parser.add_argument("--owner", help="those of one owner")
+    parser.add_argument(
+        "--close", action="store_true", help="end SESSION and forget it, its results included"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_store_options(parser)
+    parser.set_defaults(run=sessions)
+
+
+def sessions(options: Namespace) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        MaskstreamError: the store cannot be reached, or there is no such session.
+    """
+    with open_client(options) as client:
+        if options.session is None:
+            if options.close:
+                print("which one? maskstream sessions SESSION --close")
+                return 2
+            return _list(client, options)
+        request = {"type": "get_session", "session_id": options.session}
+        answer = client.handle_request(request)
+        if options.close:
+            client.handle_request({"type": "close_session", "session_id": options.session})
+            print(f"closed {options.session}")
+        elif options.json:
+            print(json.dumps(answer, indent=2))
+        else:
+            _show(answer)
+        return 0
+
+
+def _list(client: Client, options: Namespace) -> int:
+    request = {"type": "list_sessions"} | ({"owner": options.owner} if options.owner else {})
+    answer = client.handle_request(request)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH  # whoever reads the output wants all of it
+    if answer["sessions"]:
+        console.print(_table(answer["sessions"]))
+    else:
+        console.print("no sessions")
+    for fault in answer["unreadable"]:
+        Console(stderr=True, highlight=False).print(Text(fault), soft_wrap=True)
+    return 0
+
+
+def _table(answers: list[Answer]) -> Table:
+    table = Table(
+        "session", "owner", "source", "state", "age", "frames", "dropped", "fps", "p95 ms"
+    )
+    for answer in answers:
+        frames, stats = answer["frames"], answer["stats"]
+        latency = stats.get("latency_ms") or {}
+        cells = (
+            answer["session_id"],
+            answer["owner"],
+            answer["source"],
+            answer["state"],
+            duration(time.time() - answer["created_s"]),
+            str(frames["processed"]),
+            str(sum(frames["dropped"].values())),
+            number(stats.get("fps")),
+            number(latency.get("p95")),
+        )
+        # As text: a source may look like markup.
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _show(answer: Answer) -> None:
+    table = Table(show_header=False, box=None)
+    frames, stats = answer["frames"], answer["stats"]
+    dropped = ", ".join(f"{count} {reason}" for reason, count in frames["dropped"].items())
+    rows = {
+        "session": answer["session_id"],
+        "owner": answer["owner"],
+        "source": answer["source"],
+        "state": answer["state"] + (f": {answer['reason']}" if answer["reason"] else ""),
+        "runs": "by itself" if answer["runs_by_itself"] else "when its client asks for frames",
+        "options": json.dumps(answer["options"]),
+        "age": duration(time.time() - answer["created_s"]),
+        "expires in": duration(answer["expires_s"] - time.time()),
+        "frames": f"{frames['decoded']} decoded = {frames['processed']} processed + "
+        f"{sum(frames['dropped'].values())} dropped + {frames['in_flight']} in flight",
+        "dropped": dropped or "none",
+        "epoch": str(answer["epoch"]),
+        "prompts": str(answer["num_prompts"]),
+        "results": str(answer["cursor"]),
+    }
+    rows |= {
+        name.replace("_", " "): value if isinstance(value, str) else json.dumps(value)
+        for name, value in stats.items()
+        if value not in (None, "")
+    }
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    Console(highlight=False).print(table)
+
+
+def duration(seconds: float) -> str:
+    """Such as 3 s, 5 min, 2.5 h."""
+    if seconds < 60:
+        return f"{max(0.0, seconds):.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def number(value: Any) -> str:
+    """A figure with one digit; nothing where there is none."""
+    return f"{value:.1f}" if isinstance(value, int | float) else ""
+
+
+def num_objects(count: int) -> str:
+    """Such as 1 object, 2 objects."""
+    return "1 object" if count == 1 else f"{count} objects"

@@ -1,0 +1,325 @@
+"""``maskstream stream``: follow things in a stream, a camera or a file, as it runs."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskstream.core.errors import InputError, SessionError, SourceError, StoreError
+from maskstream.pipeline.api.options import MAX_QUEUE_SIZE, PUSHED_SOURCE, source_kind
+from maskstream.pipeline.api.requests import (
+    PropagateInVideo,
+    StartSession,
+    StreamResults,
+    parse_single_request,
+)
+from maskstream.pipeline.cli.arguments import count, positive, positive_number, probability
+from maskstream.pipeline.cli.connecting import add_store_options, open_client
+from maskstream.pipeline.cli.prompt import add_prompt_options, send_prompts
+from maskstream.pipeline.cli.pushing import FramePusher
+from maskstream.pipeline.cli.report import print_summary
+from maskstream.pipeline.cli.serve import add_runtime_options, check_model, runtime_config
+from maskstream.pipeline.cli.signals import RunSummary, StopSignals
+from maskstream.pipeline.cli.stream_sinks import StreamSinks
+from maskstream.pipeline.cli.stream_table import StreamTable
+from maskstream.pipeline.cli.typed_prompts import TimedPrompt, parse_prompts
+from maskstream.pipeline.client.client import Client
+from maskstream.pipeline.client.result_reader import Entries
+from maskstream.pipeline.live import LiveConfig, parse_address
+from maskstream.pipeline.sources import open_source
+from maskstream.pipeline.store import open_store
+
+_STOP_TIMEOUT_S = 15.0
+_HOT_START_FRAMES = 15
+
+# Options of a session that only one that runs by itself can have.
+_BY_ITSELF = ("target_fps", "every_nth", "stale_after_s", "loop", "region", "max_reconnect_s")
+_SESSION = (*_BY_ITSELF, "latency", "queue_size", "transport", "score_threshold", "owner")
+
+
+def add_stream_parser(commands: Any) -> None:
+    """Define the command's options."""
+    parser: ArgumentParser = commands.add_parser(
+        "stream",
+        help="follow things in a stream, a camera or a file while it runs",
+        description="Follow things in an RTSP or HTTP stream, a camera (/dev/video0) or a file. "
+        "Without --redis it runs a runtime of its own. Ctrl-C ends it with finished files.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="URL, camera, video file or folder")
+    add_prompt_options(parser)
+    _add_session_options(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=Path, metavar="DIR", help="write results.jsonl here")
+    group.add_argument(
+        "--overlay",
+        action="store_true",
+        help="also write overlay videos, in segments; frames of a stream are then read here and "
+        "pushed into the session as JPEG",
+    )
+    group.add_argument(
+        "--segment-s", type=positive_number, default=60.0, metavar="S", help="default: 60"
+    )
+    group.add_argument(
+        "--keep-segments", type=positive, metavar="N", help="the newest N; default: all"
+    )
+    add_runtime_options(parser)
+    add_store_options(parser, url_help="of a running runtime; default: one of its own")
+    parser.set_defaults(run=stream)
+
+
+def _add_session_options(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("session")
+    add = group.add_argument
+    add("--latency", choices=("delayed", "live"), help="delayed: as offline, 15 frames late")
+    add("--target-fps", type=positive_number, metavar="FPS", help="at most so many frames a second")
+    add("--every-nth", type=positive, metavar="N", help="frames 0, N, 2N …")
+    add("--queue-size", type=positive, metavar="N", help="frames that may wait; default: 8")
+    add("--stale-after-s", type=positive_number, metavar="S", help="drop what waited longer")
+    add("--loop", action="store_true", default=None, help="begin a file again at its end")
+    add("--region", type=_region, metavar="X,Y,W,H", help="part of the picture, normalised")
+    add("--transport", choices=("tcp", "udp"), help="of RTSP; default: tcp")
+    add("--start-frame", type=count, metavar="N", help="of a file")
+    add("--max-frames", type=positive, metavar="N", help="end after N frames")
+    add("--score-threshold", type=probability, metavar="P", help="least score of a detection")
+    add("--max-reconnect-s", type=positive_number, metavar="S", help="give up then; default: never")
+    add("--owner", help="whose session it is")
+
+
+def stream(options: Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code: 0, or 128 + the signal that stopped it.
+
+    Raises:
+        MaskstreamError: whatever went wrong; files that were begun are finished.
+    """
+    if options.overlay and options.out is None:
+        raise InputError("--overlay needs --out DIR to write to")
+    plan = make_plan(options)
+    with ExitStack() as stack:
+        sinks = stack.enter_context(StreamSinks(options, plan.drives))
+        client = stack.enter_context(_service(options))
+        run = _Run(options, plan, client, sinks)
+        return run.run()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the source is run.
+
+    Attributes:
+        drives: a plain file is driven from here, so that prompts hold from its first frame and
+            none is lost.
+        pushes: frames are read here and pushed, since an overlay needs the pictures.
+        request: what starts the session.
+        prompts: what to look for.
+    """
+
+    drives: bool
+    pushes: bool
+    request: StartSession
+    prompts: list[TimedPrompt]
+
+
+def make_plan(options: Namespace) -> Plan:
+    """Check everything that can be checked before anything is started.
+
+    Raises:
+        InputError: names what is wrong; or there is no such file.
+    """
+    kind = source_kind(options.source)
+    if kind == "pushed":
+        raise InputError("pushed:// is for programs that push frames; give a URL, camera or file")
+    drives = kind == "file" and not any(getattr(options, name) for name in _BY_ITSELF)
+    pushes = options.overlay and not drives
+    given = {name: getattr(options, name) for name in _SESSION}
+    if not drives:
+        given |= {"max_frames": options.max_frames, "start_frame": options.start_frame}
+        given |= {"autostart": True} if kind == "file" else {}
+    request: dict[str, Any] = {"type": "start_session", "resource_path": options.source}
+    request |= {name: value for name, value in given.items() if value is not None}
+    parsed = parse_single_request(request)
+    if not isinstance(parsed, StartSession):
+        raise InputError("the options do not start a session")
+    width, height = _size(options, kind)
+    return Plan(drives, pushes, parsed, parse_prompts(options, width, height))
+
+
+def _size(options: Namespace, kind: str) -> tuple[int, int]:
+    """(width, height) of the frames, where it matters; a file is opened to see that it can be."""
+    if kind == "file":
+        try:
+            with open_source(parse_address(options.source, LiveConfig()).reveal()) as source:
+                return source.info.width, source.info.height
+        except SourceError as error:
+            raise InputError(str(error)) from error
+    if options.pixels or options.mask:
+        raise InputError(
+            "--pixels and --mask need the size of the frames, which a stream does not tell before "
+            "it runs; give normalised coordinates, or use maskstream prompt later"
+        )
+    return 1, 1
+
+
+@contextmanager
+def _service(options: Namespace) -> Iterator[Client]:
+    """A client of the runtime that is given, or of one that lives as long as this."""
+    if options.redis is not None:
+        with open_client(options) as client:
+            yield client
+        return
+    config = runtime_config(options)
+    check_model(options)
+    from maskstream.pipeline.runtime import Runtime
+
+    store = open_store(None, options.namespace)
+    try:
+        with Runtime(store, config, namespace=options.namespace):
+            # Its workers load the model first.
+            yield Client(store, start_timeout_s=600.0, answer_timeout_s=300.0)
+    finally:
+        store.close()
+
+
+class _Run:
+    """One session from its start to its end."""
+
+    def __init__(self, options: Namespace, plan: Plan, client: Client, sinks: StreamSinks) -> None:
+        self._options = options
+        self._plan = plan
+        self._client = client
+        self._sinks = sinks
+        self._summary = RunSummary()
+        self._session_id = ""
+        self._pusher: FramePusher | None = None
+        self._stop_by_s: float | None = None
+
+    def run(self) -> int:
+        """Start, follow, end; the exit code."""
+        started_s = time.monotonic()
+        self._session_id = self._start()
+        try:
+            with StopSignals() as signals:
+                self._follow(signals)
+            self._sinks.close()
+            print_summary(self._summary, self._sinks.paths, time.monotonic() - started_s)
+            return signals.exit_code
+        finally:
+            self._close()
+
+    def _start(self) -> str:
+        request, plan = self._plan.request, self._plan
+        if plan.pushes:
+            # Sampling and cropping happen where the source is read.
+            given = {"latency", "queue_size", "score_threshold", "owner", "max_frames"}
+            fields = request.model_dump(include=given & request.model_fields_set)
+            if source_kind(self._options.source) == "file":
+                fields["queue_size"] = self._ahead()  # nothing of a file is to be dropped
+            request = StartSession(type="start_session", resource_path=PUSHED_SOURCE, **fields)
+        session_id: str = self._client.answer(request)["session_id"]
+        return session_id
+
+    def _follow(self, signals: StopSignals) -> None:
+        plan, options = self._plan, self._options
+        with ExitStack() as stack:
+            if plan.drives:
+                self._prompt(plan.prompts, options.start_frame or 0)
+            elif plan.pushes:
+                self._prompt([item for item in plan.prompts if not item.needs_frame])
+                self._pusher = stack.enter_context(self._open_pusher())
+                self._sinks.pictures = self._pusher
+                self._prompt([item for item in plan.prompts if item.needs_frame])
+            else:
+                self._prompt(plan.prompts)
+            entries = self._entries(signals)
+            stack.callback(entries.close)
+            table = stack.enter_context(StreamTable(self._client, self._session_id))
+            for entry, _ in entries:
+                result = self._sinks.write(entry)
+                self._summary.add(result)
+                table.show(entry)
+        if self._pusher is not None and self._pusher.error is not None:
+            raise self._pusher.error
+
+    def _prompt(self, prompts: list[TimedPrompt], first_frame: int | None = None) -> None:
+        send_prompts(self._client, self._session_id, prompts, first_frame=first_frame)
+
+    def _open_pusher(self) -> FramePusher:
+        request = self._plan.request
+        return FramePusher(
+            self._client,
+            self._session_id,
+            request.resource_path,
+            request.options.to_live_config(),
+            self._ahead(),
+        )
+
+    def _ahead(self) -> int:
+        """Frames that may be on their way at once; delayed ones come late by the hot start."""
+        request = self._plan.request
+        held = _HOT_START_FRAMES if request.latency == "delayed" else 0
+        return min(request.queue_size + held, MAX_QUEUE_SIZE)
+
+    def _entries(self, signals: StopSignals) -> Entries:
+        session_id, options = self._session_id, self._options
+
+        def is_stopped() -> bool:
+            return self._is_stopped(signals)
+
+        if self._plan.drives:
+            propagate = PropagateInVideo(
+                type="propagate_in_video",
+                session_id=session_id,
+                propagation_direction="forward",
+                start_frame_index=options.start_frame or 0,
+                max_frame_num_to_track=options.max_frames,
+            )
+            return _watched(self._client.entries(propagate, is_stopped), is_stopped)
+        follow = StreamResults(type="stream_results", session_id=session_id)
+        return _watched(self._client.entries(follow, is_stopped), is_stopped)
+
+    def _is_stopped(self, signals: StopSignals) -> bool:
+        """At a signal have the session stopped; whether it has had time enough for its end."""
+        if signals.received is None:
+            return False
+        if self._stop_by_s is None:
+            self._stop_by_s = time.monotonic() + _STOP_TIMEOUT_S
+            if self._pusher is not None:
+                self._pusher.stop()
+            self._client.cancel_quietly(self._session_id)
+        return time.monotonic() > self._stop_by_s
+
+    def _close(self) -> None:
+        request = {"type": "close_session", "session_id": self._session_id}
+        try:
+            self._client.handle_request(request)
+        except (SessionError, StoreError):
+            return  # it is gone already, or out of reach
+
+
+def _watched(entries: Entries, is_stopped: Any) -> Entries:
+    """Looks for a signal at every frame too, not only while nothing comes."""
+    try:
+        for found in entries:
+            yield found
+            if is_stopped():
+                return
+    finally:
+        entries.close()
+
+
+def _region(value: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4:
+        raise ArgumentTypeError(f"{value!r} is not X,Y,W,H")
+    return numbers

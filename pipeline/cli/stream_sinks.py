@@ -1,0 +1,120 @@
+"""The files that ``maskstream stream`` writes."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from maskstream.core.closing import Closing
+from maskstream.core.errors import InputError, MaskstreamError
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.cli.pushing import FramePusher
+from maskstream.pipeline.cli.results import result_line
+from maskstream.pipeline.client.answers import result_of
+from maskstream.pipeline.live import LiveConfig, parse_address
+from maskstream.pipeline.sinks.base import cannot_write
+from maskstream.pipeline.sinks.jsonl import JsonlSink
+from maskstream.pipeline.sinks.overlay_segments import OverlaySegments
+from maskstream.pipeline.sources import Frame, FrameSource, open_source
+from maskstream.pipeline.store import ResultEntry
+
+
+class StreamSinks(Closing):
+    """JSON lines, and overlay videos in segments; nothing where no folder is given.
+
+    Attributes:
+        pictures: where pushed frames are had from; those of a plain file are read again.
+    """
+
+    def __init__(self, options: Namespace, drives: bool) -> None:
+        """Create the files.
+
+        Raises:
+            OutputError: they cannot be created.
+        """
+        self.pictures: FramePusher | None = None
+        self._jsonl: JsonlSink | None = None
+        self._overlay: OverlaySegments | None = None
+        self._source: FrameSource | None = None
+        self._frames: Iterator[Frame] | None = None
+        self._num_written = 0
+        folder: Path | None = options.out
+        if folder is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        self._jsonl = JsonlSink(folder / "results.jsonl")
+        if options.overlay:
+            if drives:
+                address = parse_address(options.source, LiveConfig())
+                self._source = open_source(address.reveal())
+            self._overlay = OverlaySegments(
+                folder,
+                segment_s=options.segment_s,
+                keep=options.keep_segments,
+                fps=None if self._source is None else self._source.info.fps,
+            )
+
+    @property
+    def paths(self) -> list[Path]:
+        """The finished files."""
+        jsonl = [] if self._jsonl is None else self._jsonl.paths
+        return [*jsonl, *([] if self._overlay is None else self._overlay.paths)]
+
+    def write(self, entry: ResultEntry) -> FrameResult:
+        """Take one frame; gives it back unpacked.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        result = result_of(entry.record)
+        pushed = None if self.pictures is None else self.pictures.take(entry.frame_index)
+        line: dict[str, Any] = result_line(entry)
+        if pushed is not None:
+            line |= {
+                "source_frame_index": pushed.index,
+                "source_epoch": pushed.epoch,
+                "gap_s": pushed.gap_s,
+                "wall_s": pushed.wall_s,
+            }
+        if self._jsonl is not None:
+            self._jsonl.write_record(line)
+        if self._overlay is not None:
+            if pushed is not None:
+                self._overlay.write(result, pushed.image, pushed.pts_s, pushed.epoch, pushed.wall_s)
+            elif self._source is not None:
+                frame = self._read(self._source, entry.frame_index)
+                self._overlay.write(result, frame.image, frame.pts_s)
+        self._num_written += 1
+        return result
+
+    def close(self) -> None:
+        """Finish the files; without a single frame there are none. Twice is fine.
+
+        Raises:
+            OutputError: one cannot be finished; the others are.
+        """
+        first: MaskstreamError | None = None
+        if self._jsonl is not None and self._num_written == 0:
+            self._jsonl.discard()
+        for sink in (self._overlay, self._jsonl, self._source):
+            try:
+                if sink is not None:
+                    sink.close()
+            except MaskstreamError as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+    def _read(self, source: FrameSource, index: int) -> Frame:
+        """A frame of the file; they are asked for in order."""
+        if self._frames is None:
+            self._frames = source.iterate(index)
+        for frame in self._frames:
+            if frame.index == index:
+                return frame
+        raise InputError(f"the file has no frame {index}")

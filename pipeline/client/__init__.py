@@ -1,0 +1,1 @@
+"""The session API from any process. Needs neither torch nor Ray."""

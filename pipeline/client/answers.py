@@ -1,0 +1,121 @@
+"""Answers of the session API: one form, whether a process, a runtime or a client gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maskstream.core.errors import InputError, StoreError
+from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.store.records import ResultEntry, SessionRecord
+
+Answer = dict[str, Any]
+
+
+def frame_answer(
+    result: FrameResult,
+    *,
+    wall_s: float,
+    epoch: int = 0,
+    gap_s: float = 0.0,
+    threshold: float | None = None,
+) -> Answer:
+    """One frame of a stream of results.
+
+    Args:
+        wall_s: when the frame was taken, seconds since 1970.
+        epoch: of the source, or of the run.
+        gap_s: time of the source that is missing before it.
+        threshold: objects below it are left out.
+    """
+    return {
+        "frame_index": result.frame_index,
+        "outputs": result.above(threshold).to_outputs(),
+        "pts_s": result.pts_s,
+        "wall_s": wall_s,
+        "epoch": epoch,
+        "gap_s": gap_s,
+    }
+
+
+def entry_answer(entry: ResultEntry, threshold: float | None = None) -> Answer:
+    """One frame out of the log of results.
+
+    Raises:
+        StoreError: it does not hold a result.
+    """
+    return frame_answer(
+        result_of(entry.record),
+        wall_s=entry.wall_s,
+        epoch=entry.epoch,
+        gap_s=entry.gap_s,
+        threshold=threshold,
+    )
+
+
+def result_of(record: dict[str, Any]) -> FrameResult:
+    """A result that has been stored.
+
+    Raises:
+        StoreError: it is none.
+    """
+    try:
+        return FrameResult.from_record(record)
+    except InputError as error:
+        raise StoreError(f"the store holds a result that cannot be read: {error}") from error
+
+
+def prompt_answer(
+    frame_index: int,
+    result: FrameResult | None,
+    *,
+    prompt_id: int | None,
+    obj_id: int | None,
+    took_effect_at: int,
+    threshold: float | None = None,
+) -> Answer:
+    """Of ``add_prompt``.
+
+    Args:
+        frame_index: that the client has named.
+        result: of that frame; None in a session that runs by itself: its log will have it.
+        took_effect_at: the first frame on which the prompt holds.
+    """
+    outputs = None if result is None else result.above(threshold).to_outputs()
+    return {
+        "frame_index": frame_index,
+        "outputs": outputs,
+        "prompt_id": prompt_id,
+        "obj_id": obj_id,
+        "took_effect_at": took_effect_at,
+    }
+
+
+def session_answer(record: SessionRecord) -> Answer:
+    """Of ``get_session``, and of ``list_sessions`` for each one."""
+    counters = record.counters
+    runs_by_itself = None
+    if set(record.options) <= set(SessionOptions.model_fields):
+        runs_by_itself = SessionOptions.from_stored(record.options).runs_by_itself(record.source)
+    return {
+        "session_id": record.session_id,
+        "owner": record.owner,
+        "source": record.source,
+        "state": str(record.state),
+        "reason": record.reason,
+        "runs_by_itself": runs_by_itself,
+        "options": record.options,
+        "created_s": record.created_s,
+        "updated_s": record.updated_s,
+        "expires_s": record.expires_s,
+        "epoch": record.epoch,
+        "frames": {
+            "decoded": counters.decoded,
+            "processed": counters.processed,
+            "dropped": dict(counters.dropped),
+            "in_flight": counters.in_flight,
+        },
+        "num_prompts": record.num_prompts,
+        "cursor": record.result_sequence,
+        "stats": record.stats,
+    }

@@ -1,0 +1,403 @@
+"""The session API through a session store: from any process, with neither torch nor Ray."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from typing import Any
+
+from maskstream.core.closing import Closing
+from maskstream.core.errors import SessionError, StoreError
+from maskstream.pipeline.api.commands import (
+    Cancel,
+    Command,
+    Pause,
+    PromptDetail,
+    Propagate,
+    PropagateDetail,
+    RemoveObject,
+    RemovePrompt,
+    Reset,
+    Resume,
+    SuccessDetail,
+    error_from_text,
+    prompt_command,
+)
+from maskstream.pipeline.api.frame_codec import encode_frame, wrap_picture
+from maskstream.pipeline.api.options import source_kind
+from maskstream.pipeline.api.requests import (
+    AddPrompt,
+    CancelPropagation,
+    CloseSession,
+    GetResults,
+    GetSession,
+    ListSessions,
+    PauseSession,
+    PushFrame,
+    Request,
+    ResetSession,
+    ResumeSession,
+    StartSession,
+    StreamRequest,
+    StreamResults,
+    parse_single_request,
+    parse_stream_request,
+)
+from maskstream.pipeline.api.requests import RemoveObject as RemoveObjectRequest
+from maskstream.pipeline.api.requests import RemovePrompt as RemovePromptRequest
+from maskstream.pipeline.client.answers import (
+    Answer,
+    entry_answer,
+    prompt_answer,
+    result_of,
+    session_answer,
+)
+from maskstream.pipeline.client.result_reader import (
+    Entries,
+    checked_detail,
+    has_ended,
+    log_entries,
+    page_answer,
+    run_entries,
+)
+from maskstream.pipeline.store import (
+    NewEntry,
+    NewSession,
+    Outcome,
+    ResultEntry,
+    SessionLimits,
+    SessionState,
+    SessionStore,
+    open_store,
+)
+from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
+from maskstream.pipeline.store.records import EntryKind
+
+# How often to look whether a session that owes an answer is still there.
+_LOOK_EVERY_S = 1.0
+_STARTED = frozenset(SessionState) - {SessionState.STARTING}
+_OVER = frozenset(state for state in SessionState if state.is_over)
+_TAKES_PROMPTS = frozenset(state for state in SessionState if state.takes_prompts)
+
+
+class Client(Closing):
+    """Starts, prompts and follows sessions that a runtime serves. Any thread may use it.
+
+    Args:
+        store: URL of the Redis or Valkey server that the runtime uses; or a store that is open
+            already, which then stays open.
+        namespace: of the runtime's keys.
+        secret_key: see :func:`maskstream.pipeline.store.open_store`; only sources with
+            credentials need it.
+        client_id: who asks, in the journal; None makes one of host and process.
+        start_timeout_s: how long a runtime may take to begin with a new session.
+        answer_timeout_s: how long a session may take to apply a prompt or command.
+        close_timeout_s: how long ``close_session`` waits for the session to end by itself.
+        takeover_timeout_s: how long another runtime may take to go on with a session whose own is
+            gone, before the readers of its results are told; None: as long as that one's lease.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+        StoreError: the server cannot be reached.
+    """
+
+    def __init__(
+        self,
+        store: str | SessionStore,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        secret_key: bytes | None = None,
+        client_id: str | None = None,
+        start_timeout_s: float = 120.0,
+        answer_timeout_s: float = 60.0,
+        close_timeout_s: float = 10.0,
+        takeover_timeout_s: float | None = None,
+    ) -> None:
+        self._owns_store = isinstance(store, str)
+        self.store = (
+            open_store(store, namespace, secret_key=secret_key) if isinstance(store, str) else store
+        )
+        self.client_id = client_id or _make_client_id()
+        self._start_timeout_s = start_timeout_s
+        self._answer_timeout_s = answer_timeout_s
+        self._close_timeout_s = close_timeout_s
+        self._takeover_timeout_s = takeover_timeout_s
+        self._handlers: dict[type, Callable[[Any], Answer]] = {
+            StartSession: self._start_session,
+            AddPrompt: self._add_prompt,
+            RemoveObjectRequest: self._remove_object,
+            RemovePromptRequest: self._remove_prompt,
+            ResetSession: self._reset_session,
+            CloseSession: self._close_session,
+            CancelPropagation: self._cancel_propagation,
+            PauseSession: self._pause_session,
+            ResumeSession: self._resume_session,
+            ListSessions: self._list_sessions,
+            GetSession: self._get_session,
+            GetResults: self._get_results,
+            PushFrame: self._push_frame,
+        }
+
+    def close(self) -> None:
+        """Let go of the store. Sessions go on. Closing twice is fine."""
+        if self._owns_store:
+            self.store.close()
+
+    def handle_request(self, request: Mapping[str, Any]) -> Answer:
+        """Do one thing and answer.
+
+        Args:
+            request: see the table of requests in the README.
+
+        Raises:
+            RequestError: the request is malformed; it names every fault and changes nothing.
+            SessionNotFoundError: no session goes by this id.
+            StoreError: the server cannot be reached, or holds something unreadable.
+            MaskstreamError: what was asked cannot be done; the session is as it was.
+        """
+        return self.answer(parse_single_request(request))
+
+    def handle_stream_request(self, request: Mapping[str, Any]) -> Iterator[Answer]:
+        """Propagate, or follow the log of results, and stream an answer a frame.
+
+        Raises:
+            RequestError: the request is malformed, at once and not at the first frame.
+            SessionNotFoundError: no session goes by this id, likewise.
+        """
+        return self.stream(parse_stream_request(request))
+
+    def answer(self, request: Request) -> Answer:
+        """``handle_request`` for a request that has been checked."""
+        return self._handlers[type(request)](request)
+
+    def stream(self, request: StreamRequest) -> Iterator[Answer]:
+        """``handle_stream_request`` for a request that has been checked."""
+        entries, threshold = self.entries(request), request.output_prob_thresh
+        if isinstance(request, StreamResults):
+            return _answers(
+                entries, lambda entry, cursor: entry_answer(entry, threshold) | {"cursor": cursor}
+            )
+        return _answers(entries, lambda entry, _: entry_answer(entry, threshold))
+
+    def entries(
+        self, request: StreamRequest, is_stopped: Callable[[], bool] = lambda: False
+    ) -> Entries:
+        """The same as it stands in the log, each frame with the cursor behind it.
+
+        Args:
+            is_stopped: looked at about once a second while nothing comes.
+        """
+        session_id = request.session_id
+        if isinstance(request, StreamResults):
+            record = self.store.get_session(session_id)
+            return log_entries(
+                self.store, record, request.cursor, is_stopped, self._takeover_timeout_s
+            )
+        command = Propagate(
+            direction=request.propagation_direction,
+            start_frame_index=request.start_frame_index,
+            max_frames=request.max_frame_num_to_track,
+        )
+        outcome = self.apply(session_id, "propagate", command)
+        run = checked_detail(PropagateDetail, outcome.detail, "an outcome")
+        return run_entries(
+            self.store,
+            session_id,
+            run,
+            lambda: self.cancel_quietly(session_id),
+            is_stopped,
+            self._takeover_timeout_s,
+        )
+
+    # Sessions
+
+    def _start_session(self, request: StartSession) -> Answer:
+        source = request.resource_path
+        if source_kind(source) == "file" and "://" not in source:
+            source = os.path.abspath(source)  # the runtime may have another working directory
+        session_id = request.session_id or uuid.uuid4().hex
+        new = new_session(request.model_copy(update={"resource_path": source}), session_id)
+        self.store.create_session(new)
+        try:
+            self._wait_started(new.session_id)
+        except BaseException:
+            self.store.delete_session(new.session_id)
+            raise
+        return {"session_id": new.session_id}
+
+    def _wait_started(self, session_id: str) -> None:
+        record = self.store.wait_for_state(session_id, _STARTED, self._start_timeout_s)
+        if record.state == SessionState.STARTING:
+            raise SessionError(
+                f"no runtime has begun with session {session_id} in {self._start_timeout_s:g} s: "
+                "is one running on this store (maskstream serve), and has it room?"
+            )
+        if record.state == SessionState.FAILED:
+            raise error_from_text(record.reason)
+
+    def _close_session(self, request: CloseSession) -> Answer:
+        session_id = request.session_id
+        # When it is not there, or on its way out already, there is nothing to wait for.
+        with suppress(SessionError):
+            self.store.transition(session_id, SessionState.DRAINING, expected=_TAKES_PROMPTS)
+            self._wait_over(session_id)
+        self.store.delete_session(session_id)
+        return {"is_success": True}
+
+    def _wait_over(self, session_id: str) -> None:
+        """Give the runtime time to let go of it; without one it is just forgotten."""
+        deadline = time.monotonic() + self._close_timeout_s
+        while self.store.get_session(session_id).state not in _OVER:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self.store.wait_for_state(session_id, _OVER, min(left, _LOOK_EVERY_S))
+
+    def _list_sessions(self, request: ListSessions) -> Answer:
+        listing = self.store.list_sessions(request.owner)
+        return {
+            "sessions": [session_answer(record) for record in listing.sessions],
+            "unreadable": list(listing.unreadable),
+        }
+
+    def _get_session(self, request: GetSession) -> Answer:
+        return session_answer(self.store.get_session(request.session_id))
+
+    # The journal
+
+    def _add_prompt(self, request: AddPrompt) -> Answer:
+        outcome = self.apply(request.session_id, *prompt_command(request))
+        detail = checked_detail(PromptDetail, outcome.detail, "an outcome")
+        return prompt_answer(
+            request.frame_index,
+            None if detail.record is None else result_of(detail.record),
+            prompt_id=detail.prompt_id,
+            obj_id=detail.obj_id,
+            took_effect_at=_applied_at(outcome),
+            threshold=request.output_prob_thresh,
+        )
+
+    def _remove_object(self, request: RemoveObjectRequest) -> Answer:
+        command = RemoveObject(obj_id=request.obj_id)
+        return self._succeed(request.session_id, "remove_object", command)
+
+    def _remove_prompt(self, request: RemovePromptRequest) -> Answer:
+        command = RemovePrompt(prompt_id=request.prompt_id)
+        return self._succeed(request.session_id, "remove_prompt", command)
+
+    def _reset_session(self, request: ResetSession) -> Answer:
+        return self._succeed(request.session_id, "reset", Reset())
+
+    def _pause_session(self, request: PauseSession) -> Answer:
+        return self._succeed(request.session_id, "pause", Pause())
+
+    def _resume_session(self, request: ResumeSession) -> Answer:
+        return self._succeed(request.session_id, "resume", Resume())
+
+    def _cancel_propagation(self, request: CancelPropagation) -> Answer:
+        if not self.store.get_session(request.session_id).state.takes_prompts:
+            return {"is_success": False}
+        return self._succeed(request.session_id, "cancel", Cancel())
+
+    def _succeed(self, session_id: str, kind: EntryKind, command: Command) -> Answer:
+        outcome = self.apply(session_id, kind, command)
+        detail = checked_detail(SuccessDetail, outcome.detail, "an outcome")
+        return {"is_success": detail.is_success}
+
+    def apply(self, session_id: str, kind: EntryKind, command: Command) -> Outcome:
+        """Put a command into the journal and wait until it has been applied.
+
+        Raises:
+            MaskstreamError: it was rejected; the runtime's error.
+            SessionError: the session has ended before, or does not answer in time.
+        """
+        new = NewEntry(kind=kind, payload=command.to_payload(), client_id=self.client_id)
+        sequence = self.store.append_entry(session_id, new).sequence
+        deadline = time.monotonic() + self._answer_timeout_s
+        while True:
+            left = deadline - time.monotonic()
+            wait_s = min(max(left, 0.0), _LOOK_EVERY_S)
+            outcome = self.store.wait_settled(session_id, sequence, wait_s).outcome
+            if outcome is not None:
+                break
+            record = self.store.get_session(session_id)
+            # It may have been settled just before the session's end.
+            if record.state.is_over and record.settled_sequence < sequence:
+                raise has_ended(record, f"before {kind} was applied")
+            if left <= 0:
+                raise SessionError(
+                    f"session {session_id} has not applied {kind} in {self._answer_timeout_s:g} s; "
+                    f"it is entry {sequence} of the journal and will be applied when the session "
+                    "comes to it, with the next frame at the latest"
+                )
+        if outcome.rejection is not None:
+            raise error_from_text(outcome.rejection)
+        return outcome
+
+    def cancel_quietly(self, session_id: str) -> None:
+        """Nobody reads the results any more; what was asked for behind is not to wait for them."""
+        new = NewEntry(kind="cancel", client_id=self.client_id)
+        # When it is over, or out of reach, there is nothing to stop.
+        with suppress(SessionError, StoreError):
+            self.store.append_entry(session_id, new)
+
+    # Results and frames
+
+    def _get_results(self, request: GetResults) -> Answer:
+        return page_answer(self.store, request)
+
+    def _push_frame(self, request: PushFrame) -> Answer:
+        answer: Answer = {"frame_index": None}
+        if request.frame is not None:
+            frame = request.frame
+            blob = (
+                wrap_picture(frame)
+                if isinstance(frame, bytes)
+                else encode_frame(frame, request.coding)
+            )
+            receipt = self.store.push_frame(request.session_id, blob, request.pts_s)
+            answer = {
+                "frame_index": receipt.sequence - 1,
+                "num_waiting": receipt.num_waiting,
+                "num_dropped": receipt.num_dropped,
+            }
+        if request.is_last:
+            self.store.finish_frames(request.session_id)
+        return answer
+
+
+def new_session(request: StartSession, session_id: str) -> NewSession:
+    """What ``start_session`` puts into a store."""
+    options = request.options
+    limits = SessionLimits(max_waiting_frames=options.queue_size)
+    if request.expire_after_s is not None:
+        limits = limits.model_copy(update={"expire_after_s": request.expire_after_s})
+    return NewSession(
+        source=request.resource_path,
+        session_id=session_id,
+        owner=request.owner,
+        options=options.to_stored(),
+        limits=limits,
+    )
+
+
+def _answers(entries: Entries, answer: Callable[[ResultEntry, int], Answer]) -> Iterator[Answer]:
+    """Whoever lets go of the answers lets go of the entries too."""
+    with closing(entries):
+        for entry, cursor in entries:
+            yield answer(entry, cursor)
+
+
+def _make_client_id() -> str:
+    return f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _applied_at(outcome: Outcome) -> int:
+    if outcome.frame_index is None:
+        raise StoreError("the store holds an outcome that says neither yes nor no")
+    return outcome.frame_index

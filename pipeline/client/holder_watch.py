@@ -1,0 +1,68 @@
+"""Whether anybody still serves a session that somebody waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from maskstream.core.errors import SessionError
+from maskstream.pipeline.store import Claim, SessionStore
+
+
+class HolderWatch:
+    """Notices that the runtime of a session is gone and that no other goes on with it.
+
+    A claim that has run out is not enough: when the store itself was away, no claim could be
+    renewed in time, and all are a moment later. So it must stay run out for a while, by the clock
+    of the one who waits.
+
+    A session that no runtime has taken yet, or that runs in this process, has no claim and is not
+    watched.
+
+    Args:
+        takeover_timeout_s: how long another runtime may take, from the moment that the claim was
+            seen to have run out; None: as long as the claim was.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        session_id: str,
+        takeover_timeout_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._session_id = session_id
+        self._timeout_s = takeover_timeout_s
+        self._clock = clock
+        self._unserved_since_s: float | None = None
+
+    def note_news(self) -> None:
+        """The session has said something: somebody works on it, whoever holds it."""
+        self._unserved_since_s = None
+
+    def check(self) -> None:
+        """Nothing has come for a while: see whether anything still can.
+
+        Raises:
+            SessionError: nobody has served the session for too long.
+        """
+        claim = self._store.get_claim(self._session_id)
+        if claim is None or not claim.has_run_out:
+            self._unserved_since_s = None
+            return
+        now_s = self._clock()
+        if self._unserved_since_s is None:
+            self._unserved_since_s = now_s
+        timeout_s = claim.lease_s if self._timeout_s is None else self._timeout_s
+        if now_s - self._unserved_since_s >= timeout_s:
+            raise _unserved(self._session_id, claim)
+
+
+def _unserved(session_id: str, claim: Claim) -> SessionError:
+    return SessionError(
+        f"nobody serves session {session_id} any more: runtime {claim.holder} was last heard of "
+        f"{claim.silent_s:.0f} s ago and no other has taken over; start one on this store "
+        "(maskstream serve), which goes on with the session"
+    )

@@ -1,0 +1,1 @@
+"""Sessions served in this process, by threads."""

@@ -1,0 +1,1 @@
+"""How a session is served, wherever it runs. Needs no Ray."""

@@ -1,0 +1,28 @@
+"""Where a store is, for another process to open it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskstream.pipeline.store import SessionStore, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where other processes open the store. Never shown: the URL may hold a password."""
+
+    url: str
+    namespace: str
+    secret_key: bytes | None
+    num_retries: int = 120
+
+    def open(self) -> SessionStore:
+        return open_store(
+            self.url,
+            self.namespace,
+            secret_key=self.secret_key,
+            num_retries=self.num_retries,
+        )
+
+    def __repr__(self) -> str:
+        return f"StoreAddress(namespace={self.namespace!r})"

@@ -1,0 +1,1 @@
+"""The video model, and `VideoSegmenter`, which segments a video in one process."""

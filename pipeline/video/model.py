@@ -1,0 +1,130 @@
+"""The video model: detector, tracker and the rules that join them, out of one checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskstream.core.checkpoint import read_config, resolve_checkpoint, write_folder
+from maskstream.core.errors import ConfigError
+from maskstream.detector.build import Sam3ImageModel, best_device, default_checkpoint, load_detector
+from maskstream.detector.checkpoint import to_checkpoint
+from maskstream.tracker.build import PREFIX, load_tracker
+from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.video_config import VideoConfig
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def parse_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """A dtype or its name.
+
+    Raises:
+        ConfigError: not one that the model runs in.
+    """
+    if isinstance(dtype, str):
+        if dtype not in DTYPES:
+            raise ConfigError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+        return DTYPES[dtype]
+    if dtype not in DTYPES.values():
+        raise ConfigError(f"the model cannot run in {dtype}; use one of {', '.join(DTYPES)}")
+    return dtype
+
+
+def parse_device(device: torch.device | str | None) -> torch.device:
+    """A device, its name, or None for the best there is.
+
+    Raises:
+        ConfigError: the name is malformed, or there is no such device here.
+    """
+    if device is None:
+        return best_device()
+    try:
+        parsed = torch.device(device)
+        torch.empty(0, device=parsed)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {str(device)!r} cannot be used: {reason}") from error
+    return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class VideoModel:
+    """What a session runs on. Stateless: any number of sessions can share one.
+
+    Attributes:
+        detector: finds concepts in single frames.
+        tracker: carries masks from frame to frame.
+        config: thresholds and rules of the video loop.
+    """
+
+    detector: Sam3ImageModel
+    tracker: TrackerModel
+    config: VideoConfig
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: str | Path | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str = torch.float32,
+    ) -> VideoModel:
+        """Load a checkpoint.
+
+        Args:
+            checkpoint: "tiny", a folder, an official ``.pt`` file or a hub name such as
+                ``facebook/sam3``; None takes :func:`maskstream.detector.build.default_checkpoint`.
+            device: None takes CUDA where there is one.
+
+        Raises:
+            CheckpointError: it cannot be read, or its tensors do not fit.
+            ConfigError: device, dtype or the checkpoint's configuration cannot be used.
+        """
+        placed, kind = parse_device(device), parse_dtype(dtype)
+        path = resolve_checkpoint(checkpoint or default_checkpoint())
+        return cls(
+            detector=load_detector(path, device=placed, dtype=kind),
+            tracker=load_tracker(path, device=placed, dtype=kind),
+            config=VideoConfig.from_dict(read_config(path)),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.detector.text_projection.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        return self.detector.text_projection.weight.dtype
+
+    def to_config(self) -> dict[str, Any]:
+        """``config.json`` of the folder layout."""
+        return {
+            **self.config.to_dict(),
+            "detector_config": self.detector.config.to_dict(),
+            "tracker_config": self.tracker.config.to_dict(),
+        }
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All weights by their names in the folder layout."""
+        tensors = to_checkpoint(self.detector.state_dict())
+        tensors.update({PREFIX + key: value for key, value in self.tracker.state_dict().items()})
+        return tensors
+
+    def save(self, folder: str | Path, tokenizer_files: dict[str, bytes] | None = None) -> Path:
+        """Write the folder layout, atomically.
+
+        Raises:
+            OutputError: the folder cannot be written, or holds something already.
+        """
+        return write_folder(Path(folder), self.to_config(), self.to_tensors(), tokenizer_files)

@@ -1,0 +1,372 @@
+"""What a session tracks: its concepts, its masklets, and the results that are still held back.
+
+All that outlives a frame is here, and can be saved and restored. Features and detections come
+from elsewhere: from the same process (:mod:`maskstream.pipeline.video.segmenter`) or from a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskstream.core.errors import CheckpointError, InputError, PromptError
+from maskstream.core.masks import boxes_from_masks
+from maskstream.core.types import Detections, TrackerFeatures
+from maskstream.detector.frames import Concept, DetectionRules
+from maskstream.detector.prompts import Exemplar
+from maskstream.pipeline.api.prompts import (
+    box_faults,
+    label_faults,
+    normalised_boxes,
+    normalised_points,
+    point_faults,
+)
+from maskstream.pipeline.api.results import FrameResult
+from maskstream.tracker.delay import Delay
+from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.overlap import resize_and_separate
+from maskstream.tracker.tracked_frame import TrackedFrame
+from maskstream.tracker.video_config import VideoConfig
+from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
+
+Latency = Literal["delayed", "live"]
+
+OBJECT_LABEL = "object"
+"""Label of what was pointed at rather than named; its ``prompt_id`` is ``NO_CONCEPT``."""
+
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """A frame without its picture.
+
+    Attributes:
+        index: 0-based, as the decoder counts.
+        pts_s: its time in seconds, or None.
+        size: (height, width) in pixels.
+    """
+
+    index: int
+    pts_s: float | None
+    size: tuple[int, int]
+
+
+def detection_rules(config: VideoConfig, score_threshold: float | None) -> DetectionRules:
+    """Which detections a session counts; None takes the model's own threshold.
+
+    Raises:
+        InputError: a threshold outside of [0, 1].
+    """
+    if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
+        raise InputError(f"score_threshold is {score_threshold}; it must lie in [0, 1]")
+    return DetectionRules(
+        score_threshold=(
+            config.score_threshold_detection if score_threshold is None else score_threshold
+        ),
+        nms_iou=config.det_nms_thresh if config.det_nms_thresh > 0 else None,
+    )
+
+
+class SessionTracking:
+    """The state of one session.
+
+    Args:
+        model: may be shared with other sessions.
+        config: thresholds and rules.
+        latency: "delayed" leaves out, late, what hot start withdraws; "live" gives every frame at
+            once, with young objects marked provisional.
+
+    Raises:
+        InputError: an unknown latency.
+    """
+
+    def __init__(
+        self, model: TrackerModel, config: VideoConfig, *, latency: Latency = "delayed"
+    ) -> None:
+        if latency not in ("delayed", "live"):
+            raise InputError(f"latency is {latency!r}; it must be 'delayed' or 'live'")
+        self.latency = latency
+        self._model = model
+        self._config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all prompts, objects and pending results."""
+        self.tracker = VideoTracker(self._model, self._config)
+        self._delay = Delay(self._config.hotstart_delay if self.latency == "delayed" else 0)
+        self._concepts: dict[int, Concept] = {}
+        self._labels = {NO_CONCEPT: OBJECT_LABEL}
+        self._next_prompt_id = 0
+        self._reverse = False
+        self._pending: dict[int, FramePlace] = {}
+
+    @property
+    def concepts(self) -> list[Concept]:
+        """The concepts in force, oldest first."""
+        return list(self._concepts.values())
+
+    # Prompts
+
+    def concept(self, prompt_id: int) -> Concept:
+        """One concept in force.
+
+        Raises:
+            PromptError: there is none of this id.
+        """
+        if prompt_id not in self._concepts:
+            raise PromptError(f"there is no concept {prompt_id}")
+        return self._concepts[prompt_id]
+
+    def add_concept(self, text: str | None, exemplars: Tensor | None = None) -> int:
+        """Find a concept from the next frame on; see :meth:`VideoSegmenter.add_concept`."""
+        if exemplars is None:
+            for concept in self._concepts.values():
+                if concept.text == text and concept.exemplars is None:
+                    return concept.prompt_id
+        concept = Concept(self._next_prompt_id, text, exemplars)
+        self._next_prompt_id += 1
+        self._concepts[concept.prompt_id] = concept
+        self._labels[concept.prompt_id] = concept.label
+        return concept.prompt_id
+
+    @torch.inference_mode()
+    def start_found(self, place: FramePlace, features: TrackerFeatures, found: Detections) -> None:
+        """Start tracking what one concept's detections show, touching nothing else."""
+        self.tracker.start_objects(place.index, features, found, reverse=self._reverse)
+
+    @torch.inference_mode()
+    def add_object(
+        self,
+        place: FramePlace,
+        features: TrackerFeatures,
+        *,
+        obj_id: int | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        point_labels: Sequence[int] | None = None,
+        box: Sequence[float] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        clear_old_points: bool = True,
+    ) -> int:
+        """Start or refine one object; see :meth:`VideoSegmenter.add_object`."""
+        prompted = self.tracker.add_object(
+            place.index,
+            features,
+            obj_id=obj_id,
+            prompt_id=NO_CONCEPT,
+            points=points,
+            point_labels=point_labels,
+            box=None if box is None else _corners(box),
+            mask=None if mask is None else torch.as_tensor(mask),
+            clear_old_points=clear_old_points,
+            reverse=self._reverse,
+        )
+        return prompted.obj_id
+
+    def remove_concept(self, prompt_id: int) -> list[int]:
+        """Stop finding a concept and drop its objects.
+
+        Returns:
+            The ids of the objects that were dropped; empty when there was no such concept.
+        """
+        self._concepts.pop(prompt_id, None)
+        return self.tracker.remove_prompt(prompt_id)
+
+    def remove_object(self, obj_id: int) -> bool:
+        """Drop one object; False when there is none of this id."""
+        removed = self.tracker.remove_object(obj_id)
+        if removed:
+            self._delay.hide(obj_id)
+        return removed
+
+    # Frames
+
+    @torch.inference_mode()
+    def step(
+        self,
+        place: FramePlace,
+        features: TrackerFeatures,
+        detections: Detections,
+        *,
+        reverse: bool = False,
+    ) -> list[FrameResult]:
+        """Take the next frame; the results that are ready."""
+        self._reverse = reverse
+        tracked = self.tracker.step(place.index, features, detections, reverse=reverse)
+        self._pending[place.index] = place
+        return [self._finish(ready) for ready in self._delay.push(tracked)]
+
+    @torch.inference_mode()
+    def flush(self) -> list[FrameResult]:
+        """The results still held back, at the end of a video or before the direction changes."""
+        return [self._finish(ready) for ready in self._delay.flush()]
+
+    @torch.inference_mode()
+    def at(self, place: FramePlace) -> FrameResult:
+        """The objects that were prompted or found on a frame, before it is stepped over."""
+        return self._result(self.tracker.prompted(place.index), place)
+
+    # Saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as tensors on the CPU and plain data; enough to go on as if nothing was."""
+        return {
+            "version": STATE_VERSION,
+            "tracker": self.tracker.state_dict(),
+            "held": self._delay.state_dict(),
+            "concepts": [
+                {
+                    "prompt_id": concept.prompt_id,
+                    "text": concept.text,
+                    "exemplars": None if concept.exemplars is None else concept.exemplars.cpu(),
+                }
+                for concept in self._concepts.values()
+            ],
+            "labels": [[prompt_id, label] for prompt_id, label in self._labels.items()],
+            "next_prompt_id": self._next_prompt_id,
+            "reverse": self._reverse,
+            "pending": [asdict(place) for place in self._pending.values()],
+        }
+
+    @torch.inference_mode()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` of a session on the same model gave.
+
+        Raises:
+            CheckpointError: an entry is missing or does not fit; nothing is changed.
+        """
+        wanted = {
+            "version", "tracker", "held", "concepts", "labels", "next_prompt_id", "reverse",
+            "pending",
+        }  # fmt: skip
+        if set(state) != wanted or state["version"] != STATE_VERSION:
+            raise CheckpointError(
+                f"session state with {sorted(state)} of version {state.get('version')!r}; it must "
+                f"have {sorted(wanted)} and version {STATE_VERSION}"
+            )
+        fresh = SessionTracking(self._model, self._config, latency=self.latency)
+        fresh.tracker.load_state_dict(state["tracker"])
+        device = self._model.no_memory_embedding.device
+        fresh._delay.load_state_dict(state["held"], device)
+        try:
+            fresh._concepts = {
+                item["prompt_id"]: _concept(item, device) for item in state["concepts"]
+            }
+            fresh._labels = {int(prompt_id): str(label) for prompt_id, label in state["labels"]}
+            fresh._pending = {item["index"]: _place(item) for item in state["pending"]}
+            fresh._next_prompt_id = int(state["next_prompt_id"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"session state is malformed: {error!r}") from error
+        fresh._reverse = bool(state["reverse"])
+        vars(self).update(vars(fresh))
+
+    # Results
+
+    def _finish(self, tracked: TrackedFrame) -> FrameResult:
+        return self._result(tracked, self._pending.pop(tracked.frame_index))
+
+    def _result(self, tracked: TrackedFrame, place: FramePlace) -> FrameResult:
+        """A tracked frame at the video's size, without the objects that cannot be seen."""
+        masks = resize_and_separate(
+            tracked.low_res_masks, tracked.tracker_scores, tracked.prompt_ids, place.size
+        )
+        seen = masks.flatten(1).any(1)
+        masks, kept = masks[seen], seen.nonzero().flatten().tolist()
+        height, width = place.size
+        boxes = boxes_from_masks(masks).float() / masks.new_tensor(
+            [width, height, width, height], dtype=torch.float32
+        )
+        boxes[:, 2:] -= boxes[:, :2]
+        return FrameResult(
+            frame_index=tracked.frame_index,
+            pts_s=place.pts_s,
+            obj_ids=np.array([tracked.obj_ids[i] for i in kept], np.int64),
+            prompt_ids=np.array([tracked.prompt_ids[i] for i in kept], np.int64),
+            labels=[self._labels[tracked.prompt_ids[i]] for i in kept],
+            scores=np.array([tracked.detection_scores[i] for i in kept], np.float32),
+            tracker_scores=np.array([tracked.tracker_scores[i] for i in kept], np.float32),
+            boxes_xywh=boxes.cpu().numpy(),
+            masks=masks.cpu().numpy(),
+            states=[tracked.states[i].value for i in kept],
+            first_frames=np.array([tracked.first_frames[i] for i in kept], np.int64),
+            frame_stats=tracked.frame_stats.to_dict(),
+            confirmed_ids=list(tracked.newly_confirmed),
+            withdrawn_ids=list(tracked.newly_removed),
+        )
+
+
+def shown_exemplar(
+    boxes: Sequence[Sequence[float]] | None,
+    box_labels: Sequence[int] | None,
+    points: Sequence[Sequence[float]] | None = None,
+    point_labels: Sequence[int] | None = None,
+) -> Exemplar:
+    """Checked exemplars.
+
+    Raises:
+        PromptError: names every fault of one kind.
+    """
+    shown = Exemplar()
+    if boxes:
+        inside = normalised_boxes(_checked("boxes", boxes, 4, box_faults), 1.0, 1.0)
+        shown.boxes = [(x + w / 2, y + h / 2, w, h) for x, y, w, h in inside]
+    if points:
+        unit = normalised_points(_checked("points", points, 2, point_faults), 1.0, 1.0)
+        shown.points = list(unit)
+    shown.box_labels = _checked_labels(box_labels, len(shown.boxes), "box")
+    shown.point_labels = _checked_labels(point_labels, len(shown.points), "point")
+    return shown
+
+
+def _concept(values: Mapping[str, Any], device: torch.device) -> Concept:
+    exemplars = values["exemplars"]
+    return Concept(
+        values["prompt_id"], values["text"], None if exemplars is None else exemplars.to(device)
+    )
+
+
+def _place(values: Mapping[str, Any]) -> FramePlace:
+    if set(values) != {spec.name for spec in fields(FramePlace)}:
+        raise CheckpointError(f"pending frame with {sorted(values)}")
+    height, width = values["size"]
+    return FramePlace(values["index"], values["pts_s"], (height, width))
+
+
+def _corners(box: Sequence[float]) -> list[float]:
+    boxes = _checked("box", [box], 4, box_faults)
+    x, y, width, height = normalised_boxes(boxes, 1.0, 1.0)[0]
+    return [x, y, x + width, y + height]
+
+
+def _checked(
+    name: str,
+    values: Sequence[Sequence[float]],
+    count: int,
+    faults_of: Callable[..., list[str]],
+) -> list[Any]:
+    """Rows of ``count`` numbers without faults.
+
+    Raises:
+        PromptError: names every fault.
+    """
+    rows = [tuple(float(number) for number in row) for row in values]
+    if any(len(row) != count for row in rows):
+        raise PromptError(f"{name} must be rows of {count} numbers, got {list(values)}")
+    faults = faults_of(rows, name=name)
+    if faults:
+        raise PromptError("; ".join(faults))
+    return rows
+
+
+def _checked_labels(labels: Sequence[int] | None, count: int, kind: str) -> list[int]:
+    given = [1] * count if labels is None else [int(label) for label in labels]
+    faults = label_faults(given, count, f"{kind} labels", f"{kind}s")
+    if faults:
+        raise PromptError("; ".join(faults))
+    return given

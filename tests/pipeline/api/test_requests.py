@@ -1,0 +1,336 @@
+"""Requests: good ones pass, bad ones are refused whole with every fault named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies as st
+
+from maskstream.core.errors import InputError, RequestError
+from maskstream.core.rle import encode_mask
+from maskstream.pipeline.api.prompts import ConceptPrompt, ObjectPrompt
+from maskstream.pipeline.api.requests import (
+    AddPrompt,
+    CloseSession,
+    PropagateInVideo,
+    StartSession,
+    parse_request,
+)
+
+ID = "3f0c6e7e-7c0c-4a43-9d7a-58d4b0a0f7ab"
+PROMPT: dict[Any, Any] = {"type": "add_prompt", "session_id": ID, "frame_index": 0}
+
+
+def _prompt(**fields: Any) -> AddPrompt:
+    request = parse_request({**PROMPT, **fields})
+    assert isinstance(request, AddPrompt)
+    return request
+
+
+def _faults(request: Any) -> list[str]:
+    with pytest.raises(RequestError) as caught:
+        parse_request(request)
+    assert caught.value.faults
+    assert isinstance(caught.value, InputError)
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"type": "start_session", "resource_path": "clip.mp4"},
+        {"type": "start_session", "resource_path": "frames", "session_id": "mine-1"},
+        {**PROMPT, "text": "red circle"},
+        {
+            **PROMPT,
+            "text": "红色圆圈",
+            "bounding_boxes": [[0, 0, 1, 1]],
+            "bounding_box_labels": [0],
+        },
+        {**PROMPT, "bounding_boxes": [[0.1, 0.1, 0.2, 0.2]], "bounding_box_labels": [1]},
+        {**PROMPT, "points": [[0.5, 1]], "point_labels": [1], "obj_id": 0},
+        {**PROMPT, "bounding_boxes": [[0.1, 0.1, 0.2, 0.2]], "obj_id": 7},
+        {**PROMPT, "text": "red circle", "mask": None, "points": None, "obj_id": None},
+        {**PROMPT, "mask": [[0, 1], [1, 0]], "obj_id": 7, "output_prob_thresh": 0.4},
+        {"type": "propagate_in_video", "session_id": ID},
+        {
+            "type": "propagate_in_video",
+            "session_id": ID,
+            "propagation_direction": "backward",
+            "start_frame_index": 3,
+            "max_frame_num_to_track": 9,
+        },
+        {"type": "remove_object", "session_id": ID, "obj_id": 3},
+        {"type": "remove_prompt", "session_id": ID, "prompt_id": 0},
+        {"type": "reset_session", "session_id": ID},
+        {"type": "close_session", "session_id": ID},
+        {"type": "cancel_propagation", "session_id": ID},
+    ],
+    ids=lambda request: request["type"],
+)
+def test_good_requests(request_: dict[str, Any]) -> None:
+    parsed = parse_request(request_)
+    assert parsed.type == request_["type"]
+    for name, value in request_.items():
+        if name not in ("mask", "points", "bounding_boxes"):
+            assert getattr(parsed, name) == value
+
+
+def test_defaults() -> None:
+    assert parse_request({"type": "propagate_in_video", "session_id": ID}) == PropagateInVideo(
+        type="propagate_in_video",
+        session_id=ID,
+        propagation_direction="both",
+        start_frame_index=None,
+        max_frame_num_to_track=None,
+    )
+    start = parse_request({"type": "start_session", "resource_path": "a", "session_id": None})
+    assert isinstance(start, StartSession)
+    assert start.session_id is None
+    assert isinstance(parse_request({"type": "close_session", "session_id": ID}), CloseSession)
+
+
+def test_arrays_are_taken_where_lists_are() -> None:
+    request = _prompt(
+        points=torch.tensor([[0.25, 0.5]]),
+        point_labels=np.array([1], np.int32),
+        obj_id=np.int64(4),
+        frame_index=np.int32(2),
+    )
+    assert request.points == [(0.25, 0.5)]
+    assert (request.obj_id, request.frame_index) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("request_", "fault"),
+    [
+        (
+            {"type": "propagate_in_video", "session_id": ID, "start_frame_idx": 1},
+            "unknown key 'start_frame_idx'; did you mean 'start_frame_index'?",
+        ),
+        ({**PROMPT, "text": "a", "boxes": []}, "unknown key 'boxes'"),
+        (dict([*PROMPT.items(), ("text", "a"), (3, 4)]), "unknown key '3'"),
+        ({"type": "start_sesion"}, "unknown type 'start_sesion'; did you mean 'start_session'?"),
+        ({"session_id": ID}, "type is missing"),
+        ({"type": ["add_prompt"]}, "unknown type"),
+        ("add_prompt", "a request is a mapping with a type, not str"),
+        (None, "a request is a mapping"),
+        ({"type": "start_session"}, "resource_path is missing"),
+        ({"type": "start_session", "resource_path": ""}, "resource_path: "),
+        ({"type": "close_session", "session_id": 3}, "session_id: "),
+        ({"type": "close_session", "session_id": "../../etc"}, "session_id: "),
+        ({"type": "remove_object", "session_id": ID, "obj_id": "3"}, "obj_id: "),
+        ({"type": "remove_object", "session_id": ID, "obj_id": True}, "obj_id: "),
+        ({"type": "remove_object", "session_id": ID, "obj_id": -1}, "obj_id: "),
+        (
+            {"type": "propagate_in_video", "session_id": ID, "propagation_direction": "up"},
+            "propagation_direction: input should be 'both', 'forward' or 'backward', not 'up'",
+        ),
+        ({**PROMPT, "frame_index": 1.5, "text": "a"}, "frame_index: "),
+        ({**PROMPT, "frame_index": -1, "text": "a"}, "frame_index: "),
+        ({**PROMPT}, "nothing is prompted"),
+        ({**PROMPT, "text": None}, "nothing is prompted"),
+        ({**PROMPT, "text": " \t"}, "text is empty"),
+        ({**PROMPT, "text": "x" * 1001}, "text has 1001 characters; at most 1000"),
+        ({**PROMPT, "text": "a", "output_prob_thresh": float("nan")}, "output_prob_thresh: "),
+        ({**PROMPT, "text": "a", "obj_id": 1}, "obj_id goes with points, a box or a mask"),
+        (
+            {**PROMPT, "text": "a", "points": [[0, 0]], "point_labels": [1], "obj_id": 1},
+            "text names a concept and cannot go with points or mask",
+        ),
+        ({**PROMPT, "points": [[0, 0]], "point_labels": [1]}, "obj_id is missing"),
+        ({**PROMPT, "points": [[0, 0]], "obj_id": 1}, "point_labels is missing"),
+        ({**PROMPT, "points": [], "point_labels": [], "obj_id": 1}, "points is empty"),
+        (
+            {**PROMPT, "points": [[0, 0]], "point_labels": [1, 0], "obj_id": 1},
+            "point_labels has 2 entries for 1 points",
+        ),
+        (
+            {**PROMPT, "points": [[0, 0]], "point_labels": [2], "obj_id": 1},
+            "point_labels holds [2]; each must be 1 (this) or 0 (not this)",
+        ),
+        (
+            {**PROMPT, "points": [[0, 1.5]], "point_labels": [1], "obj_id": 1},
+            "points[0] is (0, 1.5), outside the frame; normalised coordinates lie in [0, 1]",
+        ),
+        (
+            {**PROMPT, "points": [[0, float("nan")]], "point_labels": [1], "obj_id": 1},
+            "points[0] is (0.0, nan); coordinates must be finite",
+        ),
+        ({**PROMPT, "points": [[0]], "point_labels": [1], "obj_id": 1}, "points[0]"),
+        ({**PROMPT, "points": [["0", 0]], "point_labels": [1], "obj_id": 1}, "points[0]"),
+        (
+            {**PROMPT, "points": [[0, 0]] * 101, "point_labels": [1] * 101, "obj_id": 1},
+            "points has 101 entries; at most 100 are allowed",
+        ),
+        ({**PROMPT, "point_labels": [1], "text": "a"}, "point_labels is given without points"),
+        (
+            {**PROMPT, "bounding_boxes": [[0.5, 0.5, 0.6, 0.1]]},
+            "bounding_boxes[0] is (0.5, 0.5, 0.6, 0.1), which reaches outside the frame",
+        ),
+        ({**PROMPT, "bounding_boxes": [[0.5, 0.5, 0.0, 0.1]]}, "without area"),
+        (
+            {**PROMPT, "bounding_boxes": [[0, 0, float("inf"), 1]]},
+            "coordinates must be finite",
+        ),
+        (
+            {**PROMPT, "bounding_boxes": [[0, 0, 1, 1]], "bounding_box_labels": [0]},
+            "without text at least one bounding box must be labelled 1",
+        ),
+        (
+            {**PROMPT, "bounding_boxes": [[0, 0, 1, 1]] * 2, "obj_id": 1},
+            "with obj_id there is exactly one bounding box",
+        ),
+        (
+            {**PROMPT, "bounding_boxes": [[0, 0, 1, 1]], "obj_id": 1, "clear_old_boxes": False},
+            "clear_old_boxes must be true with obj_id",
+        ),
+        ({**PROMPT, "mask": [[True]]}, "obj_id is missing"),
+        ({**PROMPT, "mask": [[0.5]], "obj_id": 1}, "mask: a mask is a (H, W) array"),
+        ({**PROMPT, "mask": [[0, 2]], "obj_id": 1}, "mask: a mask of numbers holds 0 and 1 only"),
+        ({**PROMPT, "mask": [[0], [0, 1]], "obj_id": 1}, "mask: "),
+        ({**PROMPT, "mask": {"size": [4, 4], "counts": "zz~"}, "obj_id": 1}, "run-length code"),
+        (
+            {**PROMPT, "mask": [[1]], "obj_id": 1, "bounding_boxes": [[0, 0, 1, 1]]},
+            "mask shows the whole object",
+        ),
+    ],
+)
+def test_each_fault_is_named(request_: Any, fault: str) -> None:
+    assert any(fault in found for found in _faults(request_)), _faults(request_)
+
+
+def test_all_faults_at_once() -> None:
+    faults = _faults(
+        {
+            "type": "add_prompt",
+            "session_id": "a b",
+            "frame_idx": 3,
+            "text": "",
+            "points": [[0.5, 3]],
+            "point_label": [1],
+            "output_prob_thresh": 2,
+            "bounding_boxes": "none",
+        }
+    )
+    assert [fault.split(":")[0].split(";")[0] for fault in faults] == [
+        "session_id",
+        "frame_index is missing",
+        "bounding_boxes",
+        "output_prob_thresh",
+        "unknown key 'frame_idx'",
+        "unknown key 'point_label'",
+        "text is empty",
+        "points[0] is (0.5, 3), outside the frame",
+        "point_labels is missing",
+        "text names a concept and cannot go with points or mask",
+        "points and mask show one object",
+    ]
+
+
+def test_concepts_and_objects() -> None:
+    concept = _prompt(text="a", bounding_boxes=[[0.25, 0.5, 0.5, 0.5]]).to_prompt(100, 50)
+    assert concept == ConceptPrompt("a", ((0.25, 0.5, 0.5, 0.5),), (1,))
+    shown = _prompt(points=[[0.1, 0.2]], point_labels=[0], obj_id=3).to_prompt(100, 50)
+    assert isinstance(shown, ObjectPrompt)
+    assert (shown.obj_id, shown.points, shown.point_labels) == (3, ((0.1, 0.2),), (0,))
+    boxed = _prompt(bounding_boxes=[[0, 0, 1, 1.0005]], obj_id=3).to_prompt(100, 50)
+    assert isinstance(boxed, ObjectPrompt)
+    assert boxed.box == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_earlier_clicks_are_cleared_unless_they_are_to_stay(clear: bool) -> None:
+    fields = {"points": [[0.1, 0.2]], "point_labels": [1], "obj_id": 3}
+    prompt = _prompt(**fields, clear_old_points=clear).to_prompt(100, 50)
+    assert isinstance(prompt, ObjectPrompt)
+    assert prompt.clear_old_points is clear
+    unsaid = _prompt(**fields).to_prompt(100, 50)
+    assert isinstance(unsaid, ObjectPrompt)
+    assert unsaid.clear_old_points
+
+
+def test_pixel_coordinates() -> None:
+    fields = {"points": [[50, 10]], "point_labels": [1], "obj_id": 1, "rel_coordinates": False}
+    prompt = _prompt(**fields).to_prompt(100, 50)
+    assert isinstance(prompt, ObjectPrompt)
+    assert prompt.points == ((0.5, 0.2),)
+    with pytest.raises(RequestError, match=r"x lies in \[0, 40\] and y in \[0, 50\] pixels"):
+        _prompt(**fields).to_prompt(40, 50)
+    boxes = _prompt(text="a", bounding_boxes=[[10, 10, 20, 20]], rel_coordinates=False)
+    concept = boxes.to_prompt(100, 50)
+    assert isinstance(concept, ConceptPrompt)
+    assert concept.boxes[0] == pytest.approx((0.1, 0.2, 0.2, 0.4))
+
+
+def test_masks_as_arrays_and_codes() -> None:
+    mask = np.zeros((6, 8), np.bool_)
+    mask[2:4, 3:7] = True
+    for given in (mask, mask.tolist(), mask.astype(np.uint8), encode_mask(mask)):
+        prompt = _prompt(mask=given, obj_id=2).to_prompt(8, 6)
+        assert isinstance(prompt, ObjectPrompt)
+        assert prompt.mask is not None
+        assert prompt.mask.dtype == np.bool_
+        assert np.array_equal(prompt.mask, mask)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=12,
+)
+_KEYS = st.sampled_from([*AddPrompt.model_fields, "start_frame_index", "x"]) | st.text(max_size=5)
+
+
+@hypothesis.given(
+    st.dictionaries(_KEYS, _VALUES, max_size=8),
+    st.sampled_from(["add_prompt", "propagate_in_video", "start_session", "close_session"]),
+)
+def test_whatever_comes_is_accepted_or_refused_with_reasons(
+    fields: dict[str, Any], kind: str
+) -> None:
+    faults: list[str] | None = None
+    try:
+        parse_request({**fields, "type": kind})
+    except RequestError as error:
+        faults = error.faults
+    assert faults is None or (faults and all(faults))
+
+
+_UNIT = st.floats(0, 1)
+
+
+@hypothesis.given(
+    st.lists(st.tuples(_UNIT, _UNIT, st.integers(0, 1)), min_size=1, max_size=100),
+    st.integers(0, 2**40),
+)
+def test_any_points_in_the_frame_pass(points: list[tuple[float, float, int]], obj_id: int) -> None:
+    prompt = _prompt(
+        points=[[x, y] for x, y, _ in points],
+        point_labels=[label for _, _, label in points],
+        obj_id=obj_id,
+    ).to_prompt(640, 480)
+    assert isinstance(prompt, ObjectPrompt)
+    assert prompt.points == tuple((x, y) for x, y, _ in points)
+
+
+@hypothesis.given(st.floats(), st.floats(), st.floats(), st.floats())
+def test_boxes_are_taken_exactly_when_they_lie_in_the_frame(
+    x: float, y: float, w: float, h: float
+) -> None:
+    try:
+        (box,) = _boxes(x, y, w, h)
+    except RequestError:
+        assert not (0 <= x <= 1 and 0 <= y <= 1 and w > 0 and h > 0 and x + w <= 1 and y + h <= 1)
+    else:
+        assert all(0 <= value <= 1 for value in (box[0], box[1], box[0] + box[2], box[1] + box[3]))
+
+
+def _boxes(x: float, y: float, w: float, h: float) -> tuple[tuple[float, ...], ...]:
+    concept = _prompt(text="a", bounding_boxes=[[x, y, w, h]]).to_prompt(10, 10)
+    assert isinstance(concept, ConceptPrompt)
+    return concept.boxes

@@ -1,0 +1,310 @@
+"""The session API in one process, as SAM 3 clients call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskstream.core.errors import (
+    ConfigError,
+    InputError,
+    RequestError,
+    SessionError,
+    SessionLimitError,
+    SessionNotFoundError,
+    SourceError,
+)
+from maskstream.pipeline.local.predictor import Sam3VideoPredictor, build_sam3_video_predictor
+from maskstream.pipeline.video.model import VideoModel
+from tests.pipeline import scene
+
+NUM_FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoModel:
+    return VideoModel.from_checkpoint("tiny", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scene.write_scene(tmp_path_factory.mktemp("clips") / "scene.mp4", NUM_FRAMES)
+
+
+@pytest.fixture
+def predictor(model: VideoModel) -> Iterator[Sam3VideoPredictor]:
+    predictor = Sam3VideoPredictor(model)
+    yield predictor
+    predictor.close()
+
+
+def start(predictor: Sam3VideoPredictor, path: Path) -> str:
+    answer = predictor.handle_request({"type": "start_session", "resource_path": str(path)})
+    session_id: str = answer["session_id"]
+    return session_id
+
+
+def ask(predictor: Sam3VideoPredictor, kind: str, session_id: str, **fields: Any) -> dict[str, Any]:
+    return predictor.handle_request({"type": kind, "session_id": session_id, **fields})
+
+
+def propagate(
+    predictor: Sam3VideoPredictor, session_id: str, **fields: Any
+) -> list[dict[str, Any]]:
+    request = {"type": "propagate_in_video", "session_id": session_id, **fields}
+    return list(predictor.handle_stream_request(request))
+
+
+def test_a_whole_session(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    answer = ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+    assert answer["frame_index"] == 0
+    outputs = answer["outputs"]
+    assert outputs["out_obj_ids"].tolist() == [0]
+    answers = propagate(predictor, session_id)
+    assert [answer["frame_index"] for answer in answers] == list(range(NUM_FRAMES))
+    for answer in answers:
+        outputs = answer["outputs"]
+        count = len(outputs["out_obj_ids"])
+        assert count == 1
+        assert outputs["out_obj_ids"].dtype == np.int64
+        assert outputs["out_probs"].dtype == np.float32
+        assert outputs["out_boxes_xywh"].shape == (count, 4)
+        assert outputs["out_binary_masks"].shape == (count, scene.HEIGHT, scene.WIDTH)
+        assert outputs["out_binary_masks"].dtype == np.bool_
+        assert outputs["out_labels"] == ["red circle"]
+        assert outputs["out_states"] == ["confirmed"]
+        assert 0 <= outputs["out_tracker_probs"][0] <= 1
+        truth = scene.red_circle(answer["frame_index"])
+        assert scene.iou(outputs["out_binary_masks"][0], truth) > 0.7
+    assert ask(predictor, "remove_object", session_id, obj_id=0) == {"is_success": True}
+    assert ask(predictor, "remove_object", session_id, obj_id=0) == {"is_success": False}
+    assert ask(predictor, "reset_session", session_id) == {"is_success": True}
+    assert ask(predictor, "close_session", session_id) == {"is_success": True}
+    assert ask(predictor, "close_session", session_id) == {"is_success": True}
+    with pytest.raises(SessionNotFoundError, match=session_id):
+        ask(predictor, "reset_session", session_id)
+
+
+def test_several_texts_points_and_boxes(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+    ask(predictor, "add_prompt", session_id, frame_index=0, text="blue square")
+    outputs = ask(
+        predictor,
+        "add_prompt",
+        session_id,
+        frame_index=0,
+        points=[[0.72, 0.71]],
+        point_labels=[1],
+        obj_id=7,
+    )["outputs"]
+    assert outputs["out_obj_ids"].tolist() == [0, 1, 7]
+    last = propagate(predictor, session_id, propagation_direction="forward")[-1]["outputs"]
+    assert set(last["out_labels"]) == {"red circle", "blue square", "object"}
+
+
+def test_defaults_start_on_the_earliest_prompt_and_go_both_ways(
+    predictor: Sam3VideoPredictor, clip: Path
+) -> None:
+    session_id = start(predictor, clip)
+    ask(predictor, "add_prompt", session_id, frame_index=12, text="red circle")
+    ask(predictor, "add_prompt", session_id, frame_index=9, text="blue square")
+    order = [answer["frame_index"] for answer in propagate(predictor, session_id)]
+    assert order == [*range(9, NUM_FRAMES), *range(8, -1, -1)]
+    chosen = propagate(
+        predictor,
+        session_id,
+        start_frame_index=4,
+        max_frame_num_to_track=3,
+        propagation_direction="backward",
+    )
+    assert [answer["frame_index"] for answer in chosen] == [3, 2, 1]
+
+
+def test_a_prompt_while_the_video_runs(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+    stream = predictor.handle_stream_request(
+        {
+            "type": "propagate_in_video",
+            "session_id": session_id,
+            "propagation_direction": "forward",
+        }
+    )
+    answers = [next(stream)]
+    ask(predictor, "add_prompt", session_id, frame_index=16, text="blue square")
+    answers += list(stream)
+    assert [answer["frame_index"] for answer in answers] == list(range(NUM_FRAMES))
+    assert set(answers[-1]["outputs"]["out_labels"]) == {"red circle", "blue square"}
+    assert all(0 in answer["outputs"]["out_obj_ids"] for answer in answers)
+
+
+def test_cancelling_stops_before_the_next_frame(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+    stream = predictor.handle_stream_request(
+        {"type": "propagate_in_video", "session_id": session_id}
+    )
+    first = next(stream)["frame_index"]
+    assert ask(predictor, "cancel_propagation", session_id) == {"is_success": True}
+    rest = [answer["frame_index"] for answer in stream]
+    delay = predictor.model.config.hotstart_delay
+    assert [first, *rest] == list(range(delay))
+    assert ask(predictor, "cancel_propagation", session_id) == {"is_success": False}
+    assert len(propagate(predictor, session_id, propagation_direction="forward")) == NUM_FRAMES
+
+
+def test_one_propagation_at_a_time(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    with pytest.raises(SessionError, match="no prompt"):
+        propagate(predictor, session_id)
+    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+    stream = predictor.handle_stream_request(
+        {"type": "propagate_in_video", "session_id": session_id}
+    )
+    next(stream)
+    with pytest.raises(SessionError, match="already"):
+        propagate(predictor, session_id)
+    stream.close()  # type: ignore[attr-defined]
+    assert propagate(predictor, session_id, max_frame_num_to_track=1)
+
+
+def test_threshold_of_the_output(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+    answers = propagate(
+        predictor, session_id, output_prob_thresh=1.0, propagation_direction="forward"
+    )
+    assert all(len(answer["outputs"]["out_obj_ids"]) == 0 for answer in answers)
+
+
+def test_folders_and_images(predictor: Sam3VideoPredictor, tmp_path: Path) -> None:
+    for index in range(3):
+        Image.fromarray(scene.image(index)).save(tmp_path / f"{index}.jpg", quality=95)
+    for path, count in ((tmp_path, 3), (tmp_path / "1.jpg", 1)):
+        session_id = start(predictor, path)
+        ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+        answers = propagate(predictor, session_id)
+        assert len(answers) == count
+        assert all(len(answer["outputs"]["out_obj_ids"]) == 1 for answer in answers)
+
+
+def test_sessions_do_not_mix(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    one, other = start(predictor, clip), start(predictor, clip)
+    ask(predictor, "add_prompt", one, frame_index=0, text="red circle")
+    ask(predictor, "add_prompt", other, frame_index=0, text="blue square")
+    labels = [
+        propagate(predictor, session_id, max_frame_num_to_track=2)[0]["outputs"]["out_labels"]
+        for session_id in (one, other)
+    ]
+    assert labels == [["red circle"], ["blue square"]]
+
+
+def test_sessions_are_limited_and_expire(model: VideoModel, clip: Path) -> None:
+    predictor = Sam3VideoPredictor(model, max_sessions=2, expire_after_s=1e9)
+    first = start(predictor, clip)
+    start(predictor, clip)
+    with pytest.raises(SessionLimitError, match="2 sessions"):
+        start(predictor, clip)
+    ask(predictor, "close_session", first)
+    start(predictor, clip)
+    impatient = Sam3VideoPredictor(model, max_sessions=1, expire_after_s=0.0)
+    old = start(impatient, clip)
+    start(impatient, clip)
+    with pytest.raises(SessionNotFoundError, match="expired"):
+        ask(impatient, "reset_session", old)
+    predictor.close()
+    impatient.close()
+
+
+def test_chosen_session_ids(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    request = {"type": "start_session", "resource_path": str(clip), "session_id": "mine"}
+    assert predictor.handle_request(request) == {"session_id": "mine"}
+    with pytest.raises(RequestError, match="mine"):
+        predictor.handle_request(request)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "complaint"),
+    [
+        ({"frame_index": NUM_FRAMES, "text": "star"}, InputError, f"frame {NUM_FRAMES}"),
+        ({"frame_index": -1, "text": "star"}, RequestError, "frame_index"),
+        ({"frame_index": 0}, RequestError, "nothing is prompted"),
+        ({"frame_index": 0, "text": ""}, RequestError, "empty"),
+        ({"frame_index": 0, "text": "word " * 60}, InputError, "token"),
+        ({"frame_idx": 0, "text": "star"}, RequestError, "did you mean 'frame_index'"),
+        ({"frame_index": 0, "bounding_boxes": [[0.5, 0.5, 0.9, 0.1]]}, RequestError, "outside"),
+        ({"frame_index": 0, "points": [[0.5, 0.5]], "point_labels": [1]}, RequestError, "obj_id"),
+    ],
+)
+def test_a_bad_prompt_leaves_the_session_unharmed(
+    predictor: Sam3VideoPredictor,
+    clip: Path,
+    fields: dict[str, Any],
+    error: type[Exception],
+    complaint: str,
+) -> None:
+    session_id = start(predictor, clip)
+    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+    with pytest.raises(error, match=complaint):
+        ask(predictor, "add_prompt", session_id, **fields)
+    answers = propagate(predictor, session_id, max_frame_num_to_track=2)
+    assert [answer["outputs"]["out_labels"] for answer in answers] == [["red circle"]] * 2
+
+
+def test_bad_sources(predictor: Sam3VideoPredictor, tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("not a video")
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "nowhere.mp4", text, tmp_path / "empty"):
+        with pytest.raises(SourceError):
+            start(predictor, path)
+    with pytest.raises(SessionNotFoundError):
+        ask(predictor, "reset_session", "unknown")
+
+
+def test_a_truncated_video_gives_what_it_has(
+    predictor: Sam3VideoPredictor, clip: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    data = clip.read_bytes()
+    broken.write_bytes(data[: len(data) * 2 // 3])
+    session_id = start(predictor, broken)
+    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+    seen = []
+    stream = predictor.handle_stream_request(
+        {"type": "propagate_in_video", "session_id": session_id}
+    )
+    with pytest.raises(SourceError, match="truncated"):  # noqa: PT012 - the loop is what raises
+        for answer in stream:
+            seen.append(answer["frame_index"])
+    assert seen == list(range(len(seen)))
+    assert 0 < len(seen) < NUM_FRAMES
+    assert ask(predictor, "reset_session", session_id) == {"is_success": True}
+
+
+def test_requests_go_to_the_right_door(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    with pytest.raises(RequestError, match="handle_stream_request"):
+        ask(predictor, "propagate_in_video", session_id)
+    with pytest.raises(RequestError, match="handle_request"):
+        predictor.handle_stream_request({"type": "reset_session", "session_id": session_id})
+    with pytest.raises(RequestError, match="start_frame_index"):
+        predictor.handle_stream_request(
+            {"type": "propagate_in_video", "session_id": session_id, "start_frame_idx": 3}
+        )
+
+
+def test_building() -> None:
+    predictor = build_sam3_video_predictor(checkpoint_path="tiny", device="cpu", bpe_path="x")
+    assert predictor.model.device.type == "cpu"
+    with pytest.raises(ConfigError, match="one device"):
+        build_sam3_video_predictor(gpus_to_use=[0, 1])
+    with pytest.raises(ConfigError, match="gpu_ids"):
+        build_sam3_video_predictor(gpu_ids=[0])
