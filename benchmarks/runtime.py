@@ -28,16 +28,16 @@ import torch
 from benchmarks.clip import steady, texts, write_clip
 from benchmarks.measure import surroundings
 from benchmarks.model import RESULTS, table
-from maskstream.detector.frames import FrameDetector
+from maskstream.detector.frames import DetectedFrame, FrameDetector
 from maskstream.pipeline.api.frame_codec import encode_frame
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.runtime import Runtime, RuntimeConfig
 from maskstream.pipeline.sources import Frame, open_source
 from maskstream.pipeline.store import SessionStore, open_store
 from maskstream.pipeline.video.model import VideoModel
-from maskstream.pipeline.video.segmenter import VideoSegmenter, place_of
+from maskstream.pipeline.video.segmenter import VideoSegmenter, stamp_of
 from maskstream.pipeline.video.tracking import SessionTracking, detection_rules
-from maskstream.workers.messages import DetectAnswer, PackedAnswer
+from maskstream.workers.messages import PackedAnswer
 
 WIDTH, HEIGHT = 320, 240
 SECTIONS = ("speed", "hand_over", "latency", "prompts", "sessions", "start_up")
@@ -168,12 +168,12 @@ def parts(clip: Path, num_frames: int) -> Iterator[Row]:
             image = timed("picture: put and get", _through_ray, frame.image)
             features = timed("encode", detector.encode, [image])
             found = timed("detect", detector.detect, features, tracking.concepts, rules)
-            answer = DetectAnswer(features.tracker_features(0), found)
+            answer = DetectedFrame(features.tracker_features(0), found)
             packed = timed("answer: pack", PackedAnswer.of, answer)
             back = timed("answer: put and get", _through_ray, packed)
             timed("answer: unpack", back.unpack, torch.device("cpu"))
             sizes = {"picture": frame.image.nbytes, "answer": _num_bytes(packed)}
-            [result] = timed("track", tracking.step, place_of(frame), answer.features, found)
+            [result] = timed("track", tracking.step, stamp_of(frame), answer.features, found)
             timed("masks as run lengths", result.to_record)
     for name, times in took.items():
         kilobytes = sizes.get(name.partition(":")[0])

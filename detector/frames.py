@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from maskstream.core.types import Detections
+from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.detector.build import Sam3ImageModel
 from maskstream.detector.concepts import EXEMPLAR_ONLY_TEXT, ConceptEncoder
 from maskstream.detector.model import ImageFeatures
@@ -50,6 +50,21 @@ class DetectionRules:
 
     score_threshold: float
     nms_iou: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedFrame:
+    """What detection gives of one frame, on the device it was made on.
+
+    Attributes:
+        features: of the frame, for the tracker.
+        detections: of all concepts that were asked for.
+        exemplar: (G, C) tokens of the exemplar that was shown on it, if one was.
+    """
+
+    features: TrackerFeatures
+    detections: Detections
+    exemplar: Tensor | None = None
 
 
 class FrameDetector:

@@ -11,28 +11,27 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maskstream.workers.notes import FrameNote
-
-NO_IMAGE: NDArray[np.uint8] = np.zeros((0, 0, 3), np.uint8)
+Note = Any
+"""What a feed says of a frame. It travels as it is; only its reader knows what is in it."""
 
 
 class Feed(Protocol):
     """A source of frames; used by one call at a time.
 
-    What goes wrong with the source comes as a note of kind ``failed``, not as an exception.
+    A source that fails says so in a note; it raises nothing.
     """
 
     def begin(self, start: int, *, reverse: bool) -> None:
         """Have ``next`` give frame ``start`` and those behind it, for sources with a position."""
 
-    def next(self, timeout_s: float) -> tuple[FrameNote, NDArray[np.uint8]]:
+    def next(self, timeout_s: float) -> tuple[Note, NDArray[np.uint8]]:
         """The next frame."""
 
-    def read(self, index: int) -> tuple[FrameNote, NDArray[np.uint8]]:
+    def read(self, index: int) -> tuple[Note, NDArray[np.uint8]]:
         """One frame by its index, leaving the position as it is."""
 
-    def look(self) -> FrameNote:
-        """The figures of now, as a note of kind ``none``. May be called at any time."""
+    def look(self) -> Note:
+        """The account as it is now. May be called at any time."""
 
     def note_done(self, index: int) -> None:
         """Frames up to this one of this feed will not be asked for again."""
@@ -78,15 +77,15 @@ class DecodeWorker:
         with self._turn:
             self._opened.result().begin(start, reverse=reverse)
 
-    def next(self, timeout_s: float) -> tuple[FrameNote, NDArray[np.uint8]]:
+    def next(self, timeout_s: float) -> tuple[Note, NDArray[np.uint8]]:
         with self._turn:
             return self._opened.result().next(timeout_s)
 
-    def read(self, index: int) -> tuple[FrameNote, NDArray[np.uint8]]:
+    def read(self, index: int) -> tuple[Note, NDArray[np.uint8]]:
         with self._turn:
             return self._opened.result().read(index)
 
-    def look(self) -> FrameNote:
+    def look(self) -> Note:
         return self._opened.result().look()
 
     def note_done(self, index: int) -> None:

@@ -6,9 +6,10 @@ import os
 from typing import Any, Protocol
 
 from maskstream.core.errors import ImageError, PromptError
+from maskstream.detector.frames import DetectedFrame
 from maskstream.workers.local_detect import BatchLimits, LocalDetecting
 from maskstream.workers.memory import keep_freed_memory
-from maskstream.workers.messages import DetectAnswer, DetectRequest, Image, PackedAnswer, Refusal
+from maskstream.workers.messages import DetectRequest, Image, PackedAnswer, Refusal
 from maskstream.workers.models import ModelSpec
 
 
@@ -22,7 +23,7 @@ class Pending(Protocol):
             other: Ray's reference to the something else, or None.
         """
 
-    def result(self) -> DetectAnswer:
+    def result(self) -> DetectedFrame:
         """Wait for it.
 
         Raises:

@@ -12,9 +12,9 @@ from typing import Any
 import ray
 import torch
 
-from maskstream.detector.frames import Concept, FrameDetector
+from maskstream.detector.frames import Concept, DetectedFrame, FrameDetector
 from maskstream.workers.batcher import FairBatcher
-from maskstream.workers.messages import ConceptList, DetectAnswer, DetectRequest, Image, unpack
+from maskstream.workers.messages import ConceptList, DetectRequest, Image, unpack
 
 _LISTS_REMEMBERED = 256
 _BATCH_ON_GPU = 4
@@ -58,7 +58,7 @@ class BatchLimits:
 class LocalPending:
     """What another thread of this process works on."""
 
-    def __init__(self, answer: Future[DetectAnswer]) -> None:
+    def __init__(self, answer: Future[DetectedFrame]) -> None:
         self._answer = answer
 
     def wait(self, timeout_s: float, other: Any = None) -> bool:
@@ -67,7 +67,7 @@ class LocalPending:
         wait(futures, timeout_s, FIRST_COMPLETED)
         return self._answer.done()
 
-    def result(self) -> DetectAnswer:
+    def result(self) -> DetectedFrame:
         """See ``Pending``."""
         return self._answer.result()
 
@@ -113,7 +113,7 @@ class _Station:
         self._detector = detector
         self._lists: OrderedDict[str, list[Concept]] = OrderedDict()
 
-    def work(self, items: Sequence[_Item]) -> list[DetectAnswer | None]:
+    def work(self, items: Sequence[_Item]) -> list[DetectedFrame | None]:
         for item in items:
             if isinstance(item, str):
                 self._detector.check_text(item)
@@ -121,7 +121,7 @@ class _Station:
         answers = iter(self._answers(frames) if frames else [])
         return [None if isinstance(item, str) else next(answers) for item in items]
 
-    def _answers(self, frames: Sequence[tuple[DetectRequest, Image]]) -> list[DetectAnswer]:
+    def _answers(self, frames: Sequence[tuple[DetectRequest, Image]]) -> list[DetectedFrame]:
         detector = self._detector
         features = detector.encode([image for _, image in frames])
         found = detector.detect_each(
@@ -134,7 +134,7 @@ class _Station:
             if request.shown is not None:
                 alone = detector.encode([image]) if len(frames) > 1 else features
                 exemplar = detector.encode_exemplar(alone, request.shown)
-            answers.append(DetectAnswer(features.tracker_features(row), detections, exemplar))
+            answers.append(DetectedFrame(features.tracker_features(row), detections, exemplar))
         return answers
 
     def _concepts(self, wanted: ConceptList) -> list[Concept]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskstream.core.types import Detections, TrackerFeatures
-from maskstream.detector.frames import Concept, DetectionRules
+from maskstream.detector.frames import Concept, DetectedFrame, DetectionRules
 from maskstream.detector.prompts import Exemplar
 
 Image = NDArray[np.uint8]
@@ -140,28 +140,15 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class DetectAnswer:
-    """Features and detections of one frame, on the device they were made on.
-
-    Attributes:
-        exemplar: (G, C) tokens of what was shown, if anything was.
-    """
-
-    features: TrackerFeatures
-    detections: Detections
-    exemplar: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PackedAnswer:
-    """A ``DetectAnswer`` on its way through the object store."""
+    """A ``DetectedFrame`` on its way through the object store."""
 
     levels: tuple[Packed, ...]
     detections: tuple[Packed, ...]
     exemplar: Packed | None
 
     @classmethod
-    def of(cls, answer: DetectAnswer) -> PackedAnswer:
+    def of(cls, answer: DetectedFrame) -> PackedAnswer:
         found = answer.detections
         return cls(
             levels=tuple(pack(level) for level in answer.features.levels),
@@ -171,10 +158,10 @@ class PackedAnswer:
             exemplar=None if answer.exemplar is None else pack(answer.exemplar),
         )
 
-    def unpack(self, device: torch.device) -> DetectAnswer:
+    def unpack(self, device: torch.device) -> DetectedFrame:
         fine, middle, coarse = (unpack(level, device) for level in self.levels)
         prompt_ids, scores, boxes, masks = (unpack(part, device) for part in self.detections)
-        return DetectAnswer(
+        return DetectedFrame(
             TrackerFeatures((fine, middle, coarse)),
             Detections(prompt_ids, scores, boxes, masks),
             None if self.exemplar is None else unpack(self.exemplar, device),

@@ -14,8 +14,9 @@ from ray.exceptions import ActorDiedError
 
 from maskstream.core import errors
 from maskstream.core.errors import MaskstreamError
+from maskstream.detector.frames import DetectedFrame
 from maskstream.workers.faults import DEATHS
-from maskstream.workers.messages import DetectAnswer, DetectRequest, Refusal
+from maskstream.workers.messages import DetectRequest, Refusal
 from maskstream.workers.pulse import ask_pid
 
 _PING_S = 1.0
@@ -76,8 +77,8 @@ class _RemotePending:
         answers = [own] if other is None else [own, other]
         return own in ray.wait(answers, num_returns=1, timeout=timeout_s)[0]
 
-    def result(self) -> DetectAnswer:
-        unpacked: DetectAnswer = self._call.answer().unpack(self._device)
+    def result(self) -> DetectedFrame:
+        unpacked: DetectedFrame = self._call.answer().unpack(self._device)
         return unpacked
 
 

@@ -100,6 +100,8 @@ class Client(Closing):
         close_timeout_s: how long ``close_session`` waits for the session to end by itself.
         takeover_timeout_s: how long another runtime may take to go on with a session whose own is
             gone, before the readers of its results are told; None: as long as that one's lease.
+        serve: takes the id of each session that this client creates, and serves it; for a process
+            that serves its own sessions. None: a runtime claims them from the store.
 
     Raises:
         ConfigError: the URL cannot be used.
@@ -117,7 +119,9 @@ class Client(Closing):
         answer_timeout_s: float = 60.0,
         close_timeout_s: float = 10.0,
         takeover_timeout_s: float | None = None,
+        serve: Callable[[str], None] | None = None,
     ) -> None:
+        self._serve = serve
         self._owns_store = isinstance(store, str)
         self.store = (
             open_store(store, namespace, secret_key=secret_key) if isinstance(store, str) else store
@@ -224,6 +228,8 @@ class Client(Closing):
         new = new_session(request.model_copy(update={"resource_path": source}), session_id)
         self.store.create_session(new)
         try:
+            if self._serve is not None:
+                self._serve(session_id)
             self._wait_started(new.session_id)
         except BaseException:
             self.store.delete_session(new.session_id)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maskstream.pipeline.runtime.config import Placement, RuntimeConfig, place
-    from maskstream.pipeline.runtime.feeds import SourcePolicy
     from maskstream.pipeline.runtime.runtime import Runtime
+    from maskstream.pipeline.session.open_feed import SourcePolicy
     from maskstream.pipeline.session.opening import RunnerConfig
     from maskstream.workers.local_detect import BatchLimits
     from maskstream.workers.models import ModelSpec
@@ -34,7 +34,7 @@ _HOMES = {
     "RunnerConfig": "maskstream.pipeline.session.opening",
     "Runtime": "maskstream.pipeline.runtime.runtime",
     "RuntimeConfig": "maskstream.pipeline.runtime.config",
-    "SourcePolicy": "maskstream.pipeline.runtime.feeds",
+    "SourcePolicy": "maskstream.pipeline.session.open_feed",
     "place": "maskstream.pipeline.runtime.config",
 }
 

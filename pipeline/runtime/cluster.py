@@ -16,9 +16,10 @@ from maskstream.pipeline.runtime.config import Placement, RuntimeConfig, place
 from maskstream.pipeline.runtime.nodes import num_gpus
 from maskstream.pipeline.runtime.serving import StoreServer
 from maskstream.pipeline.runtime.spares import Spares
+from maskstream.pipeline.session.restarts import RestartBudget
 from maskstream.pipeline.store.address import StoreAddress
 from maskstream.workers.detect import DetectWorker
-from maskstream.workers.faults import DEATHS, RestartBudget
+from maskstream.workers.faults import DEATHS
 from maskstream.workers.pulse import Beat, Pulse, actor_of
 from maskstream.workers.scheduling import spread
 from maskstream.workers.track import TrackWorker

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from maskstream.core.errors import ConfigError
-from maskstream.pipeline.runtime.feeds import SourcePolicy
+from maskstream.pipeline.session.open_feed import SourcePolicy
 from maskstream.pipeline.session.opening import RunnerConfig
 from maskstream.workers.local_detect import BatchLimits
 from maskstream.workers.models import ModelSpec

@@ -23,11 +23,12 @@ from maskstream.pipeline.api.commands import error_text
 from maskstream.pipeline.runtime.cluster import Cluster, wait_for
 from maskstream.pipeline.runtime.config import RuntimeConfig
 from maskstream.pipeline.runtime.nodes import addresses, check_reachable, start_ray
+from maskstream.pipeline.session.restarts import RestartBudget
 from maskstream.pipeline.store import SessionState, SessionStore
 from maskstream.pipeline.store.address import StoreAddress
 from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
 from maskstream.pipeline.store.sealing import find_key
-from maskstream.workers.faults import DEATHS, RestartBudget
+from maskstream.workers.faults import DEATHS
 
 _LOG = logging.getLogger("maskstream.runtime")
 

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 
 from maskstream.core.errors import SessionNotFoundError
-from maskstream.pipeline.runtime.feeds import open_feed
-from maskstream.pipeline.session.detection import Detector
+from maskstream.core.frame_stamp import FrameStamp
+from maskstream.pipeline.runtime.feeding import open_worker_feed
+from maskstream.pipeline.runtime.remote_decoder import RemoteDecoder
 from maskstream.pipeline.session.opening import RunnerConfig
+from maskstream.pipeline.session.ports import Arrival
 from maskstream.pipeline.session.runner import SessionRunner
 from maskstream.pipeline.store.address import StoreAddress
-from maskstream.pipeline.video.tracking import FramePlace, SessionTracking, detection_rules
+from maskstream.pipeline.video.tracking import Latency, SessionTracking, detection_rules
 from maskstream.workers.memory import give_back_memory
+from maskstream.workers.session_detection import SessionDetection
 from maskstream.workers.track import Tools
 
-_NUM_FRAMES = 3
-_SIZE = (48, 64)
+_NUM_WARM_UP_FRAMES = 3
+_WARM_UP_SIZE = (48, 64)
 
 
 class StoreServer:
@@ -27,29 +30,26 @@ class StoreServer:
 
     Args:
         spec: ``store`` (StoreAddress), ``policy`` (SourcePolicy), ``runner`` (RunnerConfig).
+        tools: of the track worker.
     """
 
     def __init__(self, spec: Mapping[str, Any], tools: Tools) -> None:
         address: StoreAddress = spec["store"]
         self._spec = spec
-        self._tools = tools
+        self._decoders = tools.decoders
+        self._tools = WorkerTools(tools)
         self._config: RunnerConfig = spec["runner"]
         self._store = address.open()
         self._stop = threading.Event()
 
     def serve(self, session_id: str) -> str:
-        feed_spec = {
-            "store": self._spec["store"],
-            "policy": self._spec["policy"],
-            "session_id": session_id,
-        }
         try:
             return SessionRunner(
                 self._store,
                 session_id,
                 self._tools,
                 self._config,
-                lambda: self._tools.decoders.open(open_feed, feed_spec),
+                lambda: self._start_decoder(session_id),
                 self._stop,
             ).run()
         except SessionNotFoundError:
@@ -57,9 +57,18 @@ class StoreServer:
         finally:
             give_back_memory()
 
+    def _start_decoder(self, session_id: str) -> RemoteDecoder:
+        spec = {
+            "store": self._spec["store"],
+            "policy": self._spec["policy"],
+            "session_id": session_id,
+        }
+        worker = self._decoders.open(open_worker_feed, spec)
+        return RemoteDecoder(worker, self._config.unresponsive_s)
+
     def warm(self) -> None:
-        self._tools.decoders.prepare(open_feed)
-        play_blank_frames(self._tools)
+        self._decoders.prepare(open_worker_feed)
+        _track_blank_frames(self._tools)
 
     def stop(self) -> None:
         self._stop.set()
@@ -69,16 +78,32 @@ class StoreServer:
         self._store.close()
 
 
-def play_blank_frames(tools: Tools) -> None:
-    """Detect and track on black frames: kernels are loaded then, and memory is there."""
-    tracking = SessionTracking(tools.tracker, tools.config, latency="live")
-    detector = Detector(tools.detecting, "blank", detection_rules(tools.config, None))
+class WorkerTools:
+    """A track worker's model and detectors; see ``SessionTools``."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    def new_tracking(self, latency: Latency) -> SessionTracking:
+        return SessionTracking(self._tools.tracker, self._tools.config, latency=latency)
+
+    def new_detection(self, session_id: str, score_threshold: float | None) -> SessionDetection:
+        rules = detection_rules(self._tools.config, score_threshold)
+        return SessionDetection(self._tools.detecting, session_id, rules)
+
+
+def _track_blank_frames(tools: WorkerTools) -> None:
+    """Detect and track on black frames, which loads kernels and takes memory beforehand."""
+    tracking = tools.new_tracking("live")
+    detection = tools.new_detection("warm-up", None)
     tracking.add_concept("anything")
-    mask = np.zeros(_SIZE, np.bool_)
-    mask[:24, :32] = True
-    for index in range(_NUM_FRAMES):
-        answer = detector.answer(np.zeros((*_SIZE, 3), np.uint8), tracking.concepts)
-        place = FramePlace(index, None, _SIZE)
+    mask = np.zeros(_WARM_UP_SIZE, np.bool_)
+    mask[: _WARM_UP_SIZE[0] // 2, : _WARM_UP_SIZE[1] // 2] = True
+    for index in range(_NUM_WARM_UP_FRAMES):
+        frame = Arrival(
+            FrameStamp(index, size=_WARM_UP_SIZE), np.zeros((*_WARM_UP_SIZE, 3), np.uint8)
+        )
+        detected = detection.submit(frame, tracking.concepts).result()
         if index == 0:
-            tracking.add_object(place, answer.features, mask=mask)
-        tracking.step(place, answer.features, answer.detections)
+            tracking.add_object(frame.stamp, detected.features, mask=mask)
+        tracking.step(frame.stamp, detected.features, detected.detections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from maskstream.workers.faults import RestartBudget
+from maskstream.pipeline.session.restarts import RestartBudget
 from maskstream.workers.pulse import Beat, Pulse
 
 _LOG = logging.getLogger("maskstream.runtime")

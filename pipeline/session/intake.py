@@ -1,65 +1,45 @@
-"""Frames from a decode worker, which may die and is then started anew."""
+"""The frames of a session's source, from a decoder that may die."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import ray
-
 from maskstream.core.errors import MaskstreamError, SourceError
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.pipeline.api.commands import error_from_text
+from maskstream.pipeline.session.feed import FrameNote
 from maskstream.pipeline.session.ledger import CLOSED, LOST, Ledger
-from maskstream.pipeline.video.tracking import FramePlace
-from maskstream.workers.faults import DEATHS, RestartBudget
-from maskstream.workers.notes import FrameNote
-from maskstream.workers.pulse import Pulse
+from maskstream.pipeline.session.ports import Arrival, Decoder, DecoderDiedError, PendingNote
+from maskstream.pipeline.session.restarts import RestartBudget
 
-# How long the feed may wait before it says that there is nothing yet.
-_FEED_WAIT_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A frame that has come.
-
-    Attributes:
-        note: with index and epoch as the session counts them.
-        image: Ray's reference to the picture; only detect workers look at it.
-    """
-
-    note: FrameNote
-    image: Any
-
-    @property
-    def place(self) -> FramePlace:
-        return FramePlace(self.note.index, self.note.pts_s, self.note.size)
+# How long a decoder waits for a frame before it says that there is none yet.
+_DECODER_WAIT_S = 0.5
 
 
 class Intake:
-    """The consumer's end of a source.
+    """Reads frames ahead, one at a time.
 
-    Promises: frames come in order, none twice. After a decoder's death a source that can be read
-    again goes on with the next frame; from a live one what was on its way is lost and counted,
-    and the epoch goes up.
+    Promises: frames come in order, and none comes twice. When the decoder dies, another is started.
+    A source that can be read again then goes on with the next frame. From a live source, what was
+    on its way is lost and counted, and the epoch goes up.
 
     Args:
-        start_decoder: starts a decode worker.
+        start_decoder: starts a decoder for the session's source.
         budget: how often it may die.
-        ledger: keeps the account.
-        unresponsive_s: a decoder that does not answer for so long is ended.
+        ledger: keeps the account of frames.
         is_live: frames that were missed can never be had again.
-        first_index, first_epoch: where a live source's numbers begin.
+        first_index: of a live source's first frame.
+        first_epoch: of a live source's first frame.
     """
 
     def __init__(
         self,
-        start_decoder: Callable[[], Any],
+        start_decoder: Callable[[], Decoder],
         budget: RestartBudget,
         ledger: Ledger,
-        unresponsive_s: float,
         *,
         is_live: bool,
         first_index: int = 0,
@@ -73,19 +53,18 @@ class Intake:
         self._epoch_base = first_epoch
         self._last_epoch = first_epoch
         self._last_wall_s: float | None = None
-        self._unresponsive_s = unresponsive_s
-        self._decoder: Any = start_decoder()
-        self._pulse = self._new_pulse()
+        self._decoder = start_decoder()
         self._next_index = 0
         self._reverse = False
-        self._asked: tuple[Any, Any] | None = None
+        self._pending: PendingNote | None = None
         self._held: Arrival | None = None
-        self._revived = False
+        self._is_new_decoder = False
         self.is_end = False
         self.failure: MaskstreamError | None = None
 
     @property
     def num_deaths(self) -> int:
+        """How often a decoder of this session has died."""
         return self._budget.num_deaths
 
     @property
@@ -93,14 +72,9 @@ class Intake:
         """Whether no more frames will come."""
         return self._held is None and (self.is_end or self.failure is not None)
 
-    def pid(self) -> int:
-        """Of the decode worker."""
-        pid: int = ray.get(self._decoder.pid.remote())
-        return pid
-
     def begin(self, start: int, *, reverse: bool = False) -> None:
         """Go to a frame. What was on its way is dropped."""
-        self._asked = self._held = None
+        self._pending = self._held = None
         self._next_index, self._reverse = start, reverse
         self.is_end, self.failure = False, None
         if not self._is_live:
@@ -108,30 +82,25 @@ class Intake:
             self._go_to_position()
 
     def peek(self, timeout_s: float) -> Arrival | None:
-        """The next frame, which stays where it is; None: none came in time, or ``is_end``, or
-        ``failure``.
-        """
+        """The next frame, which stays here. None: none came in time, or the source is over."""
         if self._held is None and not self.is_end and self.failure is None:
             self._wait(timeout_s)
         return self._held
 
-    def coming(self) -> Any:
-        """Ray's reference to the next word of the source, for who waits for other things too;
-        None: it is here already.
-        """
-        if self._asked is None and self._held is None and not self.is_over:
+    def pending_handle(self) -> Any:
+        """The handle of the note that is on its way (:class:`PendingNote`); None: none is."""
+        if self._pending is None and self._held is None and not self.is_over:
             self._ask()
-        return None if self._asked is None else self._asked[0]
+        return None if self._pending is None else self._pending.handle
 
-    def hear(self, timeout_s: float) -> None:
-        """Wait for the source's first word, whatever it is: a frame, that it has none, a fault."""
-        coming = self.coming()
-        if coming is not None:
-            ray.wait([coming], timeout=timeout_s)
+    def wait_first(self, timeout_s: float) -> None:
+        """Wait for the source's first note: a frame, that none is there yet, or a fault."""
+        if self.pending_handle() is not None and self._pending is not None:
+            self._pending.wait(timeout_s)
         self.peek(0.0)
 
     def take(self) -> Arrival:
-        """The frame that ``peek`` has shown; the next one is asked for."""
+        """The frame that ``peek`` has shown. The next one is asked for."""
         arrival, self._held = self._held, None
         if arrival is None:
             raise RuntimeError("peek before taking")
@@ -140,7 +109,7 @@ class Intake:
         return arrival
 
     def read(self, index: int) -> Arrival:
-        """One frame by its index, for a source that can be read again.
+        """One frame by its index, from a source that can be read again.
 
         Raises:
             InputError: there is no such frame.
@@ -148,58 +117,52 @@ class Intake:
         """
         while True:
             try:
-                note_ref, image = self._decoder.read.options(num_returns=2).remote(index)
-                note: FrameNote = ray.get(note_ref)
-            except DEATHS as error:
-                self._revive(error)
+                note, image = self._decoder.read(index)
+            except DecoderDiedError as error:
+                self._restart(error)
                 continue
             if note.kind == "failed":
                 raise error_from_text(note.message)
-            return Arrival(note, image)
+            return Arrival(note.stamp, image)
 
-    def look(self) -> None:
-        """Have the ledger know what the source has done, though no frame is wanted now."""
+    def update_account(self) -> None:
+        """Have the ledger learn what the source has done, though no frame is wanted now."""
         try:
-            self._ledger.note(ray.get(self._decoder.look.remote()))
-        except DEATHS as error:
-            self._revive(error)
+            self._ledger.note(self._decoder.look())
+        except DecoderDiedError as error:
+            self._restart(error)
 
     def note_done(self, index: int) -> None:
-        """Frames up to this one are not needed again, whatever happens."""
-        self._decoder.note_done.remote(index)
+        """Frames up to this index will not be needed again, whatever happens."""
+        self._decoder.note_done(index)
 
     def close_account(self) -> None:
-        """Count what is on its way as dropped: the session ends."""
-        self._asked = self._held = None
+        """Count what is on its way as dropped, because the session ends."""
+        self._pending = self._held = None
         self._ledger.close_feed(CLOSED)
 
     def close(self) -> None:
-        """End the decode worker."""
-        self._asked = self._held = None
-        ray.kill(self._decoder)
-
-    def _new_pulse(self) -> Pulse:
-        return Pulse(self._decoder, "decode worker", self._unresponsive_s)
+        """End the decoder."""
+        self._pending = self._held = None
+        self._decoder.close()
 
     def _ask(self) -> None:
-        self._asked = self._decoder.next.options(num_returns=2).remote(_FEED_WAIT_S)
+        self._pending = self._decoder.next(_DECODER_WAIT_S)
 
     def _wait(self, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
         while self._held is None and not self.is_end and self.failure is None:
-            if self._asked is None:
+            if self._pending is None:
                 self._ask()
-            assert self._asked is not None
-            note_ref, image = self._asked
-            left_s = max(0.0, deadline_s - time.monotonic())
-            if not ray.wait([note_ref], timeout=left_s)[0]:
-                self._pulse.beat()  # a death shows in what was asked for
+            pending = self._pending
+            if pending is None or not pending.wait(max(0.0, deadline_s - time.monotonic())):
+                self._decoder.check()
                 return
-            self._asked = None
+            self._pending = None
             try:
-                self._receive(ray.get(note_ref), image)
-            except DEATHS as error:
-                self._revive(error)
+                self._receive(*pending.result())
+            except DecoderDiedError as error:
+                self._restart_or_fail(error)
             if time.monotonic() >= deadline_s:
                 return
 
@@ -210,27 +173,34 @@ class Intake:
         elif note.kind == "failed":
             self.failure = error_from_text(note.message)
         elif note.kind == "frame":
-            self._held = Arrival(self._as_session_counts(note), image)
-            self._next_index = note.index + (-1 if self._reverse else 1)
+            self._held = Arrival(self._as_session_counts(note.stamp), image)
+            self._next_index = note.stamp.index + (-1 if self._reverse else 1)
 
-    def _as_session_counts(self, note: FrameNote) -> FrameNote:
+    def _as_session_counts(self, stamp: FrameStamp) -> FrameStamp:
+        """A live source's stamp, counted on from the decoders before this one."""
         if not self._is_live:
-            return note
-        gap_s, last_s = note.gap_s, self._last_wall_s
-        if self._revived and last_s is not None:
-            gap_s = max(gap_s, note.wall_s - last_s)
-        self._revived = False
-        self._last_wall_s = note.wall_s
-        self._last_epoch = note.epoch + self._epoch_base
+            return stamp
+        gap_s, last_s = stamp.gap_s, self._last_wall_s
+        if self._is_new_decoder and last_s is not None:
+            gap_s = max(gap_s, stamp.wall_s - last_s)
+        self._is_new_decoder = False
+        self._last_wall_s = stamp.wall_s
+        self._last_epoch = stamp.epoch + self._epoch_base
         return replace(
-            note, index=note.index + self._index_base, epoch=self._last_epoch, gap_s=gap_s
+            stamp, index=stamp.index + self._index_base, epoch=self._last_epoch, gap_s=gap_s
         )
 
-    def _revive(self, error: BaseException) -> None:
+    def _restart_or_fail(self, error: DecoderDiedError) -> None:
+        try:
+            self._restart(error)
+        except SourceError as failure:
+            self.failure = failure
+
+    def _restart(self, error: DecoderDiedError) -> None:
         """Start another decoder in place of a dead one.
 
         Raises:
-            SourceError: it has died too often.
+            SourceError: decoders have died too often.
         """
         if not self._budget.note_death():
             raise SourceError(
@@ -240,9 +210,8 @@ class Intake:
         self._ledger.close_feed(LOST)
         self._index_base = self._ledger.decoded
         self._epoch_base = self._last_epoch + 1
-        self._revived = True
+        self._is_new_decoder = True
         self._decoder = self._start_decoder()
-        self._pulse = self._new_pulse()
         self._go_to_position()
 
     def _go_to_position(self) -> None:
@@ -252,7 +221,6 @@ class Intake:
             self.is_end = True
             return
         try:
-            # Calls may overtake each other, so this one is waited for.
-            ray.get(self._decoder.begin.remote(self._next_index, self._reverse))
-        except DEATHS as error:
-            self._revive(error)
+            self._decoder.begin(self._next_index, reverse=self._reverse)
+        except DecoderDiedError as error:
+            self._restart(error)

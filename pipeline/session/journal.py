@@ -1,4 +1,4 @@
-"""The journal as a session reads it: entries in order, each when it is due."""
+"""The journal as its session reads it: entries in order, each when it is due."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maskstream.core.errors import StoreError
 from maskstream.pipeline.store import JournalEntry, Outcome, SessionStore
 
 Position = tuple[int, int]
-"""(epoch, step): the next frame to be begun. Where an entry took effect is kept in its outcome."""
+"""(epoch, step) of the next frame. An entry's outcome keeps the position where it took effect."""
 
 _PAGE = 32
 
@@ -17,14 +17,15 @@ _PAGE = 32
 class JournalReader:
     """Reads on from a checkpoint.
 
-    Entries that were settled before come again exactly where they took effect. New ones are due at
-    once, but not before what has been told: whoever asked has seen it.
+    Promises: entries that were settled before a crash come again exactly where they took effect.
+    New entries are due at once, but not before the run has caught up with the newest result that
+    was published: whoever wrote the entry has seen that result.
 
     Args:
-        after: entries up to this one are known.
+        after: entries up to this sequence are in the checkpoint.
         replays: settled entries are due at their positions; False: at once.
-        told: place of the newest result, or None.
-        poll_every_s: the store is not asked more often, but for those who wait.
+        published: (epoch, step) of the newest result, or None.
+        poll_every_s: least time between two looks into the store that do not wait.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class JournalReader:
         writer: int,
         *,
         replays: bool,
-        told: Position | None,
+        published: Position | None,
         poll_every_s: float = 0.0,
     ) -> None:
         self._store = store
         self._session_id = session_id
         self._writer = writer
         self._replays = replays
-        self._told = told if replays else None
+        self._published = published if replays else None
         self._waiting: deque[JournalEntry] = deque()
         self._read = after
         self._poll_every_s = poll_every_s
@@ -70,15 +71,15 @@ class JournalReader:
         return entry
 
     def _has_caught_up(self, position: Position) -> bool:
-        if self._told is not None and position > self._told:
-            self._told = None
-        return self._told is None
+        if self._published is not None and position > self._published:
+            self._published = None
+        return self._published is None
 
-    def holds(self, kind: str) -> bool:
-        """Whether an entry of this kind waits behind the one that is being dealt with."""
+    def kinds_behind(self) -> list[str]:
+        """Kinds of the entries that wait behind the one that is being dealt with, in order."""
         if len(self._waiting) < _PAGE:
             self._fill(0.0)
-        return any(entry.kind == kind for entry in list(self._waiting)[1:])
+        return [entry.kind for entry in list(self._waiting)[1:]]
 
     def finish(self, entry: JournalEntry) -> None:
         """The entry has been dealt with."""

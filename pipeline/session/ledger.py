@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from maskstream.pipeline.session.feed import FrameNote
 from maskstream.pipeline.store import Counters
-from maskstream.workers.notes import FrameNote
 
 LOST = "worker_lost"
 CLOSED = "closed"
 
 
 class Ledger:
-    """Adds up what several feeds of one session have told, one after another.
+    """Adds up the accounts of the feeds that a session has had, one after another.
 
-    A frame counts as processed when its result is published. One that was decoded and did not
-    reach the session is lost with its feed; from a source that can be read again it was not
-    counted, since it comes again.
+    A frame counts as processed when its result is published. A frame that was decoded and did not
+    reach the session is lost with its feed. If the source can be read again, that frame comes
+    again, so it is taken out of the account.
 
     Args:
-        counters: what was told before.
-        num_held: frames of those in flight that the session still has.
+        counters: the account so far.
+        num_held: frames in flight that the session still has.
         lossless: the source can be read again.
     """
 
@@ -36,7 +36,7 @@ class Ledger:
 
     @property
     def decoded(self) -> int:
-        """Of all feeds."""
+        """Frames that all feeds together have decoded."""
         return self._decoded + self._note.decoded
 
     @property
@@ -45,7 +45,7 @@ class Ledger:
         return self._taken - self._processed
 
     def note(self, note: FrameNote) -> None:
-        """Take over what the feed says with every note; one that was overtaken says nothing new."""
+        """Take over the feed's account, unless a newer one is known."""
         if note.decoded >= self._note.decoded:
             self._note = note
 
@@ -58,34 +58,36 @@ class Ledger:
         self._processed += 1
 
     def close_feed(self, reason: str) -> None:
-        """The feed is no more: what it decoded and nobody took is lost for this reason."""
+        """End the feed's account. What it decoded and nobody took is dropped for this reason."""
         self._decoded += self._note.decoded
         self._dropped.update(dict(self._note.dropped))
         self._note = FrameNote("none", state=self._note.state, last_fault=self._note.last_fault)
-        self._lose(self._decoded - self._taken - self._dropped.total(), reason)
+        self._drop(self._decoded - self._taken - self._dropped.total(), reason)
 
     def abandon_held(self, reason: str) -> None:
         """Frames that reached the session will get no result."""
         held, self._taken = self.num_held, self._processed
-        self._lose(held, reason)
+        self._drop(held, reason)
 
-    def _lose(self, num_frames: int, reason: str) -> None:
+    def _drop(self, num_frames: int, reason: str) -> None:
         if self._lossless:
             self._decoded -= num_frames
         elif num_frames > 0:
             self._dropped[reason] += num_frames
 
     def counters(self) -> Counters:
-        """As the store keeps them."""
+        """The account as the store keeps it."""
         dropped = self._dropped + Counter(dict(self._note.dropped))
         return Counters(decoded=self.decoded, processed=self._processed, dropped=dict(dropped))
 
     @property
     def source_state(self) -> str:
+        """What the source is doing."""
         return self._note.state
 
     @property
     def last_fault(self) -> str:
+        """What went wrong last with the source, without credentials."""
         return self._note.last_fault
 
 

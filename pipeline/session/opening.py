@@ -1,4 +1,4 @@
-"""A session taken over: everything that it is served with, as the store has it."""
+"""A session taken over from the store, with everything that it is served with."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskstream.pipeline.api.options import PUSHED_SOURCE, SessionOptions
-from maskstream.pipeline.runtime.feeds import is_live
-from maskstream.pipeline.session.detection import Detector
 from maskstream.pipeline.session.intake import Intake
 from maskstream.pipeline.session.journal import JournalReader
 from maskstream.pipeline.session.ledger import Ledger, counters_from
+from maskstream.pipeline.session.open_feed import is_live
+from maskstream.pipeline.session.ports import Decoder, Detection, SessionTools
+from maskstream.pipeline.session.restarts import RestartBudget
 from maskstream.pipeline.session.result_log import ResultLog
-from maskstream.pipeline.session.state import SessionState
+from maskstream.pipeline.session.state import CheckpointedState
 from maskstream.pipeline.store import SessionRecord, SessionStore
 from maskstream.pipeline.video.frame_numbers import FrameNumbers
-from maskstream.pipeline.video.tracking import SessionTracking, detection_rules
-from maskstream.workers.faults import RestartBudget
-from maskstream.workers.track import Tools
-
-_POLL_EVERY_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +25,23 @@ class RunnerConfig:
 
     Attributes:
         depth: frames of a session that may be in detection at once.
-        checkpoint_every_s: least time between checkpoints.
+        checkpoint_every_s: least time between checkpoints; None: none are saved.
         frame_wait_s: how long a prompt waits for a frame of a source that is silent.
         max_decoder_deaths: of one session within ``death_window_s``.
         death_window_s: see above.
-        unresponsive_s: a worker, of whatever kind, that does not answer for so long is ended, and
-            what it did is done again as after its death.
+        poll_every_s: least time between two looks into the journal while frames come.
+        look_every_s: time between two looks at the session's state in the store.
+        unresponsive_s: a worker that does not answer for so long is ended, and its work is done
+            again as after its death.
     """
 
     depth: int = 3
-    checkpoint_every_s: float = 2.0
+    checkpoint_every_s: float | None = 2.0
     frame_wait_s: float = 10.0
     max_decoder_deaths: int = 5
     death_window_s: float = 60.0
+    poll_every_s: float = 0.01
+    look_every_s: float = 0.2
     unresponsive_s: float = 30.0
 
 
@@ -51,10 +51,10 @@ class OpenSession:
 
     Attributes:
         writer: token with which the store lets this process write, and no earlier one.
-        record: as it was when it was taken over.
-        is_free: it runs by itself.
+        record: as it was when the session was taken over.
+        runs_by_itself: the session goes on without its client.
         is_live: frames that were missed can never be had again.
-        is_pushed: a client pushes its frames.
+        is_pushed: a client pushes the frames.
         state: what survives in checkpoints.
         epoch: of the newest result.
     """
@@ -63,13 +63,13 @@ class OpenSession:
     writer: int
     record: SessionRecord
     options: SessionOptions
-    is_free: bool
+    runs_by_itself: bool
     is_live: bool
     is_pushed: bool
-    state: SessionState
+    state: CheckpointedState
     log: ResultLog
     journal: JournalReader
-    detector: Detector
+    detection: Detection
     intake: Intake
     epoch: int
 
@@ -79,16 +79,16 @@ class OpenSession:
 
     @property
     def num_restarts(self) -> int:
-        """How often another worker has taken it over."""
+        """How often another process has taken the session over."""
         return self.writer - 1
 
 
 def open_session(
     store: SessionStore,
     session_id: str,
-    tools: Tools,
+    tools: SessionTools,
     config: RunnerConfig,
-    start_decoder: Callable[[], Any],
+    start_decoder: Callable[[], Decoder],
 ) -> OpenSession:
     """Take a session over and restore it from its checkpoint.
 
@@ -100,14 +100,15 @@ def open_session(
     writer = store.take_over(session_id)
     record = store.get_session(session_id)
     options = SessionOptions.from_stored(record.options)
-    is_free, live = options.runs_by_itself(record.source), is_live(record.source, options)
-    tracking = SessionTracking(tools.tracker, tools.config, latency=options.latency)
-    state = SessionState(tracking, numbers=FrameNumbers() if is_free else None)
+    by_itself, live = options.runs_by_itself(record.source), is_live(record.source, options)
+    tracking = tools.new_tracking(options.latency)
+    state = CheckpointedState(tracking, numbers=FrameNumbers() if by_itself else None)
     checkpoint = store.load_checkpoint(session_id)
     more = {} if checkpoint is None else state.load_bytes(checkpoint.blob)
-    ledger = _open_ledger(record, more, live)
+    pending = more.get("pending", [])
+    ledger = _open_ledger(record, more, len(pending), live)
     log = ResultLog(store, record, writer, ledger, recounts=not live)
-    log.load_pending_state(more.get("pending", []))
+    log.load_pending_state(pending)
     last = record.last_result
     epoch = record.epoch if last is None else max(record.epoch, last[0])
     return OpenSession(
@@ -115,7 +116,7 @@ def open_session(
         writer=writer,
         record=record,
         options=options,
-        is_free=is_free,
+        runs_by_itself=by_itself,
         is_live=live,
         is_pushed=record.source == PUSHED_SOURCE,
         state=state,
@@ -126,17 +127,14 @@ def open_session(
             0 if checkpoint is None else checkpoint.journal_sequence,
             writer,
             replays=not live,
-            told=last,
-            poll_every_s=_POLL_EVERY_S,
+            published=last,
+            poll_every_s=config.poll_every_s,
         ),
-        detector=Detector(
-            tools.detecting, session_id, detection_rules(tools.config, options.score_threshold)
-        ),
+        detection=tools.new_detection(session_id, options.score_threshold),
         intake=Intake(
             start_decoder,
             RestartBudget(config.max_decoder_deaths, config.death_window_s),
             ledger,
-            config.unresponsive_s,
             is_live=live,
             first_index=max(record.counters.decoded, 0 if last is None else last[1] + 1),
             first_epoch=epoch + (1 if live and writer > 1 else 0),
@@ -145,12 +143,15 @@ def open_session(
     )
 
 
-def _open_ledger(record: SessionRecord, more: dict[str, Any], live: bool) -> Ledger:
-    pending = more.get("pending", [])
+def _open_ledger(
+    record: SessionRecord, more: dict[str, Any], num_pending: int, live: bool
+) -> Ledger:
     if not live:
         counters = counters_from(more.get("counters", {}))
-        return Ledger(counters, num_held=len(pending), lossless=True)
-    # What was told stands. Of the frames held back, those behind it are still to come.
+        return Ledger(counters, num_held=num_pending, lossless=True)
+    # What was published stands. Of the frames held back, those behind it are still to come.
     last = record.last_result or (-1, -1)
-    held = sum((epoch, step) > last for _, _, _, epoch, step in pending)
+    held = sum(
+        (one["stamp"]["epoch"], one["step"]) > tuple(last) for one in more.get("pending", [])
+    )
     return Ledger(record.counters, num_held=held, lossless=False)

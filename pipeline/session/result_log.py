@@ -1,39 +1,44 @@
-"""What a session tells: results, objects, figures, checkpoints."""
+"""What a session publishes: results, the ends of runs, figures, checkpoints."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.pipeline.api.commands import RunEnd
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.session.ledger import Ledger
-from maskstream.pipeline.store import (
-    Checkpoint,
-    ObjectRecord,
-    ResultEntry,
-    SessionRecord,
-    SessionStore,
-)
-from maskstream.tracker.video_tracker import NO_CONCEPT
-from maskstream.workers.notes import FrameNote
+from maskstream.pipeline.store import Checkpoint, ResultEntry, SessionRecord, SessionStore
+from maskstream.pipeline.video.rates import Rates
 
 _REPORT_EVERY_S = 1.0
-_LATENCIES_KEPT = 512
+_FAULT_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """A frame that was tracked and has no result yet.
+
+    Attributes:
+        stamp: its epoch is that of the result.
+        step: see ``Run.step_of``.
+    """
+
+    stamp: FrameStamp
+    step: int
 
 
 class ResultLog:
-    """Writes as the session's only writer; the store refuses what it has already.
+    """Writes to the store as the session's only writer.
 
-    Frames wait here for their results: a note is kept from the time a frame is stepped over until
-    what is said about it is published.
+    Promises: each frame's result is published once; one that the store has already, from before a
+    crash, is passed over.
 
     Args:
-        recounts: the ledger starts from a checkpoint, and frames after it are stepped over again.
+        recounts: the ledger starts from a checkpoint, and frames behind it are tracked again.
     """
 
     def __init__(
@@ -50,41 +55,36 @@ class ResultLog:
         self._writer = writer
         self.ledger = ledger
         self._recounts = recounts
-        self._pending: dict[int, tuple[FrameNote, int, int]] = {}
-        self._known = {one.obj_id: one for one in store.list_objects(record.session_id)}
-        self._told = dict(self._known)
-        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
-        self._published_s: deque[float] = deque(maxlen=64)
+        self._expected: dict[int, _Expected] = {}
+        self._rates = Rates()
         self._reported_s = 0.0
         self.sequence = record.result_sequence
         self.num_objects = 0
 
-    def expect(self, note: FrameNote, epoch: int, step: int) -> None:
-        """A frame has been stepped over; its result will follow."""
-        self._pending[note.index] = (note, epoch, step)
+    def expect(self, stamp: FrameStamp, step: int) -> None:
+        """A frame is being tracked; its result will follow."""
+        self._expected[stamp.index] = _Expected(stamp, step)
 
     def publish(self, result: FrameResult) -> None:
         """Write a frame's result."""
-        note, epoch, step = self._pending.pop(result.frame_index)
+        expected = self._expected.pop(result.frame_index)
+        stamp = expected.stamp
         entry = ResultEntry(
             frame_index=result.frame_index,
-            epoch=epoch,
-            step=step,
-            wall_s=note.wall_s,
-            gap_s=note.gap_s,
+            epoch=stamp.epoch,
+            step=expected.step,
+            wall_s=stamp.wall_s,
+            gap_s=stamp.gap_s,
             record=result.to_record(),
         )
-        if self._write(entry, is_frame=True):
-            now_s = time.time()
-            self._latencies_ms.append(1000 * max(0.0, now_s - note.wall_s))
-            self._published_s.append(now_s)
+        if self._write_frame(entry):
+            self._rates.note(stamp.wall_s)
         self.num_objects = len(result)
-        self._register(result)
 
     def end_run(self, epoch: int, step: int, frame_index: int, end: RunEnd) -> None:
         """Write the end of a run."""
-        self._pending.clear()
-        self._write(
+        self._expected.clear()
+        self._append(
             ResultEntry(
                 frame_index=frame_index,
                 epoch=epoch,
@@ -92,76 +92,46 @@ class ResultLog:
                 kind="end",
                 wall_s=time.time(),
                 record=end.to_detail(),
-            )
+            ),
+            num_more_processed=0,
         )
 
-    def _write(self, entry: ResultEntry, *, is_frame: bool = False) -> bool:
-        """Append an entry; False when the store has it from an earlier time."""
-        # A replay does what was done, so there its frames count whether written or not.
-        if is_frame and self._recounts:
+    def _write_frame(self, entry: ResultEntry) -> bool:
+        """Append a frame's entry; False when the store has it from before."""
+        if self._recounts:
+            # The frame is in the account again, whether its result is new or not.
             self.ledger.note_processed()
+            return self._append(entry, num_more_processed=0)
+        is_new = self._append(entry, num_more_processed=1)
+        if is_new:
+            self.ledger.note_processed()
+        return is_new
+
+    def _append(self, entry: ResultEntry, *, num_more_processed: int) -> bool:
         counters = self.ledger.counters()
-        if is_frame and not self._recounts:
-            counters = counters.model_copy(update={"processed": counters.processed + 1})
+        counters = counters.model_copy(
+            update={"processed": counters.processed + num_more_processed}
+        )
         sequence = self._store.publish_result(
             self._session_id, entry, counters=counters, writer=self._writer
         )
         if sequence is None:
             return False
-        if is_frame and not self._recounts:
-            self.ledger.note_processed()
         self.sequence = sequence
         return True
-
-    # Objects
-
-    def _register(self, result: FrameResult) -> None:
-        """Note what was seen; write it when there is something new, and now and then."""
-        for row, obj_id in enumerate(result.obj_ids.tolist()):
-            self._known[obj_id] = ObjectRecord(
-                obj_id=obj_id,
-                prompt_id=max(NO_CONCEPT, int(result.prompt_ids[row])),
-                label=result.labels[row],
-                first_frame=int(result.first_frames[row]),
-                last_frame=result.frame_index,
-                state=result.states[row],  # type: ignore[arg-type]
-            )
-
-    def note_removed(self, alive: set[int]) -> None:
-        """All objects that are not among these have been removed."""
-        for obj_id, one in self._known.items():
-            if obj_id not in alive and one.state != "removed":
-                self._known[obj_id] = one.model_copy(update={"state": "removed"})
-
-    def write_objects(self, *, all_of_them: bool) -> None:
-        """Write the objects that are new or in another state, or all that have changed."""
-        changed = [
-            one
-            for obj_id, one in self._known.items()
-            if (told := self._told.get(obj_id)) is None
-            or told.state != one.state
-            or (all_of_them and told != one)
-        ]
-        if not changed:
-            return
-        self._store.put_objects(self._session_id, changed, writer=self._writer)
-        self._told.update({one.obj_id: one for one in changed})
-        for one in changed:
-            if one.state == "removed":
-                del self._known[one.obj_id], self._told[one.obj_id]
 
     # Figures
 
     @property
     def is_report_due(self) -> bool:
+        """Whether the figures were last written a second ago or earlier."""
         return time.monotonic() - self._reported_s >= _REPORT_EVERY_S
 
     def report(self, more: Mapping[str, Any], epoch: int, *, now: bool = False) -> None:
-        """Write counters and figures, once a second at most unless ``now``."""
+        """Write counters and figures, at most once a second unless ``now``."""
         if not now and not self.is_report_due:
             return
         self._reported_s = time.monotonic()
-        self.write_objects(all_of_them=True)
         self._store.report(
             self._session_id,
             counters=self.ledger.counters(),
@@ -171,48 +141,45 @@ class ResultLog:
         )
 
     def stats(self) -> dict[str, Any]:
-        """Rates and latencies of late."""
-        times, latencies = self._published_s, self._latencies_ms
-        elapsed_s = times[-1] - times[0] if len(times) > 1 else 0.0
+        """Rates and latencies of the newest results, and what the source is doing."""
         return {
-            "fps": round((len(times) - 1) / elapsed_s, 2) if elapsed_s > 0 else 0.0,
-            "latency_ms": {
-                f"p{part}": round(float(np.percentile(latencies, part)), 2)
-                for part in ((50, 95, 99) if latencies else ())
-            },
+            **self._rates.to_stats(),
             "num_objects": self.num_objects,
             "queue": self.ledger.counters().in_flight,
             "source_state": self.ledger.source_state,
-            "last_fault": self.ledger.last_fault[:1000],
+            "last_fault": self.ledger.last_fault[:_FAULT_CHARACTERS],
         }
 
     # Checkpoints
 
-    def pending_state(self) -> list[list[Any]]:
+    def pending_state(self) -> list[dict[str, Any]]:
         """The frames whose results are still to come, as JSON values."""
         return [
-            [note.index, note.wall_s, note.gap_s, epoch, step]
-            for note, epoch, step in self._pending.values()
+            {"stamp": one.stamp.to_state(), "step": one.step} for one in self._expected.values()
         ]
 
-    def load_pending_state(self, state: list[list[Any]]) -> None:
-        """Undo ``pending_state``."""
-        self._pending = {
-            index: (FrameNote("frame", index=index, wall_s=wall_s, gap_s=gap_s), epoch, step)
-            for index, wall_s, gap_s, epoch, step in state
-        }
+    def load_pending_state(self, state: list[dict[str, Any]]) -> None:
+        """Go on from ``pending_state``."""
+        expected = [_Expected(FrameStamp.from_state(one["stamp"]), one["step"]) for one in state]
+        self._expected = {one.stamp.index: one for one in expected}
 
     def ledger_at_checkpoint(self) -> dict[str, Any]:
-        """Counters of the frames up to a checkpoint, as JSON values: those that are farther on
-        will be decoded again.
+        """The account up to a checkpoint, as JSON values.
+
+        Frames that are farther on will be decoded again, so they do not count.
         """
-        told, held = self.ledger.counters(), len(self._pending)
-        return told.model_copy(
-            update={"decoded": told.processed + told.num_dropped + held}
+        counters, held = self.ledger.counters(), len(self._expected)
+        return counters.model_copy(
+            update={"decoded": counters.processed + counters.num_dropped + held}
         ).model_dump()
 
     def checkpoint(self, blob: bytes, position: tuple[int, int], journal: int) -> Checkpoint:
-        """A checkpoint of what has been told so far."""
+        """A checkpoint of all that has been published so far.
+
+        Args:
+            position: (epoch, step) of the first frame that is not in it.
+            journal: sequence of the newest entry that is in it.
+        """
         return Checkpoint(
             blob=blob,
             epoch=position[0],

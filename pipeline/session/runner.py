@@ -1,13 +1,12 @@
-"""One session, served: frames in order through detection and tracking into the log of results."""
+"""The loop that serves a session, wherever it runs: frames in, results out, prompts in between."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 from maskstream.core.errors import (
     MaskstreamError,
@@ -22,55 +21,49 @@ from maskstream.pipeline.session.applying import (
     CANCELLED,
     Applied,
     Applier,
-    Settler,
     no_frame,
     no_more_frames,
 )
-from maskstream.pipeline.session.intake import Arrival
 from maskstream.pipeline.session.journal import Position
 from maskstream.pipeline.session.ledger import CLOSED
 from maskstream.pipeline.session.lookahead import Lookahead
 from maskstream.pipeline.session.opening import RunnerConfig, open_session
-from maskstream.pipeline.session.run import Leg, Run
+from maskstream.pipeline.session.ports import Arrival, Decoder, SessionTools
+from maskstream.pipeline.session.run import Pass, Run
 from maskstream.pipeline.session.saving import Saver
-from maskstream.pipeline.store import JournalEntry, SessionStore
-from maskstream.pipeline.store import (
-    SessionState as Phase,
-)
-from maskstream.workers.track import Tools
+from maskstream.pipeline.session.settling import Settler
+from maskstream.pipeline.store import JournalEntry, SessionState, SessionStore
 
-_LOG = logging.getLogger("maskstream.runtime")
-
-_LOOK_EVERY_S = 0.2
-_IDLE_WAIT_S = 0.25
-_SILENCE_WAIT_S = 0.1
-_FIRST_WORD_S = 30.0
+_FRAME_WAIT_S = 0.1
+_FIRST_NOTE_S = 30.0
 
 
 class _Over(Exception):  # noqa: N818
-    """The session is to be left; says how."""
+    """The session is left; the text says how it went."""
 
 
 class SessionRunner:
     """Serves one session from its checkpoint, or from the start, until it is over.
 
-    Promises: frames are stepped over in order; each result is published once; an entry of the
-    journal takes effect between two frames, and is settled before the next. Everything can be
-    lost at any moment: another runner goes on from the store, and, where the source can be read
-    again, repeats to the bit what has been done since the checkpoint.
+    Promises: frames are tracked in order. Each result is published once. An entry of the journal
+    takes effect between two frames, and its outcome is written before the next. A run that fails
+    publishes first what it held back. The process may die at any moment: another runner goes on
+    from the store and, if the source can be read again, repeats to the bit what was done since the
+    checkpoint.
 
     Args:
-        start_decoder: starts a decode worker for the session's source.
-        stop: set to have the session left as it is.
+        tools: the model, as this place shares it among its sessions.
+        start_decoder: starts a decoder for the session's source.
+        stop: set, it has the session left as it is.
     """
 
     def __init__(
         self,
         store: SessionStore,
         session_id: str,
-        tools: Tools,
+        tools: SessionTools,
         config: RunnerConfig,
-        start_decoder: Callable[[], Any],
+        start_decoder: Callable[[], Decoder],
         stop: threading.Event,
     ) -> None:
         self._config = config
@@ -80,17 +73,16 @@ class SessionRunner:
         self._store, self._id, self._writer = store, session_id, session.writer
         self._state, self._log = session.state, session.log
         self._journal, self._intake = session.journal, session.intake
-        self._is_free, self._is_live = session.is_free, session.is_live
         self._saver = Saver(session, config.checkpoint_every_s)
-        self._ahead = Lookahead(session.intake, session.detector, config.depth)
+        self._ahead = Lookahead(session.intake, session.detection, config.depth)
         self._settler = Settler(session, self._saver, self._apply)
         self._looked_s = 0.0
         self._used_s = time.monotonic()
         self._applier = Applier(
             session.state,
-            session.detector,
+            session.detection,
             session.intake,
-            is_free=session.is_free,
+            runs_by_itself=session.runs_by_itself,
             next_frame=self._next_frame,
             next_index=self._next_index,
             cursor=lambda: self._log.sequence,
@@ -99,7 +91,7 @@ class SessionRunner:
     # The course of a session
 
     def run(self) -> str:
-        """Serve it; how it went: ended, failed, gone, superseded or stopped."""
+        """Serve the session; how it went: ended, failed, gone, superseded or stopped."""
         try:
             self._begin()
             while True:
@@ -118,25 +110,28 @@ class SessionRunner:
 
     def _begin(self) -> None:
         self._look()
-        state = self._state
-        if self._is_free and state.run is None:
-            start = (
-                0 if self._is_live or self._session.is_pushed else self._session.options.start_frame
-            )
-            state.run = Run("free", [Leg(0, start, False)], self._session.options.max_frames)
-        if state.run is not None and state.run.legs:
-            self._intake.begin(state.run.next_index, reverse=state.run.current.reverse)
-        if self._is_free:
-            self._intake.hear(_FIRST_WORD_S)
+        session, state = self._session, self._state
+        if session.runs_by_itself and state.run is None:
+            has_no_start = session.is_live or session.is_pushed
+            start = 0 if has_no_start else session.options.start_frame
+            state.run = Run("free", [Pass(0, start, False)], session.options.max_frames)
+        self._go_to(state.run)
+        if session.runs_by_itself:
+            self._intake.wait_first(_FIRST_NOTE_S)
             if self._intake.failure is not None and state.run is not None:
-                self._finish_leg(state.run)
+                self._finish_pass(state.run)
         else:
-            self._intake.read(0)  # the source can be opened, or the session fails with the reason
-        if self._store.get_session(self._id).state == Phase.STARTING:
-            self._change_state(Phase.RUNNING)
+            self._intake.read(0)  # raises when the source cannot be opened
+        if self._store.get_session(self._id).state == SessionState.STARTING:
+            self._change_state(SessionState.RUNNING)
+
+    def _go_to(self, run: Run | None) -> None:
+        """Have the source deliver from where a run is."""
+        if run is not None and run.passes:
+            self._intake.begin(run.next_index, reverse=run.current.reverse)
 
     def _turn(self) -> None:
-        """Do the next thing: a journal entry, a frame, or waiting for one."""
+        """Do the next thing: an entry of the journal, a frame, or waiting for one."""
         if self._stop.is_set():
             self._drain()
             self._saver.save()
@@ -150,14 +145,13 @@ class SessionRunner:
             self._idle()
         else:
             self._advance(self._state.run)
-        self._saver.save_now_and_then()
+        self._saver.save_if_due()
 
     def _position(self) -> Position:
-        """Of the next frame to be begun."""
-        state = self._state
-        run = state.run
-        if run is None or not run.legs:
-            return state.epoch, state.idle_step
+        """Of the next frame that goes into detection."""
+        run = self._state.run
+        if run is None or not run.passes:
+            return self._state.epoch, self._state.idle_step
         index = run.next_index
         newest = self._ahead.newest
         if newest is not None:
@@ -166,13 +160,13 @@ class SessionRunner:
 
     def _idle(self) -> None:
         self._drain()
-        state = self._state
-        if self._is_live and self._log.is_report_due:
-            self._intake.look()
+        is_paused_live = self._state.is_paused and self._session.is_live
+        if self._session.is_live and self._log.is_report_due:
+            self._intake.update_account()
         self._report()
-        if self._journal.next_due(self._position(), _IDLE_WAIT_S) is not None:
+        if self._journal.next_due(self._position(), self._config.look_every_s) is not None:
             self._used_s = time.monotonic()
-        elif state.is_paused and self._is_live:
+        elif is_paused_live:
             return
         elif time.monotonic() - self._used_s > self._session.record.limits.expire_after_s:
             self._store.delete_session(self._id)
@@ -182,60 +176,62 @@ class SessionRunner:
         """Take one frame farther on its way."""
         if run.cancelled:
             self._drain()
-            self._finish_run(run, RunEnd(reason="cancelled", epoch=self._epoch_of(run)))
+            if self._state.run is run:
+                self._finish_run(run, "cancelled")
             return
-        if not run.legs:
-            self._finish_run(run, RunEnd(reason="finished", epoch=self._epoch_of(run)))
+        if not run.passes:
+            self._finish_run(run, "finished")
             return
         most = run.max_frames
         is_enough = most is not None and run.num_stepped + len(self._ahead) >= most
         if not is_enough and self._ahead.wants_more:
-            if self._ahead.begin_next(self._state.tracking.concepts):
+            if self._ahead.submit_next(self._state.tracking.concepts):
                 return
-            if self._ahead.wants_more and not self._ahead.wait(_SILENCE_WAIT_S):
+            if self._ahead.wants_more and not self._ahead.wait(_FRAME_WAIT_S):
                 self._report()
                 return
         if len(self._ahead):
             self._step(run)
         elif is_enough or self._intake.is_over:
-            self._finish_leg(run)
+            self._finish_pass(run)
 
-    def _finish_leg(self, run: Run) -> None:
+    def _finish_pass(self, run: Run) -> None:
         self._publish(self._state.tracking.flush())
         failure = None
         if run.max_frames is None or run.num_stepped < run.max_frames:
             failure = self._intake.failure
-        epoch = self._epoch_of(run)
         if failure is not None:
-            text = error_text(failure)
-            self._finish_run(run, RunEnd(reason="failed", message=text, epoch=epoch))
-        elif run.is_last_leg:
-            self._finish_run(run, RunEnd(reason="finished", epoch=epoch))
+            self._finish_run(run, "failed", error_text(failure))
+        elif run.is_last_pass:
+            self._finish_run(run, "finished")
         else:
-            run.begin_next_leg()
-            self._intake.begin(run.next_index, reverse=run.current.reverse)
+            run.begin_next_pass()
+            self._go_to(run)
         self._saver.is_changed = True
 
     def _epoch_of(self, run: Run) -> int:
-        if self._is_free:
+        if self._session.runs_by_itself:
             return self._session.epoch
-        return run.current.epoch if run.legs else self._state.epoch + 1
+        return run.current.epoch if run.passes else self._state.epoch + 1
 
-    def _finish_run(self, run: Run, end: RunEnd) -> None:
-        state = self._state
+    def _finish_run(self, run: Run, reason: str, message: str = "") -> None:
+        """Publish what is held back, and the end of the run."""
+        state, epoch = self._state, self._epoch_of(run)
+        self._ahead.clear()
         self._publish(state.tracking.flush())
-        step = run.step_of(run.next_index) if run.legs else 0
-        if self._is_free and self._record_last_step() >= step:
-            step = self._record_last_step() + 1
+        step = run.step_of(run.next_index) if run.passes else 0
+        if self._session.runs_by_itself:
+            step = max(step, self._last_published_step() + 1)
         self._log.ledger.abandon_held(CLOSED)
-        epoch = self._epoch_of(run)
+        self._report(now=True)  # whoever has read the end finds the run's last figures
+        end = RunEnd.model_validate({"reason": reason, "message": message, "epoch": epoch})
         self._log.end_run(epoch, step, run.last_index, end)
         state.run, state.epoch, state.idle_step = None, epoch, step + 1
         self._saver.is_changed = True
-        if self._is_free:
-            self._end(Phase.FAILED if end.reason == "failed" else Phase.ENDED, end.message)
+        if self._session.runs_by_itself:
+            self._end(SessionState.FAILED if reason == "failed" else SessionState.ENDED, message)
 
-    def _record_last_step(self) -> int:
+    def _last_published_step(self) -> int:
         """The last step that the log has in the newest epoch; -1 for none."""
         last = self._store.get_session(self._id).last_result
         return last[1] if last is not None and last[0] == self._session.epoch else -1
@@ -243,95 +239,122 @@ class SessionRunner:
     # Frames
 
     def _step(self, run: Run) -> None:
-        """Take the oldest frame in flight through the tracker."""
-        arrival, answer = self._ahead.take()
-        note = arrival.note
-        epoch = note.epoch if self._is_live else run.current.epoch
-        self._session.epoch = epoch if self._is_free else self._session.epoch
-        self._log.expect(note, epoch, run.step_of(note.index))
-        reverse = run.current.reverse
-        tracking = self._state.tracking
-        place = self._state.tracker_place(arrival.place)
-        ready = tracking.step(place, answer.features, answer.detections, reverse=reverse)
-        run.note_stepped(note.index)
+        """Take the oldest frame in flight through the tracker.
+
+        A frame that cannot be detected in or tracked ends the run, not the session: the tracker is
+        as it was before that frame.
+        """
+        try:
+            ready = self._track_oldest(run)
+        except (SessionError, StoreError):
+            raise
+        except MaskstreamError as error:
+            self._finish_run(run, "failed", error_text(error))
+            return
         self._saver.is_changed = True
         self._publish(ready)
         self._report()
 
+    def _track_oldest(self, run: Run) -> list[FrameResult]:
+        frame, detected = self._ahead.take()
+        session, stamp, reverse = self._session, frame.stamp, run.current.reverse
+        if not session.is_live:
+            stamp = replace(stamp, epoch=run.current.epoch)
+        if session.runs_by_itself:
+            session.epoch = stamp.epoch
+        ready = self._state.tracking.step(
+            self._state.as_tracker_counts(stamp),
+            detected.features,
+            detected.detections,
+            reverse=reverse,
+        )
+        self._log.expect(stamp, run.step_of(stamp.index))
+        run.note_stepped(stamp.index)
+        return ready
+
     def _publish(self, ready: list[FrameResult]) -> None:
         for result in ready:
-            self._log.publish(self._state.told(result))
-        if ready:
-            alive = {masklet.obj_id for masklet in self._state.tracking.tracker.masklets}
-            self._log.note_removed(alive)
-            self._log.write_objects(all_of_them=False)
+            self._log.publish(self._state.as_source_counts(result))
 
     def _drain(self) -> None:
-        """Finish what is in flight, so that the state is that between two frames."""
-        run = self._state.run
-        while run is not None and len(self._ahead):
+        """Finish the frames in flight, so that the state is that between two frames."""
+        while (run := self._state.run) is not None and len(self._ahead):
             self._step(run)
 
     def _next_frame(self) -> Arrival:
-        """The frame that will be begun next, for a prompt on it."""
+        """The frame that goes into detection next, for a prompt on it."""
         deadline_s = time.monotonic() + self._config.frame_wait_s
         while time.monotonic() < deadline_s:
-            arrival = self._intake.peek(_SILENCE_WAIT_S)
-            if arrival is not None:
-                return arrival
+            frame = self._intake.peek(_FRAME_WAIT_S)
+            if frame is not None:
+                return frame
             if self._intake.is_end or self._intake.failure is not None:
                 raise no_more_frames()
             if self._stop.is_set():
                 raise _Over("stopped")
-            if self._journal.holds("cancel"):
-                raise PromptError(CANCELLED)
+            self._heed_controls()
             self._look()
         raise no_frame(self._config.frame_wait_s)
 
+    def _heed_controls(self) -> None:
+        """Let commands overtake a prompt that waits for a frame.
+
+        Pausing and resuming show in the session's state at once, and are settled in their turn.
+
+        Raises:
+            PromptError: the prompt is cancelled.
+        """
+        kinds = self._journal.kinds_behind()
+        if "cancel" in kinds:
+            raise PromptError(CANCELLED)
+        controls = [kind for kind in kinds if kind in ("pause", "resume")]
+        if controls:
+            is_pause = controls[-1] == "pause"
+            self._change_state(SessionState.PAUSED if is_pause else SessionState.RUNNING)
+
     def _next_index(self) -> int:
         """The first frame index that nothing has been decided on yet."""
-        arrival = self._intake.peek(0.0) if self._is_free else None
-        if arrival is not None:
-            return arrival.note.index
+        frame = self._intake.peek(0.0) if self._session.runs_by_itself else None
+        if frame is not None:
+            return frame.stamp.index
         run = self._state.run
-        if run is not None and run.legs:
+        if run is not None and run.passes:
             return max(0, run.next_index)
         return 0 if self._state.first_prompted is None else self._state.first_prompted
 
-    # Entries
+    # Entries of the journal
 
     def _deal_with(self, entry: JournalEntry) -> None:
         self._used_s = time.monotonic()
         position = self._position()
-        was_running, old_run = not self._state.is_paused, self._state.run
-        if entry.outcome is not None:
-            if entry.outcome.rejection is None:
-                self._apply(parse_command(entry.kind, entry.payload))
-        else:
+        was_paused, old_run = self._state.is_paused, self._state.run
+        if entry.outcome is None:
             self._settler.settle(entry, position)
+        elif entry.outcome.rejection is None:
+            self._apply(parse_command(entry.kind, entry.payload))
         self._journal.finish(entry)
         self._saver.is_changed = True
-        run = self._state.run
-        if run is not None and run is not old_run and run.legs:
-            self._intake.begin(run.next_index, reverse=run.current.reverse)
-        if was_running == self._state.is_paused:
-            self._change_state(Phase.PAUSED if self._state.is_paused else Phase.RUNNING)
+        if self._state.run is not old_run:
+            self._go_to(self._state.run)
+        if was_paused != self._state.is_paused:
+            to = SessionState.PAUSED if self._state.is_paused else SessionState.RUNNING
+            self._change_state(to)
 
     def _apply(self, command: Command) -> Applied:
-        if isinstance(command, Reset) and self._is_free:
+        if isinstance(command, Reset) and self._session.runs_by_itself:
             self._publish(self._state.tracking.flush())  # what was seen until now stands
         return self._applier.apply(command)
 
-    # The session's state in the store
+    # The session in the store
 
     def _look(self) -> None:
-        """Now and then, see what became of the session.
+        """Now and then, see what became of the session in the store.
 
         Raises:
-            _Over: it is over, or somebody else's.
+            _Over: it is over, or another process serves it.
         """
         now_s = time.monotonic()
-        if now_s - self._looked_s < _LOOK_EVERY_S:
+        if now_s - self._looked_s < self._config.look_every_s:
             return
         self._looked_s = now_s
         record = self._store.get_session(self._id)
@@ -339,45 +362,46 @@ class SessionRunner:
             raise _Over("superseded")
         if record.state.is_over:
             raise _Over(str(record.state))
-        if record.state == Phase.DRAINING:
+        if record.state == SessionState.DRAINING:
             self._drain()
             run = self._state.run
             if run is not None:
-                self._finish_run(run, RunEnd(reason="cancelled", epoch=self._epoch_of(run)))
-            self._end(Phase.ENDED, "closed")
+                self._finish_run(run, "cancelled")
+            self._end(SessionState.ENDED, "closed")
 
     def _report(self, *, now: bool = False) -> None:
         session = self._session
-        epoch = session.epoch if session.is_free else session.state.epoch
+        epoch = session.epoch if session.runs_by_itself else session.state.epoch
         self._log.report({"num_restarts": session.num_restarts}, epoch, now=now)
 
-    def _change_state(self, to: Phase) -> None:
+    def _change_state(self, to: SessionState) -> None:
         if self._journal.is_replaying or self._store.get_session(self._id).state == to:
             return
         self._store.transition(self._id, to, writer=self._writer)
 
-    def _end(self, to: Phase, reason: str) -> None:
-        """Tell the last figures, and end.
+    def _end(self, to: SessionState, reason: str) -> None:
+        """Report the last figures, and end.
 
         Raises:
             _Over: always.
         """
         self._intake.close_account()
         self._report(now=True)
-        if to == Phase.ENDED and self._store.get_session(self._id).state != Phase.DRAINING:
-            with contextlib.suppress(SessionError):  # its client has closed it this very moment
-                self._store.transition(self._id, Phase.DRAINING, writer=self._writer)
+        if to == SessionState.ENDED:
+            # A client may have begun to close it, or be closing it at this very moment.
+            with contextlib.suppress(SessionError):
+                self._store.transition(self._id, SessionState.DRAINING, writer=self._writer)
         self._store.transition(self._id, to, reason=reason, writer=self._writer)
         raise _Over(str(to))
 
     def _fail(self, error: MaskstreamError) -> str:
-        """The session cannot go on for a reason of its own."""
+        """The session cannot go on, for a reason of its own."""
         record = self._store.get_session(self._id)
         if record.writer != self._writer:
             return "superseded"
         if record.state.is_over:
             return str(record.state)
         self._store.transition(
-            self._id, Phase.FAILED, reason=error_text(error), writer=self._writer
+            self._id, SessionState.FAILED, reason=error_text(error), writer=self._writer
         )
-        return str(Phase.FAILED)
+        return str(SessionState.FAILED)

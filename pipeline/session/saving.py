@@ -1,4 +1,4 @@
-"""Checkpoints of a session that is served."""
+"""Checkpoints of a session, so that another process can go on with it."""
 
 from __future__ import annotations
 
@@ -10,34 +10,47 @@ from maskstream.pipeline.session.journal import Position
 from maskstream.pipeline.session.opening import OpenSession
 from maskstream.pipeline.store import Checkpoint
 
-_LOG = logging.getLogger("maskstream.runtime")
+_LOG = logging.getLogger("maskstream.session")
 
 
 class Saver:
-    """Saves a session's state, between two frames, when it has changed and some time has passed.
+    """Saves a session's state between two frames, when it has changed and some time has passed.
 
     Args:
-        every_s: least time between checkpoints.
+        every_s: least time between checkpoints. None: none are saved, because the session cannot
+            outlive its process.
     """
 
-    def __init__(self, session: OpenSession, every_s: float) -> None:
+    def __init__(self, session: OpenSession, every_s: float | None) -> None:
         self._session = session
         self._every_s = every_s
         self._saved_s = time.monotonic()
         self.is_changed = False
 
-    def save_now_and_then(self) -> None:
+    @property
+    def is_on(self) -> bool:
+        """Whether checkpoints are saved at all."""
+        return self._every_s is not None
+
+    def save_if_due(self) -> None:
         """Save, if it is time."""
-        if self.is_changed and time.monotonic() - self._saved_s >= self._every_s:
+        if not self.is_changed:
+            return
+        if self._every_s is None:
+            self.is_changed = False
+            self._free_pushed_frames()
+        elif time.monotonic() - self._saved_s >= self._every_s:
             self.save()
 
     def save(self) -> None:
-        """Save now. A state that is too large is not saved: a file is then played from farther
-        back, and a stream starts with its concepts alone.
+        """Save now.
+
+        A state that is too large is not saved: a file is then played again from farther back, and
+        a stream starts again with its concepts alone.
         """
         session = self._session
-        if session.journal.is_replaying:
-            return  # the one that is there is as good
+        if self._every_s is None or session.journal.is_replaying:
+            return
         self._saved_s = time.monotonic()
         self.is_changed = False
         try:
@@ -47,6 +60,11 @@ class Saver:
         except SessionLimitError as error:
             _LOG.warning("%s", error)
             return
+        self._free_pushed_frames()
+
+    def _free_pushed_frames(self) -> None:
+        """Frames before this point are not played again, so the store may forget them."""
+        session = self._session
         if session.is_pushed and session.state.run is not None:
             session.intake.note_done(session.state.run.next_index - 1)
 
@@ -60,11 +78,11 @@ class Saver:
         return session.log.checkpoint(session.state.to_bytes(more), self._position(), journal)
 
     def _position(self) -> Position:
-        """Of the first frame that is not in it."""
+        """Of the first frame that is not in the state."""
         session, state = self._session, self._session.state
         run = state.run
-        if session.is_free:
+        if session.runs_by_itself:
             return session.epoch, 0 if run is None else run.next_index
-        if run is None or not run.legs:
+        if run is None or not run.passes:
             return state.epoch, state.idle_step
         return run.current.epoch, run.step_of(run.next_index)

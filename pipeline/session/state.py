@@ -1,4 +1,4 @@
-"""Everything of a served session that must outlive the worker that serves it."""
+"""Everything of a session that must outlive the process that serves it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maskstream.core.errors import CheckpointError
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.session.run import Run
 from maskstream.pipeline.session.state_codec import state_from_bytes, state_to_bytes
 from maskstream.pipeline.video.frame_numbers import FrameNumbers
-from maskstream.pipeline.video.tracking import FramePlace, SessionTracking
+from maskstream.pipeline.video.tracking import SessionTracking
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(slots=True)
-class SessionState:
+class CheckpointedState:
     """What is tracked, and where the session is.
 
     Attributes:
         tracking: concepts, masklets, results held back.
-        run: over which frames it is going now, or None.
+        run: the run that is going on, or None.
         epoch: of the newest run.
         idle_step: between runs, the step that follows the newest run's end.
-        is_paused: takes no frames.
+        is_paused: the session takes no frames.
         first_prompted: earliest frame that was prompted, or None.
-        numbers: of a session that runs by itself: its frames are numbered without gaps for the
-            tracker, whose memory reaches back so many numbers.
+        numbers: of a session that runs by itself. The tracker remembers a number of recent frames,
+            so frames that sampling leaves out must not count: it gets frames numbered without
+            gaps, and its results are translated back.
         numbered: the frame that was numbered last, and its number.
     """
 
@@ -41,16 +43,16 @@ class SessionState:
     numbers: FrameNumbers | None = None
     numbered: tuple[int, int] = (-1, -1)
 
-    def tracker_place(self, place: FramePlace) -> FramePlace:
-        """A frame, the next one or one just taken, as the tracker counts."""
+    def as_tracker_counts(self, stamp: FrameStamp) -> FrameStamp:
+        """A frame's stamp for the tracker; of the next frame, or of one just taken."""
         if self.numbers is None:
-            return place
-        if self.numbered[0] != place.index:
-            self.numbered = (place.index, self.numbers.number(place.index))
-        return replace(place, index=self.numbered[1])
+            return stamp
+        if self.numbered[0] != stamp.index:
+            self.numbered = (stamp.index, self.numbers.number(stamp.index))
+        return replace(stamp, index=self.numbered[1])
 
-    def told(self, result: FrameResult) -> FrameResult:
-        """A result as the decoder counts."""
+    def as_source_counts(self, result: FrameResult) -> FrameResult:
+        """A tracker's result with the frame indices of the source."""
         return result if self.numbers is None else self.numbers.translate(result)
 
     def reset(self) -> None:
@@ -66,7 +68,7 @@ class SessionState:
         self.first_prompted = frame_index if earlier is None else min(earlier, frame_index)
 
     def to_bytes(self, more: Mapping[str, Any]) -> bytes:
-        """The state, with more values that belong to it."""
+        """The state as bytes, with more values that go with it; ``load_bytes`` undoes it."""
         return state_to_bytes(
             {
                 "version": STATE_VERSION,
@@ -83,7 +85,7 @@ class SessionState:
         )
 
     def load_bytes(self, blob: bytes) -> dict[str, Any]:
-        """Undo ``to_bytes``; gives the further values.
+        """Restore the state from ``to_bytes``; returns the further values.
 
         Raises:
             CheckpointError: it cannot be read, or is of another model or version.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskstream.core.errors import InputError, PromptError, SourceError
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.core.types import TrackerFeatures
 from maskstream.detector.frames import Concept, FrameDetector
 from maskstream.detector.model import ImageFeatures
@@ -27,7 +28,6 @@ from maskstream.pipeline.sources import Frame, FrameSource
 from maskstream.pipeline.video.model import VideoModel
 from maskstream.pipeline.video.tracking import (
     OBJECT_LABEL,
-    FramePlace,
     Latency,
     SessionTracking,
     detection_rules,
@@ -159,7 +159,7 @@ class VideoSegmenter:
         concept = self._tracking.concept(prompt_id)
         encoded = self._encode(frame)
         found = self._detector.detect(encoded.features, [concept], self._rules)
-        self._tracking.start_found(place_of(frame), encoded.tracker, found)
+        self._tracking.start_found(stamp_of(frame), encoded.tracker, found)
         return self.at(frame)
 
     @torch.inference_mode()
@@ -193,7 +193,7 @@ class VideoSegmenter:
             SessionLimitError: there are too many objects.
         """
         return self._tracking.add_object(
-            place_of(frame),
+            stamp_of(frame),
             self._encode(frame).tracker,
             obj_id=obj_id,
             points=points,
@@ -232,7 +232,7 @@ class VideoSegmenter:
         """
         encoded = self._encode(frame)
         found = self._detector.detect(encoded.features, self.concepts, self._rules)
-        return self._tracking.step(place_of(frame), encoded.tracker, found, reverse=reverse)
+        return self._tracking.step(stamp_of(frame), encoded.tracker, found, reverse=reverse)
 
     def flush(self) -> list[FrameResult]:
         """The results still held back, at the end of a video or before the direction changes."""
@@ -240,7 +240,7 @@ class VideoSegmenter:
 
     def at(self, frame: Frame) -> FrameResult:
         """The objects that were prompted or found on ``frame``, before it is stepped over."""
-        return self._tracking.at(place_of(frame))
+        return self._tracking.at(stamp_of(frame))
 
     def run(
         self,
@@ -292,6 +292,6 @@ class VideoSegmenter:
         return self._encoded
 
 
-def place_of(frame: Frame) -> FramePlace:
+def stamp_of(frame: Frame) -> FrameStamp:
     """A frame without its picture."""
-    return FramePlace(frame.index, frame.pts_s, (frame.image.shape[0], frame.image.shape[1]))
+    return FrameStamp(frame.index, frame.pts_s, size=(frame.image.shape[0], frame.image.shape[1]))

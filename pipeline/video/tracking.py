@@ -7,7 +7,6 @@ from elsewhere: from the same process (:mod:`maskstream.pipeline.video.segmenter
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskstream.core.errors import CheckpointError, InputError, PromptError
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.core.masks import boxes_from_masks
 from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.detector.frames import Concept, DetectionRules
@@ -40,22 +40,7 @@ Latency = Literal["delayed", "live"]
 OBJECT_LABEL = "object"
 """Label of what was pointed at rather than named; its ``prompt_id`` is ``NO_CONCEPT``."""
 
-STATE_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class FramePlace:
-    """A frame without its picture.
-
-    Attributes:
-        index: 0-based, as the decoder counts.
-        pts_s: its time in seconds, or None.
-        size: (height, width) in pixels.
-    """
-
-    index: int
-    pts_s: float | None
-    size: tuple[int, int]
+STATE_VERSION = 2
 
 
 def detection_rules(config: VideoConfig, score_threshold: float | None) -> DetectionRules:
@@ -105,7 +90,7 @@ class SessionTracking:
         self._labels = {NO_CONCEPT: OBJECT_LABEL}
         self._next_prompt_id = 0
         self._reverse = False
-        self._pending: dict[int, FramePlace] = {}
+        self._pending: dict[int, FrameStamp] = {}
 
     @property
     def concepts(self) -> list[Concept]:
@@ -137,14 +122,14 @@ class SessionTracking:
         return concept.prompt_id
 
     @torch.inference_mode()
-    def start_found(self, place: FramePlace, features: TrackerFeatures, found: Detections) -> None:
+    def start_found(self, stamp: FrameStamp, features: TrackerFeatures, found: Detections) -> None:
         """Start tracking what one concept's detections show, touching nothing else."""
-        self.tracker.start_objects(place.index, features, found, reverse=self._reverse)
+        self.tracker.start_objects(stamp.index, features, found, reverse=self._reverse)
 
     @torch.inference_mode()
     def add_object(
         self,
-        place: FramePlace,
+        stamp: FrameStamp,
         features: TrackerFeatures,
         *,
         obj_id: int | None = None,
@@ -156,7 +141,7 @@ class SessionTracking:
     ) -> int:
         """Start or refine one object; see :meth:`VideoSegmenter.add_object`."""
         prompted = self.tracker.add_object(
-            place.index,
+            stamp.index,
             features,
             obj_id=obj_id,
             prompt_id=NO_CONCEPT,
@@ -190,7 +175,7 @@ class SessionTracking:
     @torch.inference_mode()
     def step(
         self,
-        place: FramePlace,
+        stamp: FrameStamp,
         features: TrackerFeatures,
         detections: Detections,
         *,
@@ -198,8 +183,8 @@ class SessionTracking:
     ) -> list[FrameResult]:
         """Take the next frame; the results that are ready."""
         self._reverse = reverse
-        tracked = self.tracker.step(place.index, features, detections, reverse=reverse)
-        self._pending[place.index] = place
+        tracked = self.tracker.step(stamp.index, features, detections, reverse=reverse)
+        self._pending[stamp.index] = stamp
         return [self._finish(ready) for ready in self._delay.push(tracked)]
 
     @torch.inference_mode()
@@ -208,9 +193,9 @@ class SessionTracking:
         return [self._finish(ready) for ready in self._delay.flush()]
 
     @torch.inference_mode()
-    def at(self, place: FramePlace) -> FrameResult:
+    def at(self, stamp: FrameStamp) -> FrameResult:
         """The objects that were prompted or found on a frame, before it is stepped over."""
-        return self._result(self.tracker.prompted(place.index), place)
+        return self._result(self.tracker.prompted(stamp.index), stamp)
 
     # Saving
 
@@ -231,7 +216,7 @@ class SessionTracking:
             "labels": [[prompt_id, label] for prompt_id, label in self._labels.items()],
             "next_prompt_id": self._next_prompt_id,
             "reverse": self._reverse,
-            "pending": [asdict(place) for place in self._pending.values()],
+            "pending": [stamp.to_state() for stamp in self._pending.values()],
         }
 
     @torch.inference_mode()
@@ -259,7 +244,9 @@ class SessionTracking:
                 item["prompt_id"]: _concept(item, device) for item in state["concepts"]
             }
             fresh._labels = {int(prompt_id): str(label) for prompt_id, label in state["labels"]}
-            fresh._pending = {item["index"]: _place(item) for item in state["pending"]}
+            fresh._pending = {
+                item["index"]: FrameStamp.from_state(item) for item in state["pending"]
+            }
             fresh._next_prompt_id = int(state["next_prompt_id"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"session state is malformed: {error!r}") from error
@@ -271,21 +258,21 @@ class SessionTracking:
     def _finish(self, tracked: TrackedFrame) -> FrameResult:
         return self._result(tracked, self._pending.pop(tracked.frame_index))
 
-    def _result(self, tracked: TrackedFrame, place: FramePlace) -> FrameResult:
+    def _result(self, tracked: TrackedFrame, stamp: FrameStamp) -> FrameResult:
         """A tracked frame at the video's size, without the objects that cannot be seen."""
         masks = resize_and_separate(
-            tracked.low_res_masks, tracked.tracker_scores, tracked.prompt_ids, place.size
+            tracked.low_res_masks, tracked.tracker_scores, tracked.prompt_ids, stamp.size
         )
         seen = masks.flatten(1).any(1)
         masks, kept = masks[seen], seen.nonzero().flatten().tolist()
-        height, width = place.size
+        height, width = stamp.size
         boxes = boxes_from_masks(masks).float() / masks.new_tensor(
             [width, height, width, height], dtype=torch.float32
         )
         boxes[:, 2:] -= boxes[:, :2]
         return FrameResult(
             frame_index=tracked.frame_index,
-            pts_s=place.pts_s,
+            pts_s=stamp.pts_s,
             obj_ids=np.array([tracked.obj_ids[i] for i in kept], np.int64),
             prompt_ids=np.array([tracked.prompt_ids[i] for i in kept], np.int64),
             labels=[self._labels[tracked.prompt_ids[i]] for i in kept],
@@ -329,13 +316,6 @@ def _concept(values: Mapping[str, Any], device: torch.device) -> Concept:
     return Concept(
         values["prompt_id"], values["text"], None if exemplars is None else exemplars.to(device)
     )
-
-
-def _place(values: Mapping[str, Any]) -> FramePlace:
-    if set(values) != {spec.name for spec in fields(FramePlace)}:
-        raise CheckpointError(f"pending frame with {sorted(values)}")
-    height, width = values["size"]
-    return FramePlace(values["index"], values["pts_s"], (height, width))
 
 
 def _corners(box: Sequence[float]) -> list[float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from maskstream.pipeline.local.driven import VideoSession
 
 from maskstream.core.rle import encode_mask
 from maskstream.pipeline.api.commands import (
@@ -24,7 +25,6 @@ from maskstream.pipeline.api.commands import (
 )
 from maskstream.pipeline.api.prompts import ConceptPrompt, ObjectPrompt
 from maskstream.pipeline.api.results import FrameResult
-from maskstream.pipeline.local.driven import VideoSession
 from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.sources import open_source
 from maskstream.pipeline.store import SessionState, SessionStore

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def test_decoding_needs_no_torch() -> None:
     program = (
-        "import sys, maskstream.workers.decode, maskstream.pipeline.runtime.feeds; "
+        "import sys, maskstream.workers.decode, maskstream.pipeline.runtime.feeding; "
         "print(sorted({'torch', 'ray'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]

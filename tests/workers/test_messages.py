@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from maskstream.core.types import Detections, TrackerFeatures
-from maskstream.workers.messages import DetectAnswer, PackedAnswer, pack, unpack
+from maskstream.detector.frames import DetectedFrame
+from maskstream.workers.messages import PackedAnswer, pack, unpack
 
 CPU = torch.device("cpu")
 
@@ -45,7 +46,7 @@ def test_memory_is_held_as_long_as_it_is_used() -> None:
 def test_an_answer_comes_back_even_when_empty() -> None:
     levels = tuple(torch.rand(1, 4, size, size) for size in (8, 4, 2))
     features = TrackerFeatures((levels[0], levels[1], levels[2]))
-    answer = DetectAnswer(features, Detections.empty((8, 8)), torch.rand(3, 4))
+    answer = DetectedFrame(features, Detections.empty((8, 8)), torch.rand(3, 4))
     back = PackedAnswer.of(answer).unpack(CPU)
     assert len(back.detections) == 0
     assert back.detections.masks.shape == (0, 8, 8)

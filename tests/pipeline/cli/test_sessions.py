@@ -29,7 +29,13 @@ from maskstream.pipeline.store import (
 )
 from tests.pipeline.clips import numbered_image, write_numbered_clip
 from tests.pipeline.frame_results import make_result
-from tests.pipeline.scripted import BAD_WORD, ScriptedSegmenter, ServingLoop, serving
+from tests.pipeline.scripted import (
+    BAD_WORD,
+    ScriptedDetection,
+    ScriptedTracking,
+    ServingLoop,
+    serving,
+)
 
 NUM_FRAMES = 12
 
@@ -263,14 +269,10 @@ def test_ctrl_c_leaves_readable_files(
             # To this process, whose main thread is following the results.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    make = loop._make
+    def prepare(tracking: ScriptedTracking, detection: ScriptedDetection) -> None:
+        tracking.before_step = interrupt
 
-    def make_interrupting(options: Any) -> ScriptedSegmenter:
-        segmenter: ScriptedSegmenter = make(options)
-        segmenter.before_step = interrupt
-        return segmenter
-
-    loop._make = make_interrupting
+    loop.tools.prepare = prepare
     out = tmp_path / "out"
     code = main(["stream", str(clip), "--loop", "--text", "red circle", "--out", str(out)])
     assert code == 130

@@ -35,7 +35,7 @@ from maskstream.pipeline.store import (
 )
 from tests.pipeline.clips import number_in, numbered_image, write_numbered_clip
 from tests.pipeline.frame_results import make_result
-from tests.pipeline.scripted import BAD_WORD, ScriptedSegmenter, ServingLoop, serving, shown_ids
+from tests.pipeline.scripted import BAD_WORD, ScriptedTracking, ServingLoop, serving, shown_ids
 
 NUM_FRAMES = 12
 KEY = bytes(range(32))
@@ -150,15 +150,15 @@ def test_a_reader_that_stops_early_stops_the_run(
     session_id = start(client, clip, latency="live")
     ask(client, "add_prompt", session_id, frame_index=0, text="red circle")
     third = threading.Event()
-    segmenter: ScriptedSegmenter = loop.segmenters[session_id]
-    segmenter.before_step = lambda number: None if number < 3 else _wait(third)
+    tracking: ScriptedTracking = loop.tracking(session_id)
+    tracking.before_step = lambda number: None if number < 3 else _wait(third)
     results = stream(client, "propagate_in_video", session_id)
     assert next(results)["frame_index"] == 0
     results.close()  # type: ignore[attr-defined]
     third.set()
     _until(lambda: client.store.read_results(session_id).entries[-1].kind == "end")
     assert ask(client, "cancel_propagation", session_id) == {"is_success": False}
-    assert segmenter.seen[-1] < NUM_FRAMES - 1
+    assert tracking.seen[-1] < NUM_FRAMES - 1
     # It can go on, and start anew.
     assert len(list(stream(client, "propagate_in_video", session_id))) == NUM_FRAMES
 
@@ -167,14 +167,14 @@ def test_cancelling_from_another_thread(client: Client, loop: ServingLoop, clip:
     session_id = start(client, clip)
     ask(client, "add_prompt", session_id, frame_index=0, text="red circle")
     at_five, go_on = threading.Event(), threading.Event()
-    segmenter: ScriptedSegmenter = loop.segmenters[session_id]
+    tracking: ScriptedTracking = loop.tracking(session_id)
 
     def hold(number: int) -> None:
         if number == 5:
             at_five.set()
             _wait(go_on)
 
-    segmenter.before_step = hold
+    tracking.before_step = hold
     with ThreadPoolExecutor(2) as pool:
         reader = pool.submit(lambda: list(stream(client, "propagate_in_video", session_id)))
         assert at_five.wait(20)
@@ -184,7 +184,7 @@ def test_cancelling_from_another_thread(client: Client, loop: ServingLoop, clip:
         assert cancel.result(20) == {"is_success": True}
         # What was held back of the frames already done is still given.
         assert [one["frame_index"] for one in reader.result(20)] == list(range(6))
-    assert segmenter.seen == list(range(6))
+    assert tracking.seen == list(range(6))
 
 
 def test_pausing_and_resuming(client: Client, loop: ServingLoop, clip: Path) -> None:
@@ -198,7 +198,7 @@ def test_pausing_and_resuming(client: Client, loop: ServingLoop, clip: Path) -> 
         _until(lambda: client.store.get_session(session_id).settled_sequence == 4)
         # Prompts are taken meanwhile.
         ask(client, "add_prompt", session_id, frame_index=1, text="blue square")
-        assert loop.segmenters[session_id].seen == []
+        assert loop.tracking(session_id).seen == []
         assert ask(client, "resume_session", session_id) == {"is_success": True}
         answers = reader.result(20)
     assert [one["outputs"]["out_labels"] for one in answers] == [
@@ -345,7 +345,7 @@ def test_controls_overtake_a_prompt_that_waits_for_a_frame(client: Client) -> No
         pause = pool.submit(ask, client, "pause_session", session_id)
         _until(lambda: client.store.get_session(session_id).state == SessionState.PAUSED)
         assert ask(client, "cancel_propagation", session_id) == {"is_success": True}
-        with pytest.raises(PromptError, match="no frame came"):
+        with pytest.raises(PromptError, match="cancelled before a frame came"):
             box.result(20)
         assert pause.result(20) == {"is_success": True}
 
@@ -355,8 +355,8 @@ def test_a_file_that_runs_by_itself(client: Client, loop: ServingLoop, clip: Pat
     answers = list(stream(client, "stream_results", session_id))
     assert [one["frame_index"] for one in answers] == [4, 6, 8, 10]
     # The tracker counts what it sees, or it would remember nothing of the frames before.
-    assert loop.segmenters[session_id].seen == [4, 6, 8, 10]
-    assert loop.segmenters[session_id].numbers == [0, 1, 2, 3]
+    assert loop.tracking(session_id).seen == [4, 6, 8, 10]
+    assert loop.tracking(session_id).numbers == [0, 1, 2, 3]
     client.store.wait_for_state(session_id, [SessionState.ENDED], 20)
     with pytest.raises(SessionError, match="ended"):
         ask(client, "add_prompt", session_id, frame_index=0, text="late")
@@ -364,7 +364,7 @@ def test_a_file_that_runs_by_itself(client: Client, loop: ServingLoop, clip: Pat
 
 def test_a_running_session_cannot_propagate(client: Client) -> None:
     session_id = start(client, "pushed://")
-    with pytest.raises(SessionError, match=r"runs by itself .* stream_results"):
+    with pytest.raises(SessionError, match=r"runs by itself.* stream_results"):
         stream(client, "propagate_in_video", session_id)
     ask(client, "close_session", session_id)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from maskstream.pipeline.sources import open_source
 from maskstream.pipeline.store import open_store
+from maskstream.pipeline.video.segmenter import stamp_of
 from tests.pipeline.clips import write_numbered_clip
-from tests.pipeline.scripted import ScriptedSegmenter, serving
+from tests.pipeline.scripted import ScriptedTracking, serving
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = Path(__file__).with_name("client_program.py")
@@ -39,10 +40,14 @@ def test_another_process_gets_what_the_segmenter_gave(tmp_path: Path) -> None:
         store.close()
     prompted, *answers = [json.loads(line) for line in ran.stdout.splitlines()]
     assert (prompted["frame_index"], prompted["ids"]) == (0, [0])
-    segmenter = ScriptedSegmenter()
-    segmenter.add_concept("red circle")
+    tracking = ScriptedTracking()
+    tracking.add_concept("red circle")
     with open_source(clip) as source:
-        expected = [result for frame in source for result in segmenter.step(frame)]
+        expected = [
+            result
+            for frame in source
+            for result in tracking.step(stamp_of(frame), frame.image, None)
+        ]
     assert len(expected) == 6
     for answer, result in zip(answers, expected, strict=True):
         assert answer["frame_index"] == result.frame_index

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,54 +129,6 @@ def test_defaults_start_on_the_earliest_prompt_and_go_both_ways(
     assert [answer["frame_index"] for answer in chosen] == [3, 2, 1]
 
 
-def test_a_prompt_while_the_video_runs(predictor: Sam3VideoPredictor, clip: Path) -> None:
-    session_id = start(predictor, clip)
-    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
-    stream = predictor.handle_stream_request(
-        {
-            "type": "propagate_in_video",
-            "session_id": session_id,
-            "propagation_direction": "forward",
-        }
-    )
-    answers = [next(stream)]
-    ask(predictor, "add_prompt", session_id, frame_index=16, text="blue square")
-    answers += list(stream)
-    assert [answer["frame_index"] for answer in answers] == list(range(NUM_FRAMES))
-    assert set(answers[-1]["outputs"]["out_labels"]) == {"red circle", "blue square"}
-    assert all(0 in answer["outputs"]["out_obj_ids"] for answer in answers)
-
-
-def test_cancelling_stops_before_the_next_frame(predictor: Sam3VideoPredictor, clip: Path) -> None:
-    session_id = start(predictor, clip)
-    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
-    stream = predictor.handle_stream_request(
-        {"type": "propagate_in_video", "session_id": session_id}
-    )
-    first = next(stream)["frame_index"]
-    assert ask(predictor, "cancel_propagation", session_id) == {"is_success": True}
-    rest = [answer["frame_index"] for answer in stream]
-    delay = predictor.model.config.hotstart_delay
-    assert [first, *rest] == list(range(delay))
-    assert ask(predictor, "cancel_propagation", session_id) == {"is_success": False}
-    assert len(propagate(predictor, session_id, propagation_direction="forward")) == NUM_FRAMES
-
-
-def test_one_propagation_at_a_time(predictor: Sam3VideoPredictor, clip: Path) -> None:
-    session_id = start(predictor, clip)
-    with pytest.raises(SessionError, match="no prompt"):
-        propagate(predictor, session_id)
-    ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
-    stream = predictor.handle_stream_request(
-        {"type": "propagate_in_video", "session_id": session_id}
-    )
-    next(stream)
-    with pytest.raises(SessionError, match="already"):
-        propagate(predictor, session_id)
-    stream.close()  # type: ignore[attr-defined]
-    assert propagate(predictor, session_id, max_frame_num_to_track=1)
-
-
 def test_threshold_of_the_output(predictor: Sam3VideoPredictor, clip: Path) -> None:
     session_id = start(predictor, clip)
     ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
@@ -206,28 +160,46 @@ def test_sessions_do_not_mix(predictor: Sam3VideoPredictor, clip: Path) -> None:
     assert labels == [["red circle"], ["blue square"]]
 
 
-def test_sessions_are_limited_and_expire(model: VideoModel, clip: Path) -> None:
-    predictor = Sam3VideoPredictor(model, max_sessions=2, expire_after_s=1e9)
-    first = start(predictor, clip)
-    start(predictor, clip)
-    with pytest.raises(SessionLimitError, match="2 sessions"):
-        start(predictor, clip)
-    ask(predictor, "close_session", first)
-    start(predictor, clip)
-    impatient = Sam3VideoPredictor(model, max_sessions=1, expire_after_s=0.0)
-    old = start(impatient, clip)
-    start(impatient, clip)
-    with pytest.raises(SessionNotFoundError, match="expired"):
-        ask(impatient, "reset_session", old)
-    predictor.close()
-    impatient.close()
+def test_sessions_are_limited_and_closing_one_frees_its_thread(
+    model: VideoModel, clip: Path
+) -> None:
+    with Sam3VideoPredictor(model, max_sessions=2) as predictor:
+        first, _ = start(predictor, clip), start(predictor, clip)
+        with pytest.raises(SessionLimitError, match="2 open sessions"):
+            start(predictor, clip)
+        assert ask(predictor, "close_session", first) == {"is_success": True}
+        by_itself = {"resource_path": str(clip), "autostart": True, "every_nth": 9}
+        predictor.handle_request({"type": "start_session", "session_id": "second", **by_itself})
+        followed = {"type": "stream_results", "session_id": "second"}
+        frames = [one["frame_index"] for one in predictor.handle_stream_request(followed)]
+        assert frames == [0, 9, 18]
+        with pytest.raises(SessionError, match="second"):
+            predictor.handle_request({"type": "start_session", "session_id": "second", **by_itself})
+    assert not [one for one in threading.enumerate() if one.name.startswith("session-")]
 
 
-def test_chosen_session_ids(predictor: Sam3VideoPredictor, clip: Path) -> None:
-    request = {"type": "start_session", "resource_path": str(clip), "session_id": "mine"}
-    assert predictor.handle_request(request) == {"session_id": "mine"}
-    with pytest.raises(RequestError, match="mine"):
-        predictor.handle_request(request)
+def test_a_session_that_nobody_uses_makes_room(model: VideoModel, clip: Path) -> None:
+    with Sam3VideoPredictor(model, max_sessions=1, expire_after_s=0.2) as impatient:
+        old = start(impatient, clip)
+        deadline_s = time.monotonic() + 60
+        while impatient.handle_request({"type": "list_sessions"})["sessions"]:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        start(impatient, clip)
+        with pytest.raises(SessionNotFoundError, match="expired"):
+            ask(impatient, "reset_session", old)
+
+
+def test_the_latency_of_a_predictor_is_that_of_its_sessions(model: VideoModel, clip: Path) -> None:
+    with Sam3VideoPredictor(model, latency="live") as predictor:
+        own = start(predictor, clip)
+        request = {"type": "start_session", "resource_path": str(clip), "latency": "delayed"}
+        other = predictor.handle_request(request)["session_id"]
+        latencies = [
+            ask(predictor, "get_session", name)["options"].get("latency", "delayed")
+            for name in (own, other)
+        ]
+    assert latencies == ["live", "delayed"]
 
 
 @pytest.mark.parametrize(

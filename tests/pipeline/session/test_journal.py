@@ -38,7 +38,7 @@ def due(reader: JournalReader, position: Position) -> list[int]:
 
 def test_settled_entries_come_where_they_took_effect(store: MemoryStore) -> None:
     append(store, (0, 3), (0, 3), (1, 0), None)
-    reader = JournalReader(store, "s", 0, 0, replays=True, told=None)
+    reader = JournalReader(store, "s", 0, 0, replays=True, published=None)
     assert [due(reader, place) for place in ((0, 0), (0, 2), (0, 4), (0, 99), (1, 0))] == [
         *([], [], [1, 2], []),
         [3, 4],
@@ -48,7 +48,7 @@ def test_settled_entries_come_where_they_took_effect(store: MemoryStore) -> None
 
 def test_new_entries_wait_for_what_has_been_told(store: MemoryStore) -> None:
     append(store, None)
-    reader = JournalReader(store, "s", 0, 0, replays=True, told=(1, 5))
+    reader = JournalReader(store, "s", 0, 0, replays=True, published=(1, 5))
     assert [due(reader, place) for place in ((0, 9), (1, 5), (1, 6))] == [[], [], [1]]
     append(store, None)
     assert due(reader, (1, 6)) == [2]
@@ -56,7 +56,7 @@ def test_new_entries_wait_for_what_has_been_told(store: MemoryStore) -> None:
 
 def test_live_sources_apply_all_at_once(store: MemoryStore) -> None:
     append(store, (0, 3), (4, 1), None)
-    reader = JournalReader(store, "s", 1, 0, replays=False, told=(9, 9))
+    reader = JournalReader(store, "s", 1, 0, replays=False, published=(9, 9))
     assert reader.next_due((0, 0)) is not None
     assert reader.is_replaying
     assert due(reader, (0, 0)) == [2, 3]
@@ -72,7 +72,7 @@ def test_an_entry_that_nobody_can_read_is_refused_and_passed_over(store: MemoryS
         return read(session_id, after, **options)
 
     store.read_journal = broken  # type: ignore[method-assign, assignment]
-    reader = JournalReader(store, "s", 0, 0, replays=True, told=None)
+    reader = JournalReader(store, "s", 0, 0, replays=True, published=None)
     assert due(reader, (0, 0)) == []
     assert due(reader, (0, 0)) == [2]
     refused, good = read("s").entries

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from maskstream.pipeline.session.feed import FrameNote
 from maskstream.pipeline.session.ledger import CLOSED, LOST, Ledger
 from maskstream.pipeline.store import Counters
-from maskstream.workers.notes import FrameNote
 
 
 def test_a_live_source_loses_and_counts() -> None:

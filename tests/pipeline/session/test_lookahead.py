@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.core.types import Detections, TrackerFeatures
-from maskstream.pipeline.session.detection import Detector
-from maskstream.pipeline.session.intake import Arrival, Intake
+from maskstream.detector.frames import DetectedFrame
+from maskstream.pipeline.session.intake import Intake
 from maskstream.pipeline.session.lookahead import Lookahead
+from maskstream.pipeline.session.ports import Arrival, Detection
 from maskstream.workers.local_detect import LocalPending
-from maskstream.workers.messages import DetectAnswer
-from maskstream.workers.notes import FrameNote
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Source:
         return self.ended and not self.held
 
     def give(self, *indices: int) -> None:
-        self.held.extend(Arrival(FrameNote("frame", index=index), index) for index in indices)
+        self.held.extend(Arrival(FrameStamp(index), index) for index in indices)
 
     def peek(self, timeout_s: float) -> Arrival | None:
         return self.held[0] if self.held else None
@@ -40,7 +40,7 @@ class Source:
     def take(self) -> Arrival:
         return self.held.popleft()
 
-    def coming(self) -> Any:
+    def pending_handle(self) -> Any:
         return self.word
 
 
@@ -60,12 +60,12 @@ class Workers:
 
     asked: list[tuple[int, Future[Any]]] = field(default_factory=list)
 
-    def submit(self, image: int, concepts: list[Any]) -> LocalPending:
-        self.asked.append((image, Future()))
+    def submit(self, frame: Arrival, concepts: list[Any]) -> LocalPending:
+        self.asked.append((frame.image, Future()))
         return LocalPending(self.asked[-1][1])
 
-    def answer(self, number: int) -> DetectAnswer:
-        answer = DetectAnswer(cast(TrackerFeatures, number), cast(Detections, None))
+    def answer(self, number: int) -> DetectedFrame:
+        answer = DetectedFrame(cast(TrackerFeatures, number), cast(Detections, None))
         self.asked[number][1].set_result(answer)
         return answer
 
@@ -82,15 +82,15 @@ def workers() -> Workers:
 
 @pytest.fixture
 def ahead(source: Source, workers: Workers) -> Lookahead:
-    return Lookahead(cast(Intake, source), cast(Detector, workers), depth=2)
+    return Lookahead(cast(Intake, source), cast(Detection, workers), depth=2)
 
 
 def test_as_many_as_there_is_room_for_and_in_order(
     source: Source, workers: Workers, ahead: Lookahead
 ) -> None:
     source.give(0, 1, 2)
-    assert ahead.begin_next([])
-    assert ahead.begin_next([])
+    assert ahead.submit_next([])
+    assert ahead.submit_next([])
     assert not ahead.wants_more
     assert [index for index, _ in workers.asked] == [0, 1]
     assert ahead.newest is not None
@@ -98,13 +98,13 @@ def test_as_many_as_there_is_room_for_and_in_order(
     second, first = workers.answer(1), workers.answer(0)  # the later one is done first
     assert ahead.take()[1] is first
     assert ahead.wants_more
-    assert ahead.begin_next([])
+    assert ahead.submit_next([])
     arrival, answer = ahead.take()
-    assert (arrival.note.index, answer) == (1, second)
+    assert (arrival.stamp.index, answer) == (1, second)
 
 
 def test_a_source_that_has_none_yet_or_no_more(source: Source, ahead: Lookahead) -> None:
-    assert not ahead.begin_next([])
+    assert not ahead.submit_next([])
     assert ahead.wants_more
     assert not ahead.wait(0.0)
     source.ended = True
@@ -115,7 +115,7 @@ def test_it_wakes_for_whatever_comes_first(
     source: Source, workers: Workers, ahead: Lookahead
 ) -> None:
     source.give(0)
-    assert ahead.begin_next([])
+    assert ahead.submit_next([])
     source.word = FutureReference()
     threading.Timer(0.05, source.word.come.set_result, [None]).start()
     assert not ahead.wait(30.0)  # a frame is there, the answer is not
@@ -128,11 +128,11 @@ def test_an_error_comes_out_with_its_frame(
     source: Source, workers: Workers, ahead: Lookahead
 ) -> None:
     source.give(0, 1)
-    assert ahead.begin_next([])
-    assert ahead.begin_next([])
+    assert ahead.submit_next([])
+    assert ahead.submit_next([])
     workers.asked[0][1].set_exception(ValueError("frame 0"))
     workers.answer(1)
     with pytest.raises(ValueError, match="frame 0"):
         ahead.take()
-    assert ahead.take()[0].note.index == 1
+    assert ahead.take()[0].stamp.index == 1
     assert ahead.newest is None

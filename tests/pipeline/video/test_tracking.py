@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from maskstream.core.errors import CheckpointError
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.detector.frames import FrameDetector
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.session.state_codec import state_from_bytes, state_to_bytes
 from maskstream.pipeline.video.model import VideoModel
-from maskstream.pipeline.video.segmenter import place_of
+from maskstream.pipeline.video.segmenter import stamp_of
 from maskstream.pipeline.video.tracking import (
-    FramePlace,
     Latency,
     SessionTracking,
     detection_rules,
@@ -51,7 +51,7 @@ def play(
             blob = state_to_bytes(tracking.state_dict())
             tracking = SessionTracking(model.tracker, model.config, latency=latency)
             tracking.load_state_dict(state_from_bytes(blob))
-        place, features = place_of(frame), detector.encode([frame.image])
+        place, features = stamp_of(frame), detector.encode([frame.image])
         if frame.index == 1:
             shown = shown_exemplar([[0.61, 0.56, 0.22, 0.29]], None)
             tracking.add_concept(None, detector.encode_exemplar(features, shown))
@@ -97,7 +97,7 @@ def test_what_was_shown_too_early_is_taken_back_by_name() -> None:
         results = told[latency] = []
         for index in range(8):
             seen = found(LEFT, LOW) if index == 0 else found(LEFT)
-            place = FramePlace(index, None, (64, 64))
+            place = FrameStamp(index, size=(64, 64))
             results += tracking.step(place, discs.video[index], seen)
         results += tracking.flush()
     live, delayed = told["live"], told["delayed"]

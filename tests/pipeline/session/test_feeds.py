@@ -1,4 +1,4 @@
-"""Sources as decode workers run them."""
+"""Sources as sessions read them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,16 @@ from PIL import Image
 from maskstream.pipeline.api.frame_codec import encode_frame
 from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.live.config import LiveConfig
-from maskstream.pipeline.runtime.feeds import (
-    FileFeed,
-    LiveFeed,
-    PushedFeed,
-    SourcePolicy,
-    is_live,
-    open_feed,
-)
+from maskstream.pipeline.runtime.feeding import open_worker_feed
+from maskstream.pipeline.session.feed import Feed, FrameNote
+from maskstream.pipeline.session.file_feed import FileFeed
+from maskstream.pipeline.session.live_feed import LiveFeed
+from maskstream.pipeline.session.open_feed import SourcePolicy, is_live
+from maskstream.pipeline.session.pushed_feed import PushedFeed
 from maskstream.pipeline.sources import open_source
 from maskstream.pipeline.store import MemoryStore, NewSession, SessionLimits, open_store
 from maskstream.pipeline.store.address import StoreAddress
 from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
-from maskstream.workers.decode import Feed
-from maskstream.workers.notes import FrameNote
 from tests.pipeline import scene
 from tests.pipeline.ports import HOST, free_port
 
@@ -57,11 +53,11 @@ def test_a_file_from_any_frame_both_ways(clip: Path) -> None:
     for start, reverse, expected in ((9, False, [9, 10, 11]), (2, True, [2, 1, 0])):
         feed.begin(start, reverse=reverse)
         *frames, end = play(feed)
-        assert [note.index for note in frames] == expected
+        assert [note.stamp.index for note in frames] == expected
         assert (end.kind, end.decoded) == ("end", 3)
     feed.begin(0, reverse=False)
-    assert feed.read(7)[0].index == 7
-    assert feed.next(0.0)[0].index == 0
+    assert feed.read(7)[0].stamp.index == 7
+    assert feed.next(0.0)[0].stamp.index == 0
     feed.begin(50, reverse=False)
     [failed] = play(feed)
     assert failed.message.startswith("InputError: ")
@@ -83,7 +79,7 @@ def opened(address: StoreAddress, source: str, policy: SourcePolicy, **options: 
     session = store.create_session(NewSession(source=source, options=stored))
     spec = {"store": address, "session_id": session.session_id, "policy": policy}
     store.close()
-    return open_feed(spec)
+    return open_worker_feed(spec)
 
 
 def first_of(feed: Feed) -> FrameNote:
@@ -116,8 +112,12 @@ def test_every_kind_of_source(clip: Path, tmp_path: Path, address: StoreAddress)
         server.shutdown()
         thread.join(10)
     for note in notes:
-        assert (note.kind, note.index, note.size) == ("frame", 0, (scene.HEIGHT, scene.WIDTH)), note
-        assert time.time() - 120 < note.wall_s <= time.time()
+        assert (note.kind, note.stamp.index, note.stamp.size) == (
+            "frame",
+            0,
+            (scene.HEIGHT, scene.WIDTH),
+        ), note
+        assert time.time() - 120 < note.stamp.wall_s <= time.time()
     looped = opened(address, str(clip), SourcePolicy(), autostart=True, loop=True)
     assert isinstance(looped, LiveFeed)
     assert first_of(looped).kind == "frame"
@@ -153,9 +153,9 @@ def test_sampling_is_the_same_from_the_middle_on(clip: Path, options: dict[str, 
     assert 2 < len(whole) < 12
     assert end.decoded == 12
     assert end.dropped == {"sampling": 12 - len(whole)}
-    feed.begin(whole[0].index + 1, reverse=False)
+    feed.begin(whole[0].stamp.index + 1, reverse=False)
     *rest, _ = play(feed)
-    assert [note.index for note in rest] == [note.index for note in whole[1:]]
+    assert [note.stamp.index for note in rest] == [note.stamp.index for note in whole[1:]]
     feed.close()
 
 
@@ -170,12 +170,11 @@ def test_pushed_frames_can_be_taken_again_until_they_are_done() -> None:
     options = SessionOptions()
     feed = PushedFeed(store, "s", options)
     *frames, end = play(feed)
-    assert [note.index for note in frames] == [3, 4, 5, 6, 7]
-    assert frames[0].num_missed == 3
+    assert [note.stamp.index for note in frames] == [3, 4, 5, 6, 7]
     assert (end.kind, end.decoded, end.dropped) == ("end", 9, {"queue_full": 3, "corrupt": 1})
     feed.begin(5, reverse=False)
     *again, end = play(feed)
-    assert [note.index for note in again] == [5, 6, 7]
+    assert [note.stamp.index for note in again] == [5, 6, 7]
     assert end.decoded == 4
 
 
@@ -192,7 +191,7 @@ def test_pushed_frames_that_are_too_old_or_not_wanted() -> None:
         ({"target_fps": 5.0}, [0, 2], {"sampling": 2}),
     ):
         *frames, end = play(PushedFeed(store, "s", SessionOptions.model_validate(options)))
-        assert [note.index for note in frames] == kept
+        assert [note.stamp.index for note in frames] == kept
         assert (end.kind, end.decoded, end.dropped) == ("end", 4, dropped)
 
 

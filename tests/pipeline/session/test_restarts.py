@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskstream.workers.faults import RestartBudget
+from maskstream.pipeline.session.restarts import RestartBudget
 
 
 def test_only_deaths_within_the_window_count() -> None:

@@ -1,0 +1,97 @@
+"""Sessions of a store, each served by a thread of this process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from maskstream.core.closing import Closing
+from maskstream.core.errors import MaskstreamError, SessionNotFoundError
+from maskstream.pipeline.api.commands import error_text
+from maskstream.pipeline.local.decoding import DecodeThread
+from maskstream.pipeline.session.open_feed import SourcePolicy, open_feed
+from maskstream.pipeline.session.opening import RunnerConfig
+from maskstream.pipeline.session.ports import SessionTools
+from maskstream.pipeline.session.runner import SessionRunner
+from maskstream.pipeline.store import SessionState, SessionStore
+
+_LOG = logging.getLogger("maskstream.local")
+
+# One frame at a time: detection and tracking share the session's thread. The store ends with the
+# process, so there is nobody whom a checkpoint could serve, and looking into it costs nothing.
+CONFIG = RunnerConfig(depth=1, checkpoint_every_s=None, poll_every_s=0.0, look_every_s=0.02)
+
+
+class SessionThreads(Closing):
+    """Serves sessions until they are over.
+
+    Promises: whatever goes wrong in a session ends that session, which then says why; other
+    sessions and the process go on.
+
+    Args:
+        store: holds the sessions.
+        tools: the model.
+        config: how sessions are served.
+        policy: which sources may be opened.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        tools: SessionTools,
+        config: RunnerConfig = CONFIG,
+        policy: SourcePolicy | None = None,
+    ) -> None:
+        self._store = store
+        self._tools = tools
+        self._config = config
+        self._policy = SourcePolicy() if policy is None else policy
+        self._stop = threading.Event()
+        self._threads: set[threading.Thread] = set()
+        self._lock = threading.Lock()
+
+    def serve(self, session_id: str) -> None:
+        """Begin to serve a session; returns at once."""
+        thread = threading.Thread(
+            target=self._run, args=(session_id,), name=f"session-{session_id[:40]}", daemon=True
+        )
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Leave all sessions as they are, each at its next frame. Closing twice is fine."""
+        self._stop.set()
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(timeout_s)
+
+    def _run(self, session_id: str) -> None:
+        # Stands when an exception passes that nobody expects; Python prints its traceback.
+        reason: str | None = "SessionError: the session has failed by a defect of this program"
+        try:
+            SessionRunner(
+                self._store,
+                session_id,
+                self._tools,
+                self._config,
+                lambda: DecodeThread(lambda: open_feed(self._store, session_id, self._policy)),
+                self._stop,
+            ).run()
+            reason = None
+        except SessionNotFoundError:
+            reason = None  # it was deleted
+        except MaskstreamError as error:
+            reason = error_text(error)
+        finally:
+            if reason is not None:
+                self._fail(session_id, reason)
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    def _fail(self, session_id: str, reason: str) -> None:
+        try:
+            self._store.transition(session_id, SessionState.FAILED, reason=reason)
+        except MaskstreamError as error:  # it is gone, or over, or the store is
+            _LOG.warning("session %s has failed: %s; %s", session_id, reason, error)

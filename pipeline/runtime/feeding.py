@@ -1,0 +1,23 @@
+"""What decode workers run: the feed of a session's source. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from maskstream.pipeline.session.feed import Feed
+from maskstream.pipeline.session.open_feed import open_feed
+from maskstream.pipeline.session.pushed_feed import PushedFeed
+
+
+def open_worker_feed(spec: Mapping[str, Any]) -> Feed:
+    """The feed of a session, in the process that decodes it.
+
+    Args:
+        spec: ``store`` (StoreAddress), ``session_id``, ``policy`` (SourcePolicy).
+    """
+    store = spec["store"].open()
+    feed = open_feed(store, spec["session_id"], spec["policy"])
+    if not isinstance(feed, PushedFeed):  # only pushed frames come out of the store
+        store.close()
+    return feed

@@ -1,0 +1,80 @@
+"""A decode worker of Ray as the decoder of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from maskstream.pipeline.session.feed import FrameNote
+from maskstream.pipeline.session.ports import DecoderDiedError
+from maskstream.workers.faults import DEATHS
+from maskstream.workers.pulse import Pulse
+
+
+class RemoteDecoder:
+    """See :class:`maskstream.pipeline.session.ports.Decoder`. Pictures stay in Ray's object store.
+
+    Args:
+        worker: handle of a ``DecodeWorker``.
+        unresponsive_s: the worker is killed when it does not answer for so long.
+    """
+
+    def __init__(self, worker: Any, unresponsive_s: float) -> None:
+        self._worker = worker
+        self._pulse = Pulse(worker, "decode worker", unresponsive_s)
+
+    def begin(self, start: int, *, reverse: bool) -> None:
+        with _telling_deaths():
+            # Ray's calls may overtake each other, so this one is waited for.
+            ray.get(self._worker.begin.remote(start, reverse))
+
+    def next(self, timeout_s: float) -> RemoteNote:
+        return RemoteNote(*self._worker.next.options(num_returns=2).remote(timeout_s))
+
+    def read(self, index: int) -> tuple[FrameNote, Any]:
+        return RemoteNote(*self._worker.read.options(num_returns=2).remote(index)).result()
+
+    def look(self) -> FrameNote:
+        with _telling_deaths():
+            note: FrameNote = ray.get(self._worker.look.remote())
+            return note
+
+    def note_done(self, index: int) -> None:
+        self._worker.note_done.remote(index)
+
+    def check(self) -> None:
+        self._pulse.beat()  # a death shows in the note that is waited for
+
+    def close(self) -> None:
+        ray.kill(self._worker)
+
+
+class RemoteNote:
+    """See :class:`maskstream.pipeline.session.ports.PendingNote`.
+
+    Args:
+        note: Ray's reference to the note.
+        image: Ray's reference to the picture.
+    """
+
+    def __init__(self, note: Any, image: Any) -> None:
+        self.handle = note
+        self._image = image
+
+    def wait(self, timeout_s: float) -> bool:
+        return bool(ray.wait([self.handle], timeout=timeout_s)[0])
+
+    def result(self) -> tuple[FrameNote, Any]:
+        with _telling_deaths():
+            return ray.get(self.handle), self._image
+
+
+@contextmanager
+def _telling_deaths() -> Iterator[None]:
+    try:
+        yield
+    except DEATHS as error:
+        raise DecoderDiedError(str(error)) from error

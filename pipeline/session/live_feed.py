@@ -1,0 +1,67 @@
+"""Cameras, streams and files played in a loop as a feed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from maskstream.core.errors import SourceError
+from maskstream.core.frame_stamp import FrameStamp
+from maskstream.pipeline.api.commands import error_text
+from maskstream.pipeline.live import LiveFrame, LiveSource
+from maskstream.pipeline.session.feed import NO_IMAGE, Delivery, FrameNote
+
+_NO_WAY_BACK = "SourceError: a live source cannot go back to a frame"
+
+
+class LiveFeed:
+    """A source that goes on whether it is read or not; see ``LiveSource``."""
+
+    def __init__(self, source: LiveSource) -> None:
+        self._source = source
+
+    def begin(self, start: int, *, reverse: bool) -> None:
+        return
+
+    def next(self, timeout_s: float) -> Delivery:
+        try:
+            frame = self._source.read(timeout_s)
+        except SourceError as error:
+            return replace(self._note("failed"), message=error_text(error)), NO_IMAGE
+        if frame is not None:
+            return replace(self._note("frame"), stamp=_stamp_of(frame)), frame.image
+        return self._note("end" if self._source.is_over else "none"), NO_IMAGE
+
+    def read(self, index: int) -> Delivery:
+        return replace(self._note("failed"), message=_NO_WAY_BACK), NO_IMAGE
+
+    def look(self) -> FrameNote:
+        return self._note("none")
+
+    def note_done(self, index: int) -> None:
+        return
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _note(self, kind: Literal["frame", "none", "end", "failed"]) -> FrameNote:
+        stats = self._source.stats()
+        fault = stats.last_fault
+        return FrameNote(
+            kind,
+            decoded=stats.decoded,
+            dropped={str(reason): count for reason, count in stats.dropped.items()},
+            state=str(stats.state),
+            last_fault="" if fault is None else f"{fault.kind}: {fault.message}",
+        )
+
+
+def _stamp_of(frame: LiveFrame) -> FrameStamp:
+    return FrameStamp(
+        frame.index,
+        frame.pts_s,
+        frame.wall_time_s,
+        frame.epoch,
+        0.0 if frame.gap is None else max(0.0, frame.gap.lost_s),
+        (frame.image.shape[0], frame.image.shape[1]),
+    )

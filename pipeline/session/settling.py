@@ -1,0 +1,74 @@
+"""New entries of the journal: applied, and their outcomes written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from maskstream.core.errors import (
+    MaskstreamError,
+    SessionLimitError,
+    SessionNotFoundError,
+    StoreError,
+)
+from maskstream.pipeline.api.commands import Command, error_text, parse_command
+from maskstream.pipeline.session.applying import Applied
+from maskstream.pipeline.session.journal import Position
+from maskstream.pipeline.session.opening import OpenSession
+from maskstream.pipeline.session.saving import Saver
+from maskstream.pipeline.store import Checkpoint, JournalEntry, Outcome
+
+_LOG = logging.getLogger("maskstream.session")
+_REASON_CHARACTERS = 4000
+
+
+class Settler:
+    """Settles entries, each once.
+
+    Args:
+        apply: does what a command says; when it raises, nothing has changed.
+    """
+
+    def __init__(
+        self, session: OpenSession, saver: Saver, apply: Callable[[Command], Applied]
+    ) -> None:
+        self._session = session
+        self._saver = saver
+        self._apply = apply
+
+    def settle(self, entry: JournalEntry, position: Position) -> None:
+        """Apply an entry and write its outcome, which says where it took effect.
+
+        Raises:
+            StoreError: the store is out of reach. The entry stays unsettled; whoever serves the
+                session next applies it again.
+            SessionNotFoundError: the session is gone.
+        """
+        at = {"at": list(position)}
+        saved = None
+        try:
+            applied = self._apply(parse_command(entry.kind, entry.payload))
+        except (StoreError, SessionNotFoundError):
+            raise
+        except MaskstreamError as error:
+            outcome = Outcome(rejection=error_text(error)[:_REASON_CHARACTERS], detail=at)
+        else:
+            outcome = Outcome(frame_index=applied.frame_index, detail=applied.detail | at)
+            if applied.used_frame and self._session.is_live and self._saver.is_on:
+                # A live source does not give that frame again, so a checkpoint with what the
+                # prompt did is written together with the outcome.
+                saved = self._saver.checkpoint(entry.sequence)
+        try:
+            self._write(entry, outcome, saved)
+        except SessionLimitError:
+            _LOG.warning(
+                "session %s: the checkpoint is too large to be saved with a prompt",
+                self._session.session_id,
+            )
+            self._write(entry, outcome, None)
+
+    def _write(self, entry: JournalEntry, outcome: Outcome, saved: Checkpoint | None) -> None:
+        session = self._session
+        session.store.settle_entry(
+            session.session_id, entry.sequence, outcome, checkpoint=saved, writer=session.writer
+        )

@@ -1,0 +1,60 @@
+"""One session's way to the detectors that many sessions share."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Protocol
+
+from maskstream.detector.frames import Concept, DetectionRules
+from maskstream.detector.prompts import Exemplar
+from maskstream.workers.detect import Detecting, Pending
+from maskstream.workers.messages import DetectRequest, concept_list
+
+
+class Pictured(Protocol):
+    """A frame with its picture, or Ray's reference to the picture."""
+
+    @property
+    def image(self) -> Any: ...
+
+
+class SessionDetection:
+    """Sends a session's frames with its concepts, which are packed only when they change.
+
+    Args:
+        detecting: where the frames go.
+        session_id: detect workers serve sessions by turns.
+        rules: which detections count.
+    """
+
+    def __init__(self, detecting: Detecting, session_id: str, rules: DetectionRules) -> None:
+        self._detecting = detecting
+        self._session_id = session_id
+        self._rules = rules
+        self._concepts: list[Concept] = []
+        self._packed = concept_list("", [])
+
+    def check_text(self, text: str) -> None:
+        """See ``Detecting.check_text``."""
+        self._detecting.check_text(self._session_id, text)
+
+    def submit(
+        self, frame: Pictured, concepts: list[Concept], shown: Exemplar | None = None
+    ) -> Pending:
+        """Hand in a frame; see ``DetectRequest``."""
+        if self._concepts != concepts:  # compares identities, as tensors have no truth value
+            self._concepts = concepts
+            self._packed = concept_list(_key_of(concepts), concepts)
+        request = DetectRequest(self._session_id, self._packed, self._rules, shown)
+        return self._detecting.submit(request, frame.image)
+
+
+def _key_of(concepts: list[Concept]) -> str:
+    """The same for the same concepts, by their content."""
+    digest = hashlib.sha256()
+    for concept in concepts:
+        digest.update(f"{concept.prompt_id}\0{concept.text!r}\0".encode())
+        if concept.exemplars is not None:
+            digest.update(str(tuple(concept.exemplars.shape)).encode())
+            digest.update(concept.exemplars.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
