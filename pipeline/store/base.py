@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from maskstream.pipeline.store.records import (
@@ -13,7 +13,6 @@ from maskstream.pipeline.store.records import (
     JournalPage,
     NewEntry,
     NewSession,
-    ObjectRecord,
     Outcome,
     PushedPage,
     PushReceipt,
@@ -27,7 +26,7 @@ from maskstream.pipeline.store.records import (
 
 
 class SessionStore(Protocol):
-    """Sessions, their prompts, objects, results and checkpoints, shared by many processes.
+    """Sessions, their prompts, results and checkpoints, shared by many processes.
 
     Every method changes everything it says or nothing, may be called from any thread, and may be
     repeated after a failure that left it unknown whether it was done. ``timeout_s`` is how long
@@ -203,20 +202,6 @@ class SessionStore(Protocol):
         Raises:
             SessionError: there is no such entry.
         """
-
-    # The registry of objects
-
-    def put_objects(
-        self, session_id: str, objects: Sequence[ObjectRecord], *, writer: int | None = None
-    ) -> None:
-        """Add objects or write them anew.
-
-        Raises:
-            SessionLimitError: more than may live at once; none is written.
-        """
-
-    def list_objects(self, session_id: str) -> tuple[ObjectRecord, ...]:
-        """All objects by their ids."""
 
     # The log of results
 

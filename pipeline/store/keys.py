@@ -7,15 +7,13 @@ Of one session. All expire together, ``expire_after_s`` after the session was la
 key                       type    holds
 <ns>:session:<id>         hash    record (JSON), limits (JSON), counters (JSON), state, reason,
                                   nonce, change, created_ms, updated_ms, expire_ms, epoch, writer,
-                                  work_id, lease_ms, max_obj_id, num_prompts, journal_sequence,
+                                  work_id, lease_ms, num_prompts, journal_sequence,
                                   journal_bytes, settled_sequence, result_sequence, result_epoch,
                                   result_step, stats (JSON)
 <ns>:secret:<id>          string  the source with its credentials, sealed
 <ns>:journal:<id>         stream  <sequence>-0 → entry (JSON), ms
 <ns>:outcomes:<id>        hash    sequence → outcome (JSON)
 <ns>:requests:<id>        hash    request id → sequence, so that a retry is no second prompt
-<ns>:objects:<id>         hash    obj_id → object (JSON)
-<ns>:removed:<id>         zset    obj_id of removed objects by last frame; the oldest go first
 <ns>:results:<id>         stream  <sequence>-0 → entry (JSON), ms; capped by age and length
 <ns>:checkpoint:<id>      hash    blob (bytes), meta (JSON), epoch, step
 <ns>:frames:<id>          stream  <sequence>-0 → blob, pts, ms; pushed frames not done with yet
@@ -56,8 +54,6 @@ _SESSION_KEYS = {
     "journal": "stream",
     "outcomes": "hash",
     "requests": "hash",
-    "objects": "hash",
-    "removed": "zset",
     "results": "stream",
     "checkpoint": "hash",
     "events": "stream",
@@ -112,9 +108,6 @@ class Keys:
 
     def outcomes(self, session_id: str) -> str:
         return f"{self.namespace}:outcomes:{session_id}"
-
-    def objects(self, session_id: str) -> str:
-        return f"{self.namespace}:objects:{session_id}"
 
     def results(self, session_id: str) -> str:
         return f"{self.namespace}:results:{session_id}"

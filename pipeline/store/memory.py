@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from maskstream.core.redaction import redact_json, redact_url
@@ -21,7 +21,6 @@ from maskstream.pipeline.store.records import (
     JournalPage,
     NewEntry,
     NewSession,
-    ObjectRecord,
     Outcome,
     PushedPage,
     PushReceipt,
@@ -90,7 +89,6 @@ class MemoryStore:
                 settled_sequence=0,
                 result_sequence=0,
                 last_result=None,
-                max_obj_id=-1,
             )
             self._sessions[new.session_id] = MemorySession(record, new.source)
             self._news.notify_all()
@@ -250,19 +248,6 @@ class MemoryStore:
             return entry, entry.outcome is not None
 
         return self._wait(look, timeout_s)
-
-    # The registry of objects
-
-    def put_objects(
-        self, session_id: str, objects: Sequence[ObjectRecord], *, writer: int | None = None
-    ) -> None:
-        with self._news:
-            self._session(session_id, writer).put_objects(objects)
-
-    def list_objects(self, session_id: str) -> tuple[ObjectRecord, ...]:
-        with self._news:
-            objects = self._session(session_id).objects
-            return tuple(objects[obj_id] for obj_id in sorted(objects))
 
     # The log of results
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -18,7 +17,6 @@ from maskstream.pipeline.store.records import (
     Counters,
     JournalEntry,
     NewEntry,
-    ObjectRecord,
     Outcome,
     PushedFrame,
     PushedPage,
@@ -51,7 +49,6 @@ class MemorySession:
     journal: list[JournalEntry] = field(default_factory=list)
     journal_bytes: int = 0
     requests: dict[str, int] = field(default_factory=dict)
-    objects: dict[int, ObjectRecord] = field(default_factory=dict)
     results: deque[tuple[int, float, ResultEntry]] = field(default_factory=deque)
     checkpoint: Checkpoint | None = None
     holder: str | None = None
@@ -116,17 +113,6 @@ class MemorySession:
         self.journal[sequence - 1] = entry.model_copy(update={"outcome": outcome})
         self.update(settled_sequence=sequence, updated_s=time.time())
         return outcome
-
-    def put_objects(self, objects: Sequence[ObjectRecord]) -> None:
-        after = self.objects | {one.obj_id: one for one in objects}
-        removed = [one for one in after.values() if one.state == "removed"]
-        self._check("max_objects", len(after) - len(removed))
-        # Redis orders members of one score by their names.
-        removed.sort(key=lambda one: (one.last_frame, str(one.obj_id)))
-        for one in removed[: max(0, len(removed) - self.limits.max_removed_objects)]:
-            del after[one.obj_id]
-        self.objects = after
-        self.update(max_obj_id=max([self.record.max_obj_id, *(one.obj_id for one in objects)]))
 
     def publish(self, entry: ResultEntry, counters: Counters | None) -> int | None:
         record = self.record

@@ -78,8 +78,6 @@ class SessionLimits(Record):
         max_result_age_s: and drops what was published longer ago.
         max_result_bytes: of one frame.
         max_checkpoint_bytes: of its blob.
-        max_objects: the registry refuses more that are not removed.
-        max_removed_objects: it remembers so many that are removed.
         max_waiting_frames: pushed frames that nobody has taken; beyond it the oldest go.
         max_frame_bytes: of one pushed frame, as it is encoded.
     """
@@ -93,8 +91,6 @@ class SessionLimits(Record):
     max_result_age_s: Annotated[float, Field(strict=False, gt=0, le=366 * 86400)] = 3600.0
     max_result_bytes: Positive = 8 * 2**20
     max_checkpoint_bytes: Positive = 32 * 2**20
-    max_objects: Positive = 10_000
-    max_removed_objects: Positive = 1000
     max_waiting_frames: Annotated[int, Field(ge=1, le=256)] = 8
     max_frame_bytes: Positive = 16 * 2**20
 
@@ -156,7 +152,6 @@ class SessionRecord(Record):
         result_sequence: of the newest result; 0 when there is none.
         last_result: its (epoch, step).
         stats: JSON values that the runtime tells of the session: rates, latencies, faults.
-        max_obj_id: the largest the registry has seen; -1 when it has seen none.
     """
 
     session_id: SessionId
@@ -179,7 +174,6 @@ class SessionRecord(Record):
     result_sequence: Count
     last_result: tuple[int, int] | None
     stats: dict[str, Any] = Field(default_factory=dict)
-    max_obj_id: Annotated[int, Field(ge=-1)]
 
 
 class Claim(Record):
@@ -266,23 +260,6 @@ class JournalEntry(Record):
     request_id: Name
     accepted_s: Seconds
     outcome: Outcome | None = None
-
-
-class ObjectRecord(Record):
-    """One object of a session.
-
-    Attributes:
-        first_frame: where it appeared.
-        last_frame: where it was last seen.
-        state: ``removed`` ones are forgotten at last, the oldest first.
-    """
-
-    obj_id: Count
-    prompt_id: Annotated[int, Field(ge=-1)]
-    label: str
-    first_frame: FrameIndex
-    last_frame: FrameIndex
-    state: Literal["provisional", "confirmed", "suppressed", "removed"]
 
 
 class ResultEntry(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from maskstream.core.errors import SessionNotFoundError, StoreError
@@ -22,7 +22,6 @@ from maskstream.pipeline.store.records import (
     JournalPage,
     NewEntry,
     NewSession,
-    ObjectRecord,
     Outcome,
     PushedPage,
     PushReceipt,
@@ -298,20 +297,6 @@ class RedisStore:
             return entry, entry.outcome is not None, event
 
         return self._link.wait(session_id, look, timeout_s)
-
-    # The registry of objects
-
-    def put_objects(
-        self, session_id: str, objects: Sequence[ObjectRecord], *, writer: int | None = None
-    ) -> None:
-        arguments: list[str | int | bytes] = []
-        for one in {item.obj_id: item for item in objects}.values():
-            arguments += [one.obj_id, one.state, one.last_frame, to_json(one, "object")]
-        self._run("put_objects", session_id, _token(writer), *arguments)
-
-    def list_objects(self, session_id: str) -> tuple[ObjectRecord, ...]:
-        _, flat = self._run("list_objects", session_id)
-        return stored.objects(flat, self._keys.objects(session_id))
 
     # The log of results
 

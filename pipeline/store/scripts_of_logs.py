@@ -1,4 +1,4 @@
-"""Scripts for what a session holds: journal, objects, results, checkpoint, pushed frames.
+"""Scripts for what a session holds: journal, results, checkpoint, pushed frames.
 
 They stand behind the prelude of :mod:`maskstream.pipeline.store.scripts`, which says what they
 answer.
@@ -73,41 +73,6 @@ redis.call('HSET', SESSION, 'settled_sequence', sequence, 'updated_ms', now)
 ring('settled')
 touch()
 return {'ok', ARGV[4]}
-""",
-    # writer, then obj_id, state, last frame, object for each
-    "put_objects": """
-if not alive() then return {'missing'} end
-if superseded(ARGV[2]) then return {'superseded'} end
-local most, most_removed = limit('max_objects'), limit('max_removed_objects')
-local largest = number('max_obj_id')
-local live = redis.call('HLEN', OBJECTS) - redis.call('ZCARD', REMOVED)
-for i = 3, #ARGV, 4 do
-  local known = redis.call('HEXISTS', OBJECTS, ARGV[i]) == 1
-  local was_live = known and not redis.call('ZSCORE', REMOVED, ARGV[i])
-  local is_live = ARGV[i + 1] ~= 'removed'
-  if is_live and not was_live then live = live + 1 end
-  if was_live and not is_live then live = live - 1 end
-end
-if live > most then return {'limit', most, 'max_objects'} end
-for i = 3, #ARGV, 4 do
-  redis.call('HSET', OBJECTS, ARGV[i], ARGV[i + 3])
-  if ARGV[i + 1] == 'removed' then redis.call('ZADD', REMOVED, ARGV[i + 2], ARGV[i])
-  else redis.call('ZREM', REMOVED, ARGV[i]) end
-  largest = math.max(largest, tonumber(ARGV[i]))
-end
-local surplus = redis.call('ZCARD', REMOVED) - most_removed
-if surplus > 0 then
-  local oldest = redis.call('ZPOPMIN', REMOVED, surplus)
-  for i = 1, #oldest, 2 do redis.call('HDEL', OBJECTS, oldest[i]) end
-end
-redis.call('HSET', SESSION, 'max_obj_id', string.format('%.0f', largest))
-touch()
-return {'ok'}
-""",
-    "list_objects": """
-if not alive() then return {'missing'} end
-touch()
-return {'ok', redis.call('HGETALL', OBJECTS)}
 """,
     # writer, epoch, step, entry, counters or '', states that are over…
     "publish_result": """

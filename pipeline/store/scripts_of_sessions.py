@@ -27,7 +27,7 @@ local item = redis.call('XADD', WORK, '*', 'session', id)
 redis.call('HSET', SESSION, 'nonce', ARGV[2], 'record', ARGV[3], 'limits', ARGV[4],
   'counters', ARGV[5], 'expire_ms', ARGV[6], 'state', 'starting', 'reason', '', 'change', '',
   'created_ms', now, 'updated_ms', now, 'epoch', 0, 'writer', 0, 'work_id', item,
-  'max_obj_id', -1, 'num_prompts', 0, 'journal_sequence', 0, 'journal_bytes', 0,
+  'num_prompts', 0, 'journal_sequence', 0, 'journal_bytes', 0,
   'settled_sequence', 0, 'result_sequence', 0, 'result_epoch', 0, 'result_step', -1, 'stats', '{}')
 if ARGV[8] ~= '' then redis.call('SET', SECRET, ARGV[8]) end
 if cjson.decode(ARGV[3]).source == 'pushed://' then

@@ -15,7 +15,6 @@ from maskstream.pipeline.store.records import (
     Checkpoint,
     Claim,
     JournalEntry,
-    ObjectRecord,
     Outcome,
     PushedFrame,
     ResultEntry,
@@ -34,7 +33,6 @@ _NUMBERS = (
     "journal_sequence",
     "settled_sequence",
     "result_sequence",
-    "max_obj_id",
 )
 
 
@@ -157,18 +155,6 @@ def outcome(value: bytes, key: str, name: str, resume_after: int | None = None) 
     """An outcome from its JSON."""
     place = Place(key, name, resume_after)
     return build(Outcome, from_json(value, place), place)
-
-
-def objects(flat: Sequence[bytes], key: str) -> tuple[ObjectRecord, ...]:
-    """Objects from their hash, by id."""
-    found = []
-    for name, value in pairs(flat).items():
-        place = Place(key, name.decode("ascii", "replace"))
-        one = build(ObjectRecord, from_json(value, place), place)
-        if str(one.obj_id) != place.entry:
-            place.unreadable(f"it describes object {one.obj_id}")
-        found.append(one)
-    return tuple(sorted(found, key=lambda one: one.obj_id))
 
 
 def checkpoint(flat: Sequence[bytes], key: str) -> Checkpoint | None:

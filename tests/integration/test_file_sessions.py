@@ -63,7 +63,7 @@ def test_a_file_that_runs_by_itself(
     record = store.get_session(name)
     assert record.counters.decoded == record.counters.processed == 40
     assert record.stats["latency_ms"]["p50"] > 0
-    assert {one.label for one in store.list_objects(name)} == {"red circle", "blue square"}
+    assert {label for result in found for label in result.labels} == {"red circle", "blue square"}
     assert all(entry.record["pts_s"] is not None for entry in served.entries[:-1])
 
 

@@ -8,7 +8,6 @@ from maskstream.pipeline.store import (
     Checkpoint,
     NewEntry,
     NewSession,
-    ObjectRecord,
     ResultEntry,
     SessionLimits,
 )
@@ -28,17 +27,6 @@ def concept(text: str = "ball", **fields: Any) -> NewEntry:
 
 def result(step: int, epoch: int = 0, **record: Any) -> ResultEntry:
     return ResultEntry(frame_index=step, epoch=epoch, step=step, wall_s=12.5, record=record)
-
-
-def an_object(obj_id: int, state: Any = "confirmed", last_frame: int = 0) -> ObjectRecord:
-    return ObjectRecord(
-        obj_id=obj_id,
-        prompt_id=0,
-        label="ball",
-        first_frame=0,
-        last_frame=last_frame,
-        state=state,
-    )
 
 
 def checkpoint(step: int, blob: bytes = b"\0\xff", **fields: int) -> Checkpoint:

@@ -196,8 +196,9 @@ def test_what_keeps_it_from_starting_is_told(
 
 def test_the_store_needs_neither_torch_nor_ray() -> None:
     code = (
-        "import sys, pipeline.store\n"
-        "store = pipeline.store.open_store(); store.close()\n"
+        "import sys\n"
+        "from maskstream.pipeline import store\n"
+        "opened = store.open_store(); opened.close()\n"
         "print([name for name in ('torch', 'ray', 'av', 'transformers') if name in sys.modules])"
     )
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""The contract of every store: the journal of prompts and the registry of objects."""
+"""The contract of every store: the journal of prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from maskstream.core.errors import InputError, SessionError, SessionLimitError
 from maskstream.pipeline.store import JournalEntry, NewEntry, Outcome, SessionState, SessionStore
-from tests.pipeline.store.records import an_object, concept, new_session
+from tests.pipeline.store.records import concept, new_session
 
 LONG_S = 30.0
 
@@ -173,28 +173,3 @@ def test_stretches_that_make_no_sense(store: SessionStore, after: int, count: in
         store.read_journal("s", after, count=count)
     with pytest.raises(InputError, match="cursor"):
         store.read_results("s", after, count=count)
-
-
-def test_the_registry_of_objects(store: SessionStore) -> None:
-    store.create_session(new_session())
-    assert store.list_objects("s") == ()
-    store.put_objects("s", [an_object(10), an_object(2), an_object(3, "provisional")])
-    store.put_objects("s", [an_object(3)])
-    store.put_objects("s", [])
-    assert store.list_objects("s") == (an_object(2), an_object(3), an_object(10))
-    assert store.get_session("s").max_obj_id == 10
-
-
-def test_removed_objects_are_forgotten_at_last(store: SessionStore) -> None:
-    store.create_session(new_session(limits={"max_objects": 2, "max_removed_objects": 2}))
-    store.put_objects("s", [an_object(0), an_object(1)])
-    with pytest.raises(SessionLimitError, match="max_objects, which is 2"):
-        store.put_objects("s", [an_object(1, "removed"), an_object(2), an_object(3)])
-    assert store.list_objects("s") == (an_object(0), an_object(1))
-    for number in range(2, 6):
-        gone = an_object(number, "removed", last_frame=10 - number)
-        store.put_objects("s", [gone])
-    assert [one.obj_id for one in store.list_objects("s")] == [0, 1, 2, 3]
-    assert store.get_session("s").max_obj_id == 5
-    store.put_objects("s", [an_object(0, "removed", last_frame=99), an_object(2)])
-    assert [one.obj_id for one in store.list_objects("s")] == [0, 1, 2, 3]

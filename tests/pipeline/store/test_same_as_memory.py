@@ -24,7 +24,7 @@ from maskstream.pipeline.store import (
     open_store,
 )
 from tests.pipeline.store.conftest import KEY
-from tests.pipeline.store.records import an_object, checkpoint, new_session, result
+from tests.pipeline.store.records import checkpoint, new_session, result
 
 SESSIONS = st.sampled_from(["a", "a", "a", "b"])
 SMALL = st.integers(0, 4)
@@ -32,8 +32,6 @@ LIMITS = {
     "max_prompts": 3,
     "max_journal_entries": 6,
     "max_results": 3,
-    "max_objects": 2,
-    "max_removed_objects": 2,
     "max_checkpoint_bytes": 3,
     "max_prompt_bytes": 200,
     "max_result_bytes": 150,
@@ -158,17 +156,6 @@ class TwoStores(RuleBasedStateMachine):
         entry, counters = result(index, epoch, x="y" * size), Counters(decoded=index)
         self.both(lambda store: store.publish_result(name, entry, counters=counters, writer=writer))
 
-    @rule(
-        name=SESSIONS,
-        objects=st.lists(
-            st.builds(an_object, SMALL, st.sampled_from(["confirmed", "removed"]), SMALL),
-            max_size=4,
-        ),
-        writer=WRITERS,
-    )
-    def put_objects(self, name: str, objects: list[Any], writer: int | None) -> None:
-        self.both(lambda store: store.put_objects(name, objects, writer=writer))
-
     @rule(name=SESSIONS, numbers=st.tuples(*[SMALL] * 5), writer=WRITERS)
     def save(self, name: str, numbers: tuple[int, ...], writer: int | None) -> None:
         epoch, index, journal, published, size = numbers
@@ -185,7 +172,6 @@ class TwoStores(RuleBasedStateMachine):
     def look(self, name: str) -> None:
         self.both(lambda store: store.get_session(name))
         self.both(lambda store: sorted(one.session_id for one in store.list_sessions().sessions))
-        self.both(lambda store: store.list_objects(name))
         self.both(lambda store: store.load_checkpoint(name))
         self.both(lambda store: store.reveal_source(name))
         self.both(lambda store: store.get_claim(name))

@@ -17,7 +17,7 @@ from maskstream.pipeline.store import (
     SessionStore,
     open_store,
 )
-from tests.pipeline.store.records import an_object, checkpoint, concept, new_session, result
+from tests.pipeline.store.records import checkpoint, concept, new_session, result
 from tests.pipeline.store.servers import eventually
 
 LONG_S = 30.0
@@ -35,7 +35,7 @@ def test_a_new_session(store: SessionStore) -> None:
     assert (record.owner, record.source, record.has_credentials) == ("ann", "clip.mp4", False)
     assert record.options == {"loop": True, "fps": [1, 2.5]}
     assert record.expires_s - record.created_s == pytest.approx(3600, abs=1)
-    assert (record.last_result, record.max_obj_id, record.counters) == (None, -1, Counters())
+    assert (record.last_result, record.counters) == (None, Counters())
     assert store.reveal_source("s") == "clip.mp4"
     store.ping()
 
@@ -56,7 +56,6 @@ def test_unknown_sessions(store: SessionStore, session_id: str) -> None:
         store.get_claim,
         store.read_journal,
         store.read_results,
-        store.list_objects,
         store.load_checkpoint,
         store.reveal_source,
         store.report,
@@ -218,7 +217,6 @@ def test_deleting_forgets_everything(store: SessionStore) -> None:
         store.append_entry("s", concept())
         store.settle_entry("s", 1, Outcome(frame_index=0))
         store.publish_result("s", result(0))
-        store.put_objects("s", [an_object(1)])
         store.save_checkpoint("s", checkpoint(0))
 
     fill()
@@ -227,7 +225,6 @@ def test_deleting_forgets_everything(store: SessionStore) -> None:
     with pytest.raises(SessionNotFoundError):
         store.append_entry("s", concept())
     store.create_session(new_session())
-    assert store.list_objects("s") == ()
     assert store.load_checkpoint("s") is None
     assert store.read_results("s").cursor == 0
     store.delete_session("s")
@@ -258,7 +255,6 @@ def test_only_the_newest_writer_writes(store: SessionStore) -> None:
     attempts = [
         lambda writer: store.publish_result("s", result(0), writer=writer),
         lambda writer: store.settle_entry("s", 1, Outcome(frame_index=0), writer=writer),
-        lambda writer: store.put_objects("s", [an_object(1)], writer=writer),
         lambda writer: store.save_checkpoint("s", checkpoint(0), writer=writer),
         lambda writer: store.report("s", epoch=1, writer=writer),
         lambda writer: store.transition("s", SessionState.RUNNING, writer=writer),

@@ -11,7 +11,7 @@ import redis
 from maskstream.core.errors import SessionError, StoreError
 from maskstream.pipeline.store import Outcome, SessionState, SessionStore
 from maskstream.pipeline.store.keys import Keys
-from tests.pipeline.store.records import an_object, checkpoint, concept, new_session, result
+from tests.pipeline.store.records import checkpoint, concept, new_session, result
 from tests.pipeline.store.servers import raw_client
 
 
@@ -34,7 +34,6 @@ def filled(remote_store: SessionStore) -> SessionStore:
             remote_store.append_entry(name, concept(f"prompt {number}"))
             remote_store.settle_entry(name, number + 1, Outcome(frame_index=number))
             remote_store.publish_result(name, result(number))
-        remote_store.put_objects(name, [an_object(number) for number in range(3)])
         remote_store.save_checkpoint(name, checkpoint(2))
     return remote_store
 
@@ -43,7 +42,6 @@ def use_all(store: SessionStore, session_id: str) -> None:
     assert store.get_session(session_id).state == "starting"
     assert len(store.read_journal(session_id).entries) == 3
     assert len(store.read_results(session_id).entries) == 3
-    assert len(store.list_objects(session_id)) == 3
     assert store.load_checkpoint(session_id) == checkpoint(2)
 
 
@@ -95,7 +93,6 @@ def test_bad_fields_of_a_session(
         ("limits", lambda store: store.publish_result("s", result(9))),
         ("settled_sequence", lambda store: store.settle_entry("s", 4, Outcome(frame_index=1))),
         ("settled_sequence", lambda store: store.save_checkpoint("s", checkpoint(9))),
-        ("max_obj_id", lambda store: store.put_objects("s", [an_object(1)])),
         ("writer", lambda store: store.take_over("s")),
         ("epoch", lambda store: store.report("s", epoch=1)),
         ("expire_ms", lambda store: store.publish_result("s", result(9))),
@@ -191,18 +188,10 @@ def test_an_unreadable_prompt_is_settled_as_rejected(
 
 
 @pytest.mark.parametrize("value", ["{", '{"obj_id": 1}', "3"])
-def test_bad_objects_and_outcomes(
-    filled: SessionStore, raw: redis.Redis, keys: Keys, value: str
-) -> None:
-    raw.hset(keys.objects("s"), "1", value)
+def test_bad_outcomes(filled: SessionStore, raw: redis.Redis, keys: Keys, value: str) -> None:
     raw.hset(keys.outcomes("s"), "2", value)
-    with pytest.raises(StoreError, match=f"entry 1 of {keys.objects('s')}"):
-        filled.list_objects("s")
     with pytest.raises(StoreError, match=f"entry 2 of {keys.outcomes('s')}"):
         filled.wait_settled("s", 2, timeout_s=0)
-    raw.hset(keys.objects("s"), "1", raw.hget(keys.objects("s"), "2"))
-    with pytest.raises(StoreError, match="it describes object 2"):
-        filled.list_objects("s")
     use_all(filled, "other")
 
 
@@ -226,7 +215,6 @@ def test_a_damaged_checkpoint(
         ("session", lambda store: store.get_session("s")),
         ("journal", lambda store: store.append_entry("s", concept())),
         ("results", lambda store: store.read_results("s")),
-        ("objects", lambda store: store.list_objects("s")),
         ("checkpoint", lambda store: store.load_checkpoint("s")),
         ("outcomes", lambda store: store.read_journal("s")),
     ],
