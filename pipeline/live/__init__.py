@@ -1,4 +1,4 @@
-"""Sources that run by themselves: cameras and streams that come and go, files, pushed frames."""
+"""Sources that run by themselves: cameras and streams that come and go, and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from maskstream.pipeline.live.frames import (
     LiveState,
     LiveStats,
 )
-from maskstream.pipeline.live.pushed import PushedSource
 from maskstream.pipeline.live.reader import StreamReader
 from maskstream.pipeline.live.source import LiveSource
 from maskstream.pipeline.live.url import SourceAddress, parse_address
@@ -37,7 +36,6 @@ __all__ = [
     "LiveSourceError",
     "LiveState",
     "LiveStats",
-    "PushedSource",
     "Region",
     "SourceAddress",
     "open_live",

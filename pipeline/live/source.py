@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from maskstream.core.closing import Closing
-from maskstream.core.errors import InputError, SourceError
 from maskstream.pipeline.live.backoff import Backoff
 from maskstream.pipeline.live.buffer import FrameBuffer
 from maskstream.pipeline.live.config import LiveConfig
@@ -25,7 +24,7 @@ from maskstream.pipeline.live.frames import (
 )
 from maskstream.pipeline.live.reader import Connector
 from maskstream.pipeline.live.thread import ReaderThread
-from maskstream.pipeline.live.url import SourceAddress, parse_address
+from maskstream.pipeline.live.url import SourceAddress
 
 _LOG = logging.getLogger("maskstream.live")
 
@@ -78,7 +77,6 @@ class LiveSource(Closing):
         self._state = LiveState.CONNECTING
         self._last_fault: Fault | None = None
         self._is_closed = False
-        self._is_readdressed = False
         self._num_attempts = 0
         self._num_connections = 0
         self._num_stalls = 0
@@ -158,26 +156,6 @@ class LiveSource(Closing):
         """
         return self._buffer.wait_for(lambda: condition(self.stats()), timeout_s)
 
-    def replace_url(self, url: str) -> None:
-        """Connect to another address from now on, such as the same one with other credentials.
-
-        Raises:
-            InputError: it is not allowed, or not of the same kind.
-            SourceError: the source has ended, failed or was closed.
-        """
-        address = parse_address(url, self._config)
-        with self._changed:
-            if address.kind != self._address.kind:
-                raise InputError(
-                    f"{address} is a {address.kind}, but the source is a {self._address.kind}; "
-                    "open a new source"
-                )
-            if self._state in (LiveState.ENDED, LiveState.FAILED, LiveState.CLOSED):
-                raise SourceError(f"the source is {self._state}; open a new one")
-            self._address = address
-            self._is_readdressed = True
-            self._changed.notify_all()
-
     def close(self) -> None:
         """Stop at once. What waits is dropped and counted; closing twice is fine."""
         with self._changed:
@@ -221,10 +199,6 @@ class LiveSource(Closing):
                 self._reader = None
                 if self._is_closed:
                     return
-                if self._is_readdressed:
-                    cause = GapCause.RECONNECT
-                    self._backoff.reset()
-                    continue
             if reader.producer.num_frames:
                 last_frame_s = reader.producer.progress_s
             if error is None:
@@ -254,7 +228,6 @@ class LiveSource(Closing):
                 self._changed.wait(self._config.backoff_max_s)
             if self._is_closed:
                 return None
-            self._is_readdressed = False
             self._num_attempts += 1
             self._state = LiveState.CONNECTING
             reader = ReaderThread(self._address, self._config, self._connector, self._buffer, cause)
@@ -266,7 +239,7 @@ class LiveSource(Closing):
         """Wait for a reader's end, or end it; the reason, or None at the end of a file."""
         producer = reader.producer
         with self._changed:
-            while not (reader.is_done or self._is_closed or self._is_readdressed):
+            while not (reader.is_done or self._is_closed):
                 if producer.num_frames and self._state == LiveState.CONNECTING:
                     self._state = LiveState.RUNNING
                     self._num_connections += 1
@@ -328,7 +301,7 @@ class LiveSource(Closing):
         return reader.is_open and not reader.is_live
 
     def _pause(self, fault: Fault, limit_s: float) -> None:
-        """Wait for the next attempt, unless the source is closed or gets a new address."""
+        """Wait until the next attempt is due, or the source is closed."""
         pause_s = self._backoff.next_s()
         if fault.kind == FaultKind.UNAUTHORIZED:
             pause_s = max(pause_s, self._config.unauthorized_pause_s)
@@ -338,7 +311,7 @@ class LiveSource(Closing):
             if not self._is_closed:
                 self._state = LiveState.WAITING
                 self._changed.notify_all()
-            while not (self._is_closed or self._is_readdressed):
+            while not self._is_closed:
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:
                     return

@@ -46,22 +46,19 @@ class SessionState(StrEnum):
         return self in (SessionState.STARTING, SessionState.RUNNING, SessionState.PAUSED)
 
     @property
-    def successors(self) -> tuple[SessionState, ...]:
-        return _SUCCESSORS[self]
-
-    @property
     def predecessors(self) -> tuple[SessionState, ...]:
         """The states that this one can follow."""
-        return tuple(state for state in SessionState if self in _SUCCESSORS[state])
+        return _PREDECESSORS[self]
 
 
-_SUCCESSORS = {
-    SessionState.STARTING: (SessionState.RUNNING, SessionState.DRAINING, SessionState.FAILED),
-    SessionState.RUNNING: (SessionState.PAUSED, SessionState.DRAINING, SessionState.FAILED),
-    SessionState.PAUSED: (SessionState.RUNNING, SessionState.DRAINING, SessionState.FAILED),
-    SessionState.DRAINING: (SessionState.ENDED, SessionState.FAILED),
-    SessionState.ENDED: (),
-    SessionState.FAILED: (),
+_OPEN = (SessionState.STARTING, SessionState.RUNNING, SessionState.PAUSED)
+_PREDECESSORS = {
+    SessionState.STARTING: (),
+    SessionState.RUNNING: (SessionState.STARTING, SessionState.PAUSED),
+    SessionState.PAUSED: (SessionState.RUNNING,),
+    SessionState.DRAINING: _OPEN,
+    SessionState.ENDED: (SessionState.DRAINING,),
+    SessionState.FAILED: (*_OPEN, SessionState.DRAINING),
 }
 
 
