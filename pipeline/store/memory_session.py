@@ -25,10 +25,7 @@ from maskstream.pipeline.store.records import (
     ResultPage,
     SessionLimits,
     SessionRecord,
-    SessionState,
 )
-
-TAKE_PROMPTS = [state for state in SessionState if state.takes_prompts]
 
 
 @dataclass(slots=True)
@@ -83,7 +80,7 @@ class MemorySession:
         record = self.record
         if not record.state.takes_prompts:
             raise problems.wrong_state(
-                record.session_id, record.state, "take prompts", TAKE_PROMPTS
+                record.session_id, record.state, "take prompts", problems.TAKE_PROMPTS
             )
         is_prompt = new.kind in PROMPT_KINDS
         sequence, prompts = record.journal_sequence + 1, record.num_prompts + is_prompt
@@ -211,7 +208,9 @@ class MemorySession:
         self._check_is_pushed()
         record = self.record
         if not record.state.takes_prompts:
-            raise problems.wrong_state(record.session_id, record.state, "take frames", TAKE_PROMPTS)
+            raise problems.wrong_state(
+                record.session_id, record.state, "take frames", problems.TAKE_PROMPTS
+            )
 
     def _check(self, name: str, value: int) -> None:
         most: int = getattr(self.limits, name)

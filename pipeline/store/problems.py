@@ -15,6 +15,9 @@ from maskstream.pipeline.store.records import MAX_STATS_BYTES, Outcome, SessionS
 MAX_REASON = 2000
 MAX_TAKEN_FRAMES = 256
 
+TAKE_PROMPTS = tuple(state for state in SessionState if state.takes_prompts)
+OVER = tuple(state for state in SessionState if state.is_over)
+
 _SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 

@@ -16,6 +16,7 @@ anything is changed.
 from __future__ import annotations
 
 from maskstream.pipeline.store.keys import RUNTIMES_GROUP
+from maskstream.pipeline.store.scripts_of_frames import FRAME_SCRIPTS
 from maskstream.pipeline.store.scripts_of_logs import LOG_SCRIPTS
 from maskstream.pipeline.store.scripts_of_sessions import SESSION_SCRIPTS
 
@@ -135,4 +136,6 @@ end
 """
 )
 
-SCRIPTS = {name: _PRELUDE + body for name, body in (SESSION_SCRIPTS | LOG_SCRIPTS).items()}
+SCRIPTS = {
+    name: _PRELUDE + body for name, body in (SESSION_SCRIPTS | LOG_SCRIPTS | FRAME_SCRIPTS).items()
+}
