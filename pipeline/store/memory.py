@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from maskstream.core.redaction import redact_json, redact_url
 from maskstream.pipeline.store import problems
-from maskstream.pipeline.store.codec import as_stored
+from maskstream.pipeline.store.codec import as_stored, json_copy, to_json
 from maskstream.pipeline.store.memory_session import MemorySession
 from maskstream.pipeline.store.records import (
     Checkpoint,
@@ -36,12 +36,17 @@ T = TypeVar("T")
 
 
 class MemoryStore:
-    """See :class:`maskstream.pipeline.store.base.SessionStore`. One lock guards everything."""
+    """See :class:`maskstream.pipeline.store.base.SessionStore`.
+
+    One lock guards everything. Those who wait for something of a session are woken by its ``news``,
+    those who wait for a session to serve by ``_work``; nobody is woken by another session's frames.
+    """
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, MemorySession] = OrderedDict()
         self._limits = ServiceLimits()
-        self._news = threading.Condition()
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
 
     @property
     def url(self) -> str | None:
@@ -51,19 +56,20 @@ class MemoryStore:
         return
 
     def close(self) -> None:
-        with self._news:
+        with self._lock:
+            for session in self._sessions.values():
+                session.news.notify_all()
             self._sessions.clear()
-            self._news.notify_all()
 
     def set_service_limits(self, limits: ServiceLimits) -> None:
-        with self._news:
+        with self._lock:
             self._limits = limits
 
     # Sessions
 
     def create_session(self, new: NewSession) -> SessionRecord:
         new = as_stored(new, "options")
-        with self._news:
+        with self._lock:
             self._forget_expired()
             if new.session_id in self._sessions:
                 raise problems.exists(new.session_id)
@@ -90,18 +96,21 @@ class MemoryStore:
                 result_sequence=0,
                 last_result=None,
             )
-            self._sessions[new.session_id] = MemorySession(record, new.source)
-            self._news.notify_all()
+            news = threading.Condition(self._lock)
+            self._sessions[new.session_id] = MemorySession(
+                record, new.source, news, record.expires_s
+            )
+            self._work.notify_all()
             return record
 
     def get_session(self, session_id: str) -> SessionRecord:
-        with self._news:
-            return self._session(session_id).record
+        with self._lock:
+            return self._session(session_id).snapshot()
 
     def list_sessions(self, owner: str | None = None) -> SessionListing:
-        with self._news:
+        with self._lock:
             self._forget_expired()
-            records = [session.record for session in self._sessions.values()]
+            records = [session.snapshot() for session in self._sessions.values()]
         records.sort(key=lambda record: (record.created_s, record.session_id))
         return SessionListing(
             sessions=tuple(one for one in records if owner is None or one.owner == owner),
@@ -109,13 +118,16 @@ class MemoryStore:
         )
 
     def delete_session(self, session_id: str) -> bool:
-        with self._news:
+        with self._lock:
             self._forget_expired()
-            self._news.notify_all()
-            return self._sessions.pop(session_id, None) is not None
+            session = self._sessions.pop(session_id, None)
+            if session is None:
+                return False
+            session.news.notify_all()
+            return True
 
     def reveal_source(self, session_id: str) -> str:
-        with self._news:
+        with self._lock:
             return self._session(session_id).source
 
     def transition(
@@ -128,14 +140,14 @@ class MemoryStore:
         writer: int | None = None,
     ) -> SessionRecord:
         allowed = problems.starting_states(to, expected)
-        with self._news:
+        with self._lock:
             session = self._session(session_id, writer)
             state = session.record.state
             if state not in allowed:
                 raise problems.wrong_state(session_id, state, f"become {to}", allowed)
             session.update(state=to, reason=problems.short_reason(reason), updated_s=time.time())
-            self._news.notify_all()
-            return session.record
+            session.news.notify_all()
+            return session.snapshot()
 
     def report(
         self,
@@ -147,7 +159,7 @@ class MemoryStore:
         writer: int | None = None,
     ) -> None:
         told = None if stats is None else json.loads(problems.stats_text(stats))
-        with self._news:
+        with self._lock:
             session = self._session(session_id, writer)
             if told is not None:
                 session.update(stats=told)
@@ -159,30 +171,33 @@ class MemoryStore:
     def wait_for_state(
         self, session_id: str, states: Collection[SessionState], timeout_s: float
     ) -> SessionRecord:
-        def look() -> tuple[SessionRecord, bool]:
-            record = self._session(session_id).record
-            return record, record.state in states
+        def look(session: MemorySession) -> tuple[SessionRecord, bool]:
+            return session.snapshot(), session.record.state in states
 
-        return self._wait(look, timeout_s)
+        return self._wait(session_id, look, timeout_s)
 
     # Which runtime serves a session, which worker writes for it
 
     def claim_session(self, holder: str, lease_s: float, timeout_s: float = 0.0) -> str | None:
-        def look() -> tuple[str | None, bool]:
-            self._forget_expired()
-            now = time.monotonic()
-            for session_id, session in self._sessions.items():
-                free = session.holder is None or now - session.claimed_at >= lease_s
-                if free and not session.record.state.is_over:
-                    session.holder, session.claimed_at, session.lease_s = holder, now, lease_s
-                    return session_id, True
-            return None, False
-
-        # A claim lapses without anyone saying so.
-        return self._wait(look, timeout_s, look_every_s=lease_s / 2)
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            while True:
+                self._forget_expired()
+                now, next_look = time.monotonic(), deadline
+                for session_id, session in self._sessions.items():
+                    if session.record.state.is_over:
+                        continue
+                    if session.holder is None or now - session.claimed_at >= lease_s:
+                        session.holder, session.claimed_at, session.lease_s = holder, now, lease_s
+                        return session_id
+                    next_look = min(next_look, session.claimed_at + lease_s)
+                if now >= deadline:
+                    return None
+                # A claim runs out without anybody saying so.
+                self._work.wait(next_look - now)
 
     def renew_claim(self, session_id: str, holder: str) -> bool:
-        with self._news:
+        with self._lock:
             session = self._session(session_id)
             if session.holder != holder or session.record.state.is_over:
                 return False
@@ -190,7 +205,7 @@ class MemoryStore:
             return True
 
     def get_claim(self, session_id: str) -> Claim | None:
-        with self._news:
+        with self._lock:
             session = self._session(session_id)
             if session.holder is None or session.record.state.is_over:
                 return None
@@ -198,7 +213,7 @@ class MemoryStore:
             return Claim(holder=session.holder, silent_s=silent_s, lease_s=session.lease_s)
 
     def take_over(self, session_id: str) -> int:
-        with self._news:
+        with self._lock:
             session = self._session(session_id)
             session.update(writer=session.record.writer + 1)
             return session.record.writer
@@ -206,10 +221,12 @@ class MemoryStore:
     # The journal
 
     def append_entry(self, session_id: str, new: NewEntry) -> JournalEntry:
-        new = as_stored(new, "payload")
-        with self._news:
-            entry = self._session(session_id).append(new)
-            self._news.notify_all()
+        text = to_json(dict(new) | {"payload": redact_json(new.payload)}, "payload")
+        payload = json.loads(text)["payload"]
+        with self._lock:
+            session = self._session(session_id)
+            entry = session.append(new.model_copy(update={"payload": payload}), len(text))
+            session.news.notify_all()
             return entry
 
     def read_journal(
@@ -217,15 +234,14 @@ class MemoryStore:
     ) -> JournalPage:
         problems.check_range(after, count)
 
-        def look() -> tuple[JournalPage, bool]:
-            session = self._session(session_id)
+        def look(session: MemorySession) -> tuple[JournalPage, bool]:
             newest = session.record.journal_sequence
             if after > newest:
                 raise problems.cursor_ahead(session_id, "journal", after, newest)
             entries = tuple(session.journal[after : after + count])
             return JournalPage(entries=entries, cursor=after + len(entries)), bool(entries)
 
-        return self._wait(look, timeout_s)
+        return self._wait(session_id, look, timeout_s)
 
     def settle_entry(
         self,
@@ -236,18 +252,19 @@ class MemoryStore:
         checkpoint: Checkpoint | None = None,
         writer: int | None = None,
     ) -> Outcome:
-        clean = problems.clean_outcome(as_stored(outcome, "outcome"))
-        with self._news:
-            stored = self._session(session_id, writer).settle(sequence, clean, checkpoint)
-            self._news.notify_all()
+        clean = as_stored(problems.clean_outcome(outcome), "outcome")
+        with self._lock:
+            session = self._session(session_id, writer)
+            stored = session.settle(sequence, clean, checkpoint)
+            session.news.notify_all()
             return stored
 
     def wait_settled(self, session_id: str, sequence: int, timeout_s: float) -> JournalEntry:
-        def look() -> tuple[JournalEntry, bool]:
-            entry = self._session(session_id).entry(sequence)
+        def look(session: MemorySession) -> tuple[JournalEntry, bool]:
+            entry = session.entry(sequence)
             return entry, entry.outcome is not None
 
-        return self._wait(look, timeout_s)
+        return self._wait(session_id, look, timeout_s)
 
     # The log of results
 
@@ -259,9 +276,12 @@ class MemoryStore:
         counters: Counters | None = None,
         writer: int | None = None,
     ) -> int | None:
-        with self._news:
-            sequence = self._session(session_id, writer).publish(entry, counters)
-            self._news.notify_all()
+        content, num_bytes = json_copy(dict(entry), f"result of frame {entry.frame_index}")
+        kept = entry.model_copy(update={"record": content["record"]})
+        with self._lock:
+            session = self._session(session_id, writer)
+            sequence = session.publish(kept, num_bytes, counters)
+            session.news.notify_all()
             return sequence
 
     def read_results(
@@ -269,24 +289,27 @@ class MemoryStore:
     ) -> ResultPage:
         problems.check_range(cursor, count)
 
-        def look() -> tuple[ResultPage, bool]:
-            page = self._session(session_id).results_after(cursor, count)
+        def look(session: MemorySession) -> tuple[ResultPage, bool]:
+            page = session.results_after(cursor, count)
             return page, page.cursor > cursor or page.is_end
 
-        return self._wait(look, timeout_s)
+        return self._wait(session_id, look, timeout_s)
 
     # Frames that a client pushes
 
     def push_frame(self, session_id: str, blob: bytes, pts_s: float | None = None) -> PushReceipt:
-        with self._news:
-            receipt = self._session(session_id).push_frame(blob, problems.check_time(pts_s))
-            self._news.notify_all()
+        time_s = problems.check_time(pts_s)
+        with self._lock:
+            session = self._session(session_id)
+            receipt = session.push_frame(blob, time_s)
+            session.news.notify_all()
             return receipt
 
     def finish_frames(self, session_id: str) -> None:
-        with self._news:
-            self._session(session_id).finish_frames()
-            self._news.notify_all()
+        with self._lock:
+            session = self._session(session_id)
+            session.finish_frames()
+            session.news.notify_all()
 
     def take_frames(
         self,
@@ -300,22 +323,22 @@ class MemoryStore:
         problems.check_range(after, count)
         oldest = problems.frames_to_keep(after, done)
 
-        def look() -> tuple[PushedPage, bool]:
-            page = self._session(session_id).take_frames(after, oldest, count)
+        def look(session: MemorySession) -> tuple[PushedPage, bool]:
+            page = session.take_frames(after, oldest, count)
             return page, bool(page.frames) or page.is_end
 
-        return self._wait(look, timeout_s)
+        return self._wait(session_id, look, timeout_s)
 
     # Checkpoints
 
     def save_checkpoint(
         self, session_id: str, checkpoint: Checkpoint, *, writer: int | None = None
     ) -> bool:
-        with self._news:
+        with self._lock:
             return self._session(session_id, writer).save(checkpoint)
 
     def load_checkpoint(self, session_id: str) -> Checkpoint | None:
-        with self._news:
+        with self._lock:
             return self._session(session_id).checkpoint
 
     # What they have in common
@@ -328,15 +351,12 @@ class MemoryStore:
             raise problems.not_found(session_id)
         if writer is not None and writer != session.record.writer:
             raise problems.superseded(session_id)
-        session.update(expires_s=time.time() + session.limits.expire_after_s)
+        session.touch()
         return session
 
     def _forget_expired(self) -> None:
         now = time.time()
-        expired = [
-            name for name, session in self._sessions.items() if session.record.expires_s <= now
-        ]
-        for name in expired:
+        for name in [name for name, one in self._sessions.items() if one.has_expired(now)]:
             del self._sessions[name]
 
     def _check_room(self, owner: str) -> None:
@@ -348,17 +368,24 @@ class MemoryStore:
                 raise problems.too_many_sessions(owner, name, most)
 
     def _wait(
-        self,
-        look: Callable[[], tuple[T, bool]],
-        timeout_s: float,
-        look_every_s: float | None = None,
+        self, session_id: str, look: Callable[[MemorySession], tuple[T, bool]], timeout_s: float
     ) -> T:
-        """Look again at every change until ``look`` says it is done or the time is up."""
+        """Look at a session, and again at every change, until ``look`` says that it is done or the
+        time is up. A session that somebody waits for is in use, and does not expire.
+        """
         deadline = time.monotonic() + timeout_s
-        with self._news:
-            while True:
-                value, done = look()
-                left = deadline - time.monotonic()
-                if done or left <= 0:
-                    return value
-                self._news.wait(left if look_every_s is None else min(left, look_every_s))
+        with self._lock:
+            session = self._session(session_id)
+            session.num_waiting += 1
+            try:
+                while True:
+                    value, done = look(session)
+                    left = deadline - time.monotonic()
+                    if done or left <= 0:
+                        return value
+                    session.news.wait(left)
+                    if self._sessions.get(session_id) is not session:
+                        raise problems.not_found(session_id)
+            finally:
+                session.num_waiting -= 1
+                session.touch()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
 
-from maskstream.core.redaction import redact_json
 from maskstream.pipeline.api.options import PUSHED_SOURCE
 from maskstream.pipeline.store import problems
-from maskstream.pipeline.store.codec import as_stored, to_json
+from maskstream.pipeline.store.codec import to_json
 from maskstream.pipeline.store.records import (
     PROMPT_KINDS,
     Checkpoint,
@@ -33,9 +32,12 @@ class MemorySession:
     """See :class:`maskstream.pipeline.store.base.SessionStore` for what the methods promise.
 
     Attributes:
+        record: but for ``expires_s``, which changes with every use; see ``snapshot``.
         source: with its credentials.
+        news: told of every change, but for reports, claims and checkpoints.
+        num_waiting: threads that wait for news.
         requests: request id → sequence.
-        results: sequence, time of publishing and result.
+        results: sequence → time of publishing and result; the sequences have no gap.
         holder: the runtime that has claimed it.
         claimed_at: when it last said so, monotonic time.
         lease_s: how long its word holds.
@@ -43,10 +45,13 @@ class MemorySession:
 
     record: SessionRecord
     source: str = field(repr=False)
+    news: threading.Condition
+    expires_s: float
+    num_waiting: int = 0
     journal: list[JournalEntry] = field(default_factory=list)
     journal_bytes: int = 0
     requests: dict[str, int] = field(default_factory=dict)
-    results: deque[tuple[int, float, ResultEntry]] = field(default_factory=deque)
+    results: dict[int, tuple[float, ResultEntry]] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
     holder: str | None = None
     claimed_at: float = 0.0
@@ -61,6 +66,17 @@ class MemorySession:
     def limits(self) -> SessionLimits:
         return self.record.limits
 
+    def snapshot(self) -> SessionRecord:
+        """The session as it is now."""
+        return self.record.model_copy(update={"expires_s": self.expires_s})
+
+    def touch(self) -> None:
+        """The session is used now."""
+        self.expires_s = time.time() + self.limits.expire_after_s
+
+    def has_expired(self, now_s: float) -> bool:
+        return self.expires_s <= now_s and not self.num_waiting
+
     def update(self, **changes: object) -> None:
         """Change fields of the record."""
         self.record = self.record.model_copy(update=changes)
@@ -71,9 +87,8 @@ class MemorySession:
             raise problems.no_entry(self.record.session_id, sequence)
         return self.journal[sequence - 1]
 
-    def append(self, new: NewEntry) -> JournalEntry:
-        content = new.model_dump() | {"payload": redact_json(new.payload)}
-        size = len(to_json(content, "payload"))
+    def append(self, new: NewEntry, num_bytes: int) -> JournalEntry:
+        """Accept an entry that takes so many bytes as JSON."""
         known = self.requests.get(new.request_id)
         if known is not None:
             return self.journal[known - 1]
@@ -84,15 +99,15 @@ class MemorySession:
             )
         is_prompt = new.kind in PROMPT_KINDS
         sequence, prompts = record.journal_sequence + 1, record.num_prompts + is_prompt
-        self._check("max_prompt_bytes", size)
+        self._check("max_prompt_bytes", num_bytes)
         if is_prompt:
             self._check("max_prompts", prompts)
         self._check("max_journal_entries", sequence)
-        self._check("max_journal_bytes", self.journal_bytes + size)
+        self._check("max_journal_bytes", self.journal_bytes + num_bytes)
         now = time.time()
-        entry = JournalEntry(**content, sequence=sequence, accepted_s=now)
+        entry = JournalEntry(**dict(new), sequence=sequence, accepted_s=now)
         self.journal.append(entry)
-        self.journal_bytes += size
+        self.journal_bytes += num_bytes
         self.requests[new.request_id] = sequence
         prompts = 0 if new.kind == "reset" else prompts
         self.update(journal_sequence=sequence, num_prompts=prompts, updated_s=now)
@@ -111,35 +126,36 @@ class MemorySession:
         self.update(settled_sequence=sequence, updated_s=time.time())
         return outcome
 
-    def publish(self, entry: ResultEntry, counters: Counters | None) -> int | None:
-        record = self.record
+    def publish(self, entry: ResultEntry, num_bytes: int, counters: Counters | None) -> int | None:
+        """Append a result that takes so many bytes as JSON, or fewer."""
+        record, limits, log = self.record, self.limits, self.results
         if record.last_result is not None and entry.place <= record.last_result:
             return None
         if record.state.is_over:
             raise problems.wrong_state(record.session_id, record.state, "take results", ())
-        entry = as_stored(entry, f"result of frame {entry.frame_index}")
-        self._check("max_result_bytes", len(to_json(entry, "result")))
-        now, sequence, log = time.time(), record.result_sequence + 1, self.results
-        log.append((sequence, now, entry))
-        limits = self.limits
-        while len(log) > limits.max_results or log[0][1] < now - limits.max_result_age_s:
-            log.popleft()
-        self.update(result_sequence=sequence, last_result=entry.place)
-        if counters is not None:
-            self.update(counters=counters)
+        if num_bytes > limits.max_result_bytes:
+            self._check("max_result_bytes", len(to_json(entry, "result")))
+        now, sequence = time.time(), record.result_sequence + 1
+        log[sequence] = now, entry
+        oldest = sequence + 1 - len(log)
+        while len(log) > limits.max_results or log[oldest][0] < now - limits.max_result_age_s:
+            del log[oldest]
+            oldest += 1
+        news = {"result_sequence": sequence, "last_result": entry.place}
+        self.update(**news if counters is None else news | {"counters": counters})
         return sequence
 
     def results_after(self, cursor: int, count: int) -> ResultPage:
         newest, log = self.record.result_sequence, self.results
         if cursor > newest:
             raise problems.cursor_ahead(self.record.session_id, "log of results", cursor, newest)
-        start = max(0, cursor + 1 - log[0][0]) if log else 0
-        rows = list(islice(log, start, start + count))
-        end = rows[-1][0] if rows else newest
+        first = max(cursor, newest - len(log)) + 1
+        entries = tuple(log[number][1] for number in range(first, min(first + count, newest + 1)))
+        end = first - 1 + len(entries)
         return ResultPage(
-            entries=tuple(entry for _, _, entry in rows),
+            entries=entries,
             cursor=end,
-            num_missed=end - cursor - len(rows),
+            num_missed=first - 1 - cursor,
             is_end=end == newest and self.record.state.is_over,
         )
 
@@ -170,7 +186,8 @@ class MemorySession:
         )
         waiting = [frame for frame in self.frames if frame.sequence > self.taken_sequence]
         if len(waiting) > self.limits.max_waiting_frames:
-            self.frames.remove(waiting.pop(0))
+            del self.frames[-len(waiting)]
+            del waiting[0]
             self.num_frames_dropped += 1
         return PushReceipt(
             sequence=self.num_pushed,

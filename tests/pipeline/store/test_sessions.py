@@ -297,6 +297,12 @@ def test_claims_pass_on_when_they_are_not_renewed(store: SessionStore) -> None:
     assert store.renew_claim("left", "first") is False
 
 
+def test_a_runtime_waits_for_a_claim_to_run_out(store: SessionStore) -> None:
+    store.create_session(new_session())
+    assert store.claim_session("first", lease_s=0.2) == "s"
+    assert store.claim_session("second", lease_s=0.2, timeout_s=LONG_S) == "s"
+
+
 def test_a_claim_tells_its_holder_and_when_it_has_run_out(store: SessionStore) -> None:
     store.create_session(new_session())
     assert store.get_claim("s") is None
