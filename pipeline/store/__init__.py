@@ -1,4 +1,4 @@
-"""Where sessions live: in Redis or Valkey, one's own or the embedded one, or in this process.
+"""The session store: sessions in Redis or Valkey, in an embedded server, or in this process.
 
 Importing this needs neither torch nor Ray.
 """
@@ -72,16 +72,19 @@ def open_store(
     """Open a session store.
 
     Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``; ``memory://`` for this process
-            alone; None starts an embedded server, whose ``url`` other processes can open while
-            this one lives.
-        namespace: first part of all keys.
-        secret_key: 32 random bytes or more, the same for all who open the store, to seal
-            credentials of sources with. None takes MASKSTREAM_SECRET_KEY (hexadecimal), or the
-            embedded server's own; without any, sources with credentials are refused.
-        persistence_dir: where the embedded server keeps its data; None: nowhere.
-        timeout_s: for connecting, and for each answer.
-        num_retries: of each command while the server is away, about a quarter of a second apart.
+        url: ``redis://``, ``rediss://`` (TLS) or ``unix://`` of a running server; ``memory://``
+            keeps everything in this process. None starts an embedded server, which ends with this
+            process; until then other processes open it by the store's ``url``.
+        namespace: the first part of all keys.
+        secret_key: at least 32 random bytes, with which the credentials of sources are encrypted.
+            All processes that open the store need the same. None takes MASKSTREAM_SECRET_KEY
+            (hexadecimal), or the embedded server's own key; without a key, sources with
+            credentials are refused.
+        persistence_dir: the folder in which the embedded server keeps its data; None: it keeps
+            them in memory only.
+        timeout_s: how long connecting may take, and each answer.
+        num_retries: how often a command is repeated while the server is away, about every quarter
+            of a second.
 
     Raises:
         ConfigError: an argument cannot be used.

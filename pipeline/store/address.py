@@ -1,4 +1,4 @@
-"""Where a store is, for another process to open it."""
+"""The address of a store, with which another process opens it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maskstream.pipeline.store import SessionStore, open_store
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """Where other processes open the store. Never shown: the URL may hold a password."""
+    """What another process needs to open the store. Never shown: the URL may hold a password."""
 
     url: str
     namespace: str

@@ -1,4 +1,4 @@
-"""What a session store does, whichever it is."""
+"""The interface of all session stores, and what each method promises."""
 
 from __future__ import annotations
 
@@ -26,64 +26,65 @@ from maskstream.pipeline.store.records import (
 
 
 class SessionStore(Protocol):
-    """Sessions, their prompts, results and checkpoints, shared by many processes.
+    """Keeps sessions with their prompts, results and checkpoints, for many processes.
 
-    Every method changes everything it says or nothing, may be called from any thread, and may be
-    repeated after a failure that left it unknown whether it was done. ``timeout_s`` is how long
-    to wait for something new; 0 looks once.
+    Every method makes all of its changes or none. It may be called from any thread, and may be
+    repeated when a failure has left open whether it was done. ``timeout_s`` is how long a method
+    waits for something new; 0 looks once.
 
-    A worker that takes a session over calls ``take_over`` and gives the token it gets as
-    ``writer``; from then on whatever an earlier worker writes is refused, however late it wakes
-    up. Without ``writer`` this is not checked.
+    One worker writes for a session. When it takes the session over, it calls ``take_over`` and
+    passes the token that it gets as ``writer``: from then on the store refuses what an earlier
+    worker writes, however late that comes. Without ``writer`` nothing is checked.
 
-    All methods that name a session raise SessionNotFoundError when there is none, StoreError when
-    the store cannot be reached or an entry cannot be read, and SessionLimitError when something
-    is larger than the session may hold; nothing has changed then.
+    Every method that names a session raises SessionNotFoundError when there is no such session,
+    StoreError when the store cannot be reached or an entry cannot be read, and SessionLimitError
+    when something exceeds a limit of the session. Then nothing has changed.
     """
 
     @property
     def url(self) -> str | None:
-        """Where other processes open this store, its password included; None: they cannot."""
+        """The URL for other processes, its password included; None: they cannot open this store."""
 
     def ping(self) -> None:
-        """Return when the store answers.
+        """Check that the store answers.
 
         Raises:
-            StoreError: it does not; the message tells a wrong password from nobody there.
+            StoreError: it does not. The message says whether the password is wrong or no server
+                is there.
         """
 
     def close(self) -> None:
-        """Let go of the store. An embedded server ends with this. Closing twice is fine."""
+        """Close the store, and end its embedded server, if it has one. May be called twice."""
 
     def set_service_limits(self, limits: ServiceLimits) -> None:
-        """Say how many sessions may be open, for whoever starts one from now on."""
+        """Set how many sessions may be open at once, for all that are started from now on."""
 
     # Sessions
 
     def create_session(self, new: NewSession) -> SessionRecord:
-        """Open a session, ``starting``, and offer it to the runtimes.
+        """Create a session in the state ``starting``; runtimes can claim it at once.
 
         Raises:
-            SessionError: there is a session of this id.
-            SessionLimitError: its owner has, or all have, as many open sessions as are allowed.
-            ConfigError: the source has credentials and there is no key to seal them with.
+            SessionError: there is a session with this id.
+            SessionLimitError: as many sessions are open as are allowed, for this owner or in all.
+            ConfigError: the source has credentials, and there is no key to encrypt them with.
         """
 
     def get_session(self, session_id: str) -> SessionRecord:
-        """The session as it is now. Counts as use."""
+        """The session as it is now. This counts as use, which puts off its expiry."""
 
     def list_sessions(self, owner: str | None = None) -> SessionListing:
-        """All sessions, or those of one owner, by the time they were created."""
+        """All sessions, or those of one owner, the oldest first. This does not count as use."""
 
     def delete_session(self, session_id: str) -> bool:
-        """Forget all of a session, whatever its state; False when there was none."""
+        """Delete a session and all its data, whatever its state; False when there was none."""
 
     def reveal_source(self, session_id: str) -> str:
-        """The source with its credentials. For the decoder; never to be logged.
+        """The source with its credentials: for the decoder, never for a log.
 
         Raises:
             ConfigError: this process has no key.
-            StoreError: this process has another key.
+            StoreError: this process has another key than the one they were encrypted with.
         """
 
     def transition(
@@ -95,14 +96,17 @@ class SessionStore(Protocol):
         reason: str = "",
         writer: int | None = None,
     ) -> SessionRecord:
-        """Change the state, if it is one of ``expected`` now (None: any that ``to`` can follow).
+        """Change the state of a session.
 
         Args:
-            reason: is stored without credentials, and cut to 2,000 characters.
+            to: the new state.
+            expected: the session must be in one of these states now; None: in any that ``to`` can
+                follow.
+            reason: why; stored without credentials, and cut to 2,000 characters.
 
         Raises:
-            SessionError: it is in another state; the message says which. Or the writer was
-                superseded.
+            SessionError: the session is in another state, which the message names; or the writer
+                was superseded.
         """
 
     def report(
@@ -114,7 +118,7 @@ class SessionStore(Protocol):
         stats: Mapping[str, Any] | None = None,
         writer: int | None = None,
     ) -> None:
-        """Set the counters and the stats; raise the epoch, which never goes down.
+        """Store the counters and the stats, and raise the epoch; a lower epoch is ignored.
 
         Raises:
             InputError: the stats are not JSON, or more than ``MAX_STATS_BYTES``.
@@ -123,43 +127,49 @@ class SessionStore(Protocol):
     def wait_for_state(
         self, session_id: str, states: Collection[SessionState], timeout_s: float
     ) -> SessionRecord:
-        """Wait until the state is one of these or the time is up; look at what is returned."""
+        """Wait for one of these states. Returns the session, which is in another one when the time
+        was up first.
+        """
 
     # Which runtime serves a session, which worker writes for it
 
     def claim_session(self, holder: str, lease_s: float, timeout_s: float = 0.0) -> str | None:
-        """Take a session that no runtime serves, or whose runtime has not renewed its claim.
+        """Claim a session that no runtime serves, or whose claim has run out.
 
         A session can be claimed until it has ended, failed or been deleted.
 
         Args:
-            holder: names the runtime, best by host and process.
-            lease_s: take also what has not been renewed for so long; the same for all runtimes.
+            holder: the name of the runtime, best made of host and process.
+            lease_s: a claim that has not been renewed for so long has run out. The same for all
+                runtimes.
 
         Returns:
-            its id; None when there was none in time.
+            The session's id; None when there was none in time.
         """
 
     def renew_claim(self, session_id: str, holder: str) -> bool:
-        """Say that the runtime is alive; False when another holds the session, or it is over."""
+        """Renew a claim: a runtime's heartbeat. False: another holds the session, or it is over."""
 
     def get_claim(self, session_id: str) -> Claim | None:
-        """Who serves the session; None when no runtime has taken it yet, or it is over.
+        """The claim on a session; None when no runtime has claimed it yet, or it is over.
 
-        A claim that has run out stands until another runtime takes the session.
+        A claim that has run out stays until another runtime claims the session.
         """
 
     def take_over(self, session_id: str) -> int:
-        """Become the session's only writer; the token is larger than any before."""
+        """Become the only writer of a session. Returns a token, larger than all before."""
 
     # The journal
 
     def append_entry(self, session_id: str, new: NewEntry) -> JournalEntry:
-        """Accept a prompt or command. Entries take effect in the order of their sequences.
+        """Append a prompt or command. Entries take effect in the order of their sequences.
+
+        An entry with the ``request_id`` of an earlier one is the same request, repeated: it is not
+        appended, and the earlier entry is returned.
 
         Raises:
             SessionError: the session is draining or over.
-            SessionLimitError: too large, or too many.
+            SessionLimitError: the entry is too large, or there are too many.
         """
 
     def read_journal(
@@ -167,11 +177,13 @@ class SessionStore(Protocol):
     ) -> JournalPage:
         """Entries with sequences above ``after``, with their outcomes.
 
-        The tracker's position is ``SessionRecord.settled_sequence``, or that of the checkpoint it
-        starts from: then settled entries say on which frame to apply them again.
+        A worker begins after the ``journal_sequence`` of its checkpoint. Entries behind it that
+        are settled have been applied before: the outcome names the frame on which to apply them
+        again.
 
         Raises:
-            StoreError: the first of them cannot be read; ``resume_after`` reads on behind it.
+            StoreError: the first of them cannot be read; give the error's ``resume_after`` as
+                ``after`` to read the ones behind it.
         """
 
     def settle_entry(
@@ -183,13 +195,14 @@ class SessionStore(Protocol):
         checkpoint: Checkpoint | None = None,
         writer: int | None = None,
     ) -> Outcome:
-        """Say what became of an entry; in order, and once.
+        """Store the outcome of an entry. Entries are settled in their order, each once.
 
         Args:
-            checkpoint: with what the entry did, saved together with the outcome, if that is new.
+            checkpoint: a state that includes what the entry did; stored together with the outcome,
+                but not when the entry was settled before.
 
         Returns:
-            the outcome that is stored: another than given when it was settled before.
+            The outcome that is stored: the earlier one when the entry was settled before.
 
         Raises:
             SessionError: there is no such entry, one before it is not settled yet, or the writer
@@ -197,7 +210,7 @@ class SessionStore(Protocol):
         """
 
     def wait_settled(self, session_id: str, sequence: int, timeout_s: float) -> JournalEntry:
-        """Wait for an entry's outcome; it is None when the time was up first.
+        """Wait until an entry is settled. Its outcome is None when the time was up first.
 
         Raises:
             SessionError: there is no such entry.
@@ -213,13 +226,13 @@ class SessionStore(Protocol):
         counters: Counters | None = None,
         writer: int | None = None,
     ) -> int | None:
-        """Append a result unless one as far or farther on is there.
+        """Append a result, unless the log holds one of the same or a later (epoch, step).
 
         Args:
-            counters: set together with it, if it is new.
+            counters: stored together with the result, but not when it is not appended.
 
         Returns:
-            its sequence; None when (epoch, step) does not lie behind the newest one.
+            The result's sequence; None when it was not appended.
 
         Raises:
             SessionError: the session is over, or the writer was superseded.
@@ -228,11 +241,12 @@ class SessionStore(Protocol):
     def read_results(
         self, session_id: str, cursor: int = 0, *, count: int = 64, timeout_s: float = 0.0
     ) -> ResultPage:
-        """Results behind ``cursor``; 0 is before the first.
+        """Results behind ``cursor``; 0 stands before the first.
 
         Raises:
             InputError: the cursor is ahead of the log.
-            StoreError: the next entry cannot be read; ``resume_after`` is a cursor behind it.
+            StoreError: the next entry cannot be read; the error's ``resume_after`` is the cursor
+                behind it.
         """
 
     # Frames that a client pushes
@@ -240,11 +254,11 @@ class SessionStore(Protocol):
     def push_frame(self, session_id: str, blob: bytes, pts_s: float | None = None) -> PushReceipt:
         """Hand in the next frame of a session with the source ``pushed://``.
 
-        When more wait than the session may hold, the oldest that nobody has taken is dropped.
+        When more than ``max_waiting_frames`` wait to be taken, the oldest of them is dropped.
 
         Args:
-            blob: see ``maskstream.pipeline.api.frame_codec``.
-            pts_s: its presentation time.
+            blob: the picture, as ``maskstream.pipeline.api.frame_codec`` encodes it.
+            pts_s: its presentation time in seconds, where it has one.
 
         Raises:
             SessionError: the session has another source, is draining or over, or
@@ -253,10 +267,10 @@ class SessionStore(Protocol):
         """
 
     def finish_frames(self, session_id: str) -> None:
-        """Say that no more frames will come. What waits is still taken. Twice is fine.
+        """End the pushed frames. Those that wait can still be taken. May be called twice.
 
         Raises:
-            SessionError: as ``push_frame``.
+            SessionError: the session has another source, is draining or over.
         """
 
     def take_frames(
@@ -268,16 +282,17 @@ class SessionStore(Protocol):
         count: int = 8,
         timeout_s: float = 0.0,
     ) -> PushedPage:
-        """Pushed frames with sequences above ``after``.
+        """Take the pushed frames with sequences above ``after``.
 
         Args:
-            done: frames up to this one are freed; those between it and ``after`` can be taken
-                again, 256 at most. None: all up to ``after``.
+            done: delete the frames up to this sequence. Those between it and ``after`` can be
+                taken again, the newest 256 of them. None: delete all up to ``after``.
 
         Raises:
             SessionError: the session has another source.
             InputError: ``after`` is ahead of the frames.
-            StoreError: the first of them cannot be read; ``resume_after`` takes the next one.
+            StoreError: the first of them cannot be read; give the error's ``resume_after`` as
+                ``after`` to take the ones behind it.
         """
 
     # Checkpoints
@@ -285,16 +300,16 @@ class SessionStore(Protocol):
     def save_checkpoint(
         self, session_id: str, checkpoint: Checkpoint, *, writer: int | None = None
     ) -> bool:
-        """Replace the checkpoint; False when the one stored is farther on.
+        """Replace the checkpoint; False when the stored one has a later (epoch, step).
 
         Raises:
-            SessionError: it claims entries that are not settled or results that are not
-                published, or the writer was superseded.
+            SessionError: it includes entries that are not settled or results that are not
+                published; or the writer was superseded.
         """
 
     def load_checkpoint(self, session_id: str) -> Checkpoint | None:
         """The newest checkpoint; None when there is none.
 
         Raises:
-            StoreError: it was damaged.
+            StoreError: it is damaged.
         """

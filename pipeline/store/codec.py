@@ -1,4 +1,4 @@
-"""Records to JSON and back; what comes back is checked as if a stranger had written it."""
+"""Records to JSON and back. What is read is checked: something else may have written it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def from_json(text: bytes, where: Place) -> dict[str, Any]:
     """The JSON object that was stored in ``where``.
 
     Raises:
-        StoreError: it is none.
+        StoreError: the text is not a JSON object.
     """
     try:
         value = json.loads(text, parse_constant=_no_constant)
@@ -54,7 +54,7 @@ def from_json(text: bytes, where: Place) -> dict[str, Any]:
 
 
 def build(model: type[R], values: Mapping[str, Any], where: Place) -> R:
-    """A record from what was stored in ``where``.
+    """A record from the values that were stored in ``where``.
 
     Raises:
         StoreError: fields are missing, unknown or of other types.
@@ -118,7 +118,7 @@ def _plain_copy(value: Any, sizes: list[int]) -> Any:
 
 
 def as_stored(record: R, what: str) -> R:
-    """A record as it comes back from being stored; shares nothing with the one given.
+    """A record as a store gives it back; it shares nothing with the one given.
 
     Raises:
         InputError: it holds something that JSON cannot say.
@@ -128,12 +128,12 @@ def as_stored(record: R, what: str) -> R:
 
 
 class Place:
-    """Where something is stored.
+    """Where something is stored, to name it in an error.
 
     Args:
         key: the Redis key.
         entry: an id in a stream, or a field of a hash.
-        resume_after: for a log, the sequence behind which reading can go on.
+        resume_after: in a log, the sequence behind which reading can go on.
     """
 
     def __init__(self, key: str, entry: str, resume_after: int | None = None) -> None:

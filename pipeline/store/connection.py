@@ -1,4 +1,4 @@
-"""The line to a Redis server: time-outs, bounded retries, and errors that say what to do."""
+"""The connection to a Redis server: time-outs, bounded retries, errors that say what to do."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _CORRUPT = re.compile(r"CORRUPT (\S+) (\w+)\.")
 
 
 class Connection:
-    """Runs scripts on one server. Any thread may use it, and a forked process gets its own lines.
+    """Runs scripts on one server. Any thread may use it; a forked process gets its own sockets.
 
     Args:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password if needed.
-        timeout_s: for connecting, and for each answer.
+        timeout_s: how long connecting may take, and each answer.
         num_retries: how often a command is repeated while the server is away, at growing
             intervals of up to half a second.
 
@@ -101,7 +101,7 @@ class Connection:
     def run_in_session(
         self, script: str, session_id: str, *arguments: str | int | bytes
     ) -> list[Any]:
-        """Run a script and raise what every script can answer: missing, superseded, limit.
+        """Run a script, and raise an error when it answers missing, superseded or limit.
 
         Raises:
             SessionNotFoundError: there is no such session.
@@ -123,14 +123,14 @@ class Connection:
     def wait(
         self, session_id: str, look: Callable[[], tuple[T, bool, bytes]], timeout_s: float
     ) -> T:
-        """Look again at every event until it is done or the time is up.
+        """Look again at every event, until ``look`` is done or the time is up.
 
         Args:
-            look: gives a value, whether that is what is waited for, and the newest event that
-                there was before it looked.
+            look: returns a value, whether it is the one waited for, and the newest event at the
+                time of looking.
 
         Returns:
-            the last value.
+            The last value.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -141,7 +141,7 @@ class Connection:
             self.sleep_until_news(self.keys.events(session_id), event, left)
 
     def sleep_until_news(self, stream: str, seen: bytes, timeout_s: float) -> None:
-        """Return when a stream has an entry newer than ``seen``, in ``MAX_BLOCK_S`` at most."""
+        """Wait until a stream has an entry newer than ``seen``, for ``MAX_BLOCK_S`` at most."""
         block_ms = max(1, int(min(timeout_s, MAX_BLOCK_S) * 1000))
         with self._errors():
             self._redis.xread({stream: seen}, count=1, block=block_ms)
@@ -151,12 +151,12 @@ class Connection:
             self._redis.hset(key, mapping={name: str(value) for name, value in fields.items()})
 
     def lost_data(self) -> bool:
-        """Whether the server no longer holds what it held when this connection was opened."""
+        """Whether the server has lost the data that it had when this connection was opened."""
         with self._errors():
             return self._redis.get(self.keys.incarnation) != self.incarnation
 
     def _first_contact(self, probe: redis.Redis) -> bytes:
-        """Check the server; name its data set, or learn its name."""
+        """Check the server's version. Returns the name of its data set; a new one gets a name."""
         with self._errors():
             version = str(probe.info("server").get("redis_version", ""))
             numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
@@ -171,7 +171,9 @@ class Connection:
         return found if isinstance(found, bytes) else name.encode()
 
     def adopt_data(self) -> None:
-        """Take the data set as it is now for ours; for one who begins anew after a loss."""
+        """Go on with the data set that the server has now: for a caller that starts anew after it
+        lost the old one.
+        """
         with self._errors():
             self._redis.set(self.keys.incarnation, secrets.token_hex(8), nx=True)
             found = self._redis.get(self.keys.incarnation)
@@ -188,7 +190,7 @@ class Connection:
 
     @contextmanager
     def _errors(self, session_id: str | None = None) -> Iterator[None]:
-        """Errors of redis-py as ours. They are not chained: they may quote what was sent."""
+        """Raise errors of redis-py as ours; not chained, since they may quote what was sent."""
         try:
             yield
         except (redis.AuthenticationError, redis.exceptions.AuthorizationError):

@@ -1,9 +1,9 @@
-"""A Valkey server of one's own, for when no Redis is given.
+"""The embedded Valkey server, which is started where no Redis is given.
 
-It listens on a unix socket in a private folder, for this user only, and dies with the process that
-started it, however that dies: the kernel sends it SIGKILL (Linux). That signal comes when the
-*thread* dies that forked the server, so a thread of its own forks it and waits beside it, and lives
-as long as the process or the server, whichever is shorter.
+It listens on a unix socket in a private folder, for this user only. It ends with the process that
+started it, however that ends: the kernel then sends it SIGKILL (Linux). As the kernel does so when
+the *thread* ends that forked the server, a thread of its own forks it, and then waits until the
+server has ended.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ class EmbeddedServer:
     A process that is forked from the owner uses the same server and does not end it.
 
     Args:
-        persistence_dir: where it keeps its data, over restarts too; None: nowhere.
+        persistence_dir: the folder in which it keeps its data beyond its end; None: it keeps them
+            in memory only.
 
     Raises:
-        StoreError: it cannot be started; its last words are in the message.
+        StoreError: it cannot be started; the message ends with the last line of its log.
     """
 
     def __init__(self, persistence_dir: Path | str | None = None) -> None:
@@ -78,7 +79,7 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int | None:
-        """Of the server; None when it could not be started."""
+        """The server's process id; None when it could not be started."""
         return None if self._process is None else self._process.pid
 
     def close(self) -> None:
@@ -127,7 +128,7 @@ class EmbeddedServer:
         return [*launcher, str(binary), *arguments]
 
     def _fork_and_wait(self, command: list[str]) -> None:
-        """The forking thread: must not return before the server has ended."""
+        """Fork the server and wait for its end. The server ends when this thread does."""
         try:
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
@@ -135,7 +136,7 @@ class EmbeddedServer:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
-                    start_new_session=True,  # Ctrl-C is for its owner, who then ends it
+                    start_new_session=True,  # Ctrl-C reaches its owner only, which then ends it
                 )
         except OSError as error:
             self._problem = str(error)
@@ -182,7 +183,7 @@ def _make_folder() -> Path:
 
 
 def _remove_abandoned_folders() -> None:
-    """Remove what owners that were killed have left: their servers are gone, the folders not."""
+    """Remove the folders of owners that were killed: their servers have ended with them."""
     for base in {Path(tempfile.gettempdir()), Path("/tmp")}:
         for folder in base.glob("maskstream-*"):
             match = _FOLDER.fullmatch(folder.name)
@@ -190,7 +191,7 @@ def _remove_abandoned_folders() -> None:
                 if match and not _is_running(int(match[1])) and _is_dead(folder):
                     shutil.rmtree(folder, ignore_errors=True)
             except OSError:
-                continue  # somebody else's, or gone by now
+                continue  # another user's, or removed meanwhile
 
 
 def _is_running(pid: int) -> bool:
@@ -202,9 +203,9 @@ def _is_running(pid: int) -> bool:
 
 
 def _is_dead(folder: Path) -> bool:
-    """Whether the folder is ours and its server has left its socket.
+    """Whether the folder belongs to this user, and no server listens at its socket.
 
-    Process ids say nothing where containers share a folder, so the socket is tried too.
+    Where containers share a folder, process ids do not tell which owners live; the socket does.
     """
     if folder.stat().st_uid != os.getuid():
         return False

@@ -19,9 +19,9 @@ key                       type    holds
 <ns>:frames:<id>          stream  <sequence>-0 → blob, pts, ms; pushed frames not done with yet
 <ns>:pushed:<id>          hash    sequence, taken, waiting, dropped, end; only of sessions whose
                                   frames are pushed
-<ns>:events:<id>          stream  * → e; a doorbell for those who wait, 8 entries long
+<ns>:events:<id>          stream  * → e; the newest 8 changes, which wake those who wait
 
-Of the service. These do not expire; what they say of expired sessions is dropped in passing:
+Of the service. These do not expire; scripts remove what they hold of expired sessions:
 
 key                       type    holds
 <ns>:sessions             zset    session id by the time it expires, in ms
@@ -29,8 +29,8 @@ key                       type    holds
 <ns>:limits               hash    max_sessions, max_sessions_per_owner
 <ns>:work                 stream  * → session; consumer group ``runtimes``, one consumer a runtime;
                                   an entry is acknowledged when its session is over
-<ns>:incarnation          string  a random name of this data set; another one, or none, tells that
-                                  the server has lost its data
+<ns>:incarnation          string  a random name of this data set; if it changes or is missing, the
+                                  server has lost its data
 
 Times are in milliseconds of the server's clock. Sequences begin at 1.
 """
@@ -47,7 +47,7 @@ RUNTIMES_GROUP = "runtimes"
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.{}-]{1,64}")
 
-# In the order in which the scripts take them. The id comes last: it may hold colons itself.
+# In the order in which the scripts take them. In a key the id comes last: it may hold colons.
 _SESSION_KEYS = {
     "session": "hash",
     "secret": "string",

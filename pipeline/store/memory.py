@@ -1,4 +1,4 @@
-"""The session store of one process: what tests use, and what serves where nothing is shared."""
+"""The session store in the memory of this process, for sessions that no other process uses."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ T = TypeVar("T")
 class MemoryStore:
     """See :class:`maskstream.pipeline.store.base.SessionStore`.
 
-    One lock guards everything. Those who wait for something of a session are woken by its ``news``,
-    those who wait for a session to serve by ``_work``; nobody is woken by another session's frames.
+    One lock guards everything. Each session has a condition, ``news``, which wakes the threads that
+    wait for something of this session; ``_work`` wakes those that wait for a session to claim.
     """
 
     def __init__(self) -> None:
@@ -193,7 +193,7 @@ class MemoryStore:
                     next_look = min(next_look, session.claimed_at + lease_s)
                 if now >= deadline:
                     return None
-                # A claim runs out without anybody saying so.
+                # Nobody notifies when a claim runs out.
                 self._work.wait(next_look - now)
 
     def renew_claim(self, session_id: str, holder: str) -> bool:
@@ -344,7 +344,7 @@ class MemoryStore:
     # What they have in common
 
     def _session(self, session_id: str, writer: int | None = None) -> MemorySession:
-        """The session, used now."""
+        """The session; this counts as use."""
         self._forget_expired()
         session = self._sessions.get(session_id)
         if session is None:

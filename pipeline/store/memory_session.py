@@ -1,4 +1,4 @@
-"""One session of the memory store: its data and what may be done to them, without any locking."""
+"""One session of the memory store: its data, and what is done with them. The store locks."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class MemorySession:
     """See :class:`maskstream.pipeline.store.base.SessionStore` for what the methods promise.
 
     Attributes:
-        record: but for ``expires_s``, which changes with every use; see ``snapshot``.
+        record: all but ``expires_s``, which changes with every use; ``snapshot`` has both.
         source: with its credentials.
-        news: told of every change, but for reports, claims and checkpoints.
-        num_waiting: threads that wait for news.
+        news: notified of every change but reports, claims and checkpoints.
+        num_waiting: how many threads wait for news; meanwhile the session does not expire.
         requests: request id → sequence.
         results: sequence → time of publishing and result; the sequences have no gap.
-        holder: the runtime that has claimed it.
-        claimed_at: when it last said so, monotonic time.
-        lease_s: how long its word holds.
+        holder: the runtime that has claimed the session.
+        claimed_at: when it claimed the session or renewed the claim last, monotonic time.
+        lease_s: how long the claim holds from then on.
     """
 
     record: SessionRecord
@@ -71,7 +71,7 @@ class MemorySession:
         return self.record.model_copy(update={"expires_s": self.expires_s})
 
     def touch(self) -> None:
-        """The session is used now."""
+        """Note that the session is used now."""
         self.expires_s = time.time() + self.limits.expire_after_s
 
     def has_expired(self, now_s: float) -> bool:

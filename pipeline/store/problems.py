@@ -1,4 +1,4 @@
-"""What both stores check, and say when something cannot be done."""
+"""The checks and the errors that the Redis store and the memory store have in common."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 def is_session_id(session_id: str) -> bool:
-    """Whether it can be the id of a session at all."""
+    """Whether a text has the form of a session's id."""
     return _SESSION_ID.fullmatch(session_id) is not None
 
 
 def not_found(session_id: str) -> SessionNotFoundError:
-    """The session is not there."""
+    """There is no such session."""
     return SessionNotFoundError(
         f"there is no session {session_id!r:.140}: it was never started, was closed, or has "
         "expired; start_session opens one"
@@ -35,14 +35,14 @@ def not_found(session_id: str) -> SessionNotFoundError:
 
 
 def exists(session_id: str) -> SessionError:
-    """The id is taken."""
+    """There is a session with this id already."""
     return SessionError(
         f"there is a session {session_id!r} already; close it first, or choose another id"
     )
 
 
 def too_many_sessions(owner: str, name: str, most: int) -> SessionLimitError:
-    """A limit of the service."""
+    """A limit of the service is reached."""
     whose = "there are" if name == "max_sessions" else f"{owner!r} has"
     return SessionLimitError(
         f"{whose} {most} open sessions, as many as are allowed ({name}); close one"
@@ -50,7 +50,7 @@ def too_many_sessions(owner: str, name: str, most: int) -> SessionLimitError:
 
 
 def limit(session_id: str, name: str, most: float) -> SessionLimitError:
-    """A limit of the session."""
+    """A limit of the session would be exceeded."""
     return SessionLimitError(
         f"session {session_id} would exceed its {name}, which is {most:g}; nothing was changed"
     )
@@ -59,26 +59,26 @@ def limit(session_id: str, name: str, most: float) -> SessionLimitError:
 def wrong_state(
     session_id: str, state: str, wish: str, allowed: Iterable[SessionState]
 ) -> SessionError:
-    """The session is not in a state for this."""
-    states = ", ".join(allowed)
-    hint = f"; that takes one that is {states}" if states else ""
+    """The session's state does not allow it."""
+    states = " or ".join(allowed)
+    hint = f"; it can while it is {states}" if states else ""
     return SessionError(f"session {session_id} is {state} and cannot {wish}{hint}")
 
 
 def superseded(session_id: str) -> SessionError:
-    """The writer is not the newest."""
+    """Another worker has become the session's writer."""
     return SessionError(
         f"session {session_id} has been taken over by another worker; this one must stop"
     )
 
 
 def no_entry(session_id: str, sequence: int) -> SessionError:
-    """The journal does not hold this entry."""
+    """The journal has no such entry."""
     return SessionError(f"the journal of session {session_id} has no entry {sequence} to settle")
 
 
 def not_settled_yet(session_id: str, sequence: int, before: str) -> SessionError:
-    """Entries are settled in order."""
+    """An earlier entry must be settled first."""
     return SessionError(
         f"entry {sequence} of session {session_id} cannot be settled before entry "
         f"{before.partition('-')[0]}"
@@ -86,7 +86,7 @@ def not_settled_yet(session_id: str, sequence: int, before: str) -> SessionError
 
 
 def cursor_ahead(session_id: str, log: str, cursor: int, newest: int) -> InputError:
-    """A cursor of another log."""
+    """The cursor lies behind the end of the log; it may belong to another one."""
     return InputError(
         f"cursor {cursor} is ahead of the {log} of session {session_id}, which ends at {newest}; "
         "0 reads from the start"
@@ -94,14 +94,14 @@ def cursor_ahead(session_id: str, log: str, cursor: int, newest: int) -> InputEr
 
 
 def checkpoint_ahead(session_id: str, name: str, claimed: int, actual: int) -> SessionError:
-    """A checkpoint that knows more than was done."""
+    """The checkpoint includes more than the store knows to be done."""
     return SessionError(
         f"the checkpoint of session {session_id} has {name} {claimed}, but only {actual} is done"
     )
 
 
 def not_pushed(session_id: str) -> SessionError:
-    """The session's frames come from elsewhere."""
+    """The session has a source of its own."""
     return SessionError(
         f"session {session_id} takes no pushed frames: it has a source of its own; start one with "
         "the source pushed://"
@@ -109,17 +109,17 @@ def not_pushed(session_id: str) -> SessionError:
 
 
 def no_more_frames(session_id: str) -> SessionError:
-    """The client has said that there would be no more."""
+    """The client has ended the pushed frames."""
     return SessionError(
         f"session {session_id} takes no more frames: the last one has been pushed already"
     )
 
 
 def check_range(cursor: int, count: int) -> None:
-    """Refuse a stretch of a log that makes no sense.
+    """Check the part of a log that is asked for.
 
     Raises:
-        InputError: it does not.
+        InputError: the cursor or the count is out of range.
     """
     if cursor < 0 or cursor >= 2**53 or not 1 <= count <= 10_000:
         raise InputError(
@@ -129,10 +129,10 @@ def check_range(cursor: int, count: int) -> None:
 
 
 def check_time(pts_s: float | None) -> float | None:
-    """Refuse a time that is none.
+    """Check a presentation time, in seconds.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not finite.
     """
     if pts_s is not None and not math.isfinite(pts_s):
         raise InputError(f"pts_s is {pts_s}; expected seconds as a finite number, or None")
@@ -140,24 +140,24 @@ def check_time(pts_s: float | None) -> float | None:
 
 
 def frames_to_keep(after: int, done: int | None) -> int:
-    """The sequence up to which pushed frames are freed."""
+    """The sequence up to which pushed frames are deleted."""
     return after if done is None else max(min(done, after), after - MAX_TAKEN_FRAMES)
 
 
 def starting_states(
     to: SessionState, expected: Collection[SessionState] | None
 ) -> tuple[SessionState, ...]:
-    """The states from which a transition may start: those that ``to`` can follow."""
+    """The states that a transition may start from: those of ``expected`` that ``to`` can follow."""
     return tuple(state for state in to.predecessors if expected is None or state in expected)
 
 
 def short_reason(reason: str) -> str:
-    """The reason of a change of state, fit to be kept and shown."""
+    """The reason of a change of state as it is stored: without credentials, and cut."""
     return redact(reason).encode("utf-8", "replace").decode()[:MAX_REASON]
 
 
 def stats_text(stats: Mapping[str, Any]) -> bytes:
-    """Stats as they are stored: JSON without credentials.
+    """Stats as they are stored: as JSON, without credentials.
 
     Raises:
         InputError: they are not JSON, or too large.

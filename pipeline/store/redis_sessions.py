@@ -1,4 +1,4 @@
-"""The Redis store's sessions: their lives, and which runtime serves them."""
+"""The Redis store's sessions: their creation, state and end, and which runtime serves them."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class RedisSessions(RedisPart):
         return stored.session(flat, expires_s, self._keys.session(session_id)), event
 
     def _accept_work(self, session_id: str, entry: bytes, lease_s: float) -> bool:
-        """Whether a session is there, not over, and this is its entry in the queue; its claim then
-        holds for so long.
+        """Complete a claim, which then holds for ``lease_s``. False: the session is gone or over,
+        or this is not its entry in the queue of work.
         """
         return bool(self._link.run("accept_work", session_id, entry, round(lease_s * 1000))[1])

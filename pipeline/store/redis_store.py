@@ -16,11 +16,9 @@ class RedisStore(RedisSessions, RedisLogs, RedisFrames):
     """See :class:`maskstream.pipeline.store.base.SessionStore`.
 
     Args:
-        url: see :class:`Connection`.
-        secret_key: seals the credentials of sources; None: sources that have some are refused.
-        timeout_s: for connecting, and for each answer.
-        num_retries: of each command while the server is away.
-        on_close: called once at the end.
+        url: see :class:`Connection`, as for ``timeout_s`` and ``num_retries``.
+        secret_key: encrypts the credentials of sources; None: sources that have some are refused.
+        on_close: called when the store is closed, once.
     """
 
     def __init__(

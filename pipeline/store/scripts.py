@@ -1,4 +1,4 @@
-"""What must happen at once in Redis, as Lua.
+"""Lua scripts that Redis runs: each makes all of its changes at once, or none.
 
 Every script gets the keys of ``Keys.types`` in that order, and the session's id as its first
 argument. It answers with a list whose first item says how it went:
@@ -6,10 +6,10 @@ argument. It answers with a list whose first item says how it went:
 ok …              done; the rest is the script's own
 missing           there is no such session
 refused <state>   not in this state
-superseded        the writer that asked is not the newest
-limit <n> <name>  more than allowed
+superseded        another worker has become the writer
+limit <n> <name>  the limit of this name, n, would be exceeded
 
-A field that is not what this project writes ends a script with ``CORRUPT <key> <field>`` before
+A field that maskstream cannot have written ends a script with ``CORRUPT <key> <field>`` before
 anything is changed.
 """
 
@@ -64,8 +64,8 @@ end
 local function superseded(writer)
   return writer ~= '' and number('writer') ~= tonumber(writer)
 end
--- Redis ends a key once its time is past, not when it is reached; the list of sessions is cut the
--- same way, so that a session is in both or in neither.
+-- Redis expires a key once its time has passed, not when it is reached. The list of sessions
+-- follows the same rule, so that a session is in both or in neither.
 local function touch()
   for i = 1, NUM_OF_SESSION do redis.call('PEXPIREAT', KEYS[i], now + life) end
   redis.call('ZADD', SESSIONS, 'XX', now + life, id)
@@ -76,15 +76,16 @@ local function forget_expired()
     redis.call('HDEL', OWNERS, gone)
   end
 end
-local function ring(what)
+local function notify(what)
   redis.call('XADD', EVENTS, 'MAXLEN', 8, '*', 'e', what)
 end
 local function last_event()
   local newest = redis.call('XREVRANGE', EVENTS, '+', '-', 'COUNT', 1)[1]
   return newest and newest[1] or '0-0'
 end
--- Ids are our sequences. What a stranger has put ahead of them would block the log for ever, and
--- the last id of a stream cannot be lowered: the log is written anew without it.
+-- The ids of a stream are our sequences. If something else adds an entry with a higher id, ours
+-- would be refused for ever, since the last id of a stream cannot be lowered. Then the log is
+-- written anew without that entry.
 local function without_strangers(key, sequence)
   local old, from, last = key .. '~', '-', string.format('%.0f', sequence - 1)
   redis.call('RENAME', key, old)

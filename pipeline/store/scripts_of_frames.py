@@ -29,7 +29,7 @@ else
   local name = string.format('%.0f-0', sequence + 1)
   local done = redis.pcall('XADD', FRAMES, name, 'blob', ARGV[4], 'pts', ARGV[3], 'ms', now)
   if type(done) == 'table' and done.err then
-    -- A stranger has put something ahead; what waits is not worth keeping for that.
+    -- Something else has added an entry with a higher id. The frames that wait are given up for it.
     redis.call('DEL', FRAMES)
     redis.call('XADD', FRAMES, name, 'blob', ARGV[4], 'pts', ARGV[3], 'ms', now)
     waiting, dropped = 0, dropped + waiting
@@ -44,7 +44,7 @@ else
   redis.call('HSET', PUSHED, 'sequence', string.format('%.0f', sequence), 'waiting', waiting,
     'dropped', string.format('%.0f', dropped))
 end
-ring('frame')
+notify('frame')
 touch()
 return {'ok', sequence, waiting, dropped}
 """,

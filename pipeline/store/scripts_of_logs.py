@@ -35,7 +35,7 @@ append(JOURNAL, sequence, ARGV[5])
 redis.call('HSET', REQUESTS, ARGV[2], sequence)
 redis.call('HSET', SESSION, 'journal_sequence', sequence, 'journal_bytes', bytes,
   'num_prompts', prompts, 'updated_ms', now)
-ring('prompt')
+notify('prompt')
 touch()
 return {'ok', sequence}
 """,
@@ -70,7 +70,7 @@ if ARGV[5] then
 end
 redis.call('HSET', OUTCOMES, ARGV[3], ARGV[4])
 redis.call('HSET', SESSION, 'settled_sequence', sequence, 'updated_ms', now)
-ring('settled')
+notify('settled')
 touch()
 return {'ok', ARGV[4]}
 """,
@@ -105,7 +105,7 @@ for _, item in ipairs(redis.call('XRANGE', RESULTS, '-', '+', 'COUNT', 16)) do
   redis.call('XDEL', RESULTS, item[1])
 end
 if ARGV[6] ~= '' then redis.call('HSET', SESSION, 'counters', ARGV[6]) end
-ring('result')
+notify('result')
 touch()
 return {'ok', sequence}
 """,

@@ -1,4 +1,4 @@
-"""Scripts for sessions themselves: their lives, and which runtime serves them.
+"""Scripts for sessions: their creation, state and end, and which runtime serves them.
 
 They stand behind the prelude of :mod:`maskstream.pipeline.store.scripts`, which says what they
 answer.
@@ -35,7 +35,7 @@ if cjson.decode(ARGV[3]).source == 'pushed://' then
 end
 redis.call('HSET', OWNERS, id, ARGV[7])
 redis.call('ZADD', SESSIONS, now + tonumber(ARGV[6]), id)
-ring('starting')
+notify('starting')
 life = tonumber(ARGV[6])
 touch()
 return {'ok'}
@@ -73,7 +73,7 @@ for i = 7, #ARGV do
       redis.call('HDEL', OWNERS, id)
       no_more_work()
     end
-    ring(ARGV[2])
+    notify(ARGV[2])
     touch()
     return {'ok'}
   end
@@ -105,7 +105,7 @@ if not alive() then return {'missing'} end
 touch()
 return {'ok', redis.call('GET', SECRET) or '', field('record')}
 """,
-    # holder, lease_ms. Takes abandoned work before new work.
+    # holder, lease_ms. Takes sessions whose claim has run out before new ones.
     "claim": """
 redis.pcall('XGROUP', 'CREATE', WORK, GROUP, '0', 'MKSTREAM')
 for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', WORK, GROUP)) do
@@ -130,13 +130,13 @@ if not found then
 end
 return {'ok', found[1], found[2] or {}}
 """,
-    # entry, lease_ms. The other half of claiming: only now it is known which session it is.
+    # entry, lease_ms. The second half of a claim, once the first has told which session it is.
     "accept_work": """
 if redis.call('HGET', SESSION, 'work_id') ~= ARGV[2] then return {'ok', 0} end
 redis.call('HSET', SESSION, 'lease_ms', ARGV[3])
 return {'ok', 1}
 """,
-    # Answers holder or '', ms since it was heard of, lease_ms or ''
+    # Answers holder or '', ms since the claim was made or renewed, lease_ms or ''
     "get_claim": """
 if not alive() then return {'missing'} end
 touch()

@@ -1,6 +1,6 @@
-"""Sealing: a source's credentials pass through Redis, but never in clear.
+"""Sealing: the credentials of sources are encrypted before they are stored in Redis.
 
-Everyone who is to start or run sessions on protected sources holds one key; Redis does not. A text
+All processes that start or run sessions with such sources hold the same key; Redis does not. A text
 is encrypted with the key stream HMAC-SHA256(key, nonce ‖ counter) and authenticated, together with
 the session's id, by HMAC-SHA256 under a second key (encrypt-then-MAC); both keys are derived from
 the one that was given. A nonce is 32 random bytes and is never used twice.
@@ -29,7 +29,7 @@ class Sealer:
     """Seals and opens texts.
 
     Args:
-        key: at least 32 bytes; None can seal nothing.
+        key: at least 32 bytes; None: nothing can be sealed.
 
     Raises:
         ConfigError: the key is too short.
@@ -54,7 +54,7 @@ class Sealer:
         """Encrypt.
 
         Args:
-            context: what the text belongs to; ``unseal`` must be given the same.
+            context: names what the text belongs to; ``unseal`` needs the same.
 
         Raises:
             ConfigError: there is no key.
@@ -68,7 +68,7 @@ class Sealer:
 
         Raises:
             ConfigError: there is no key.
-            StoreError: it was sealed with another key or for something else, or was changed.
+            StoreError: it was sealed with another key or in another context, or was changed.
         """
         nonce, body = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:-_TAG_BYTES]
         clear = self._xor(body, nonce)
@@ -105,13 +105,12 @@ def _derive(key: bytes, purpose: bytes) -> bytes:
 
 
 def find_key(url: str | None) -> bytes | None:
-    """The key for a store at ``url``: from the environment, or from beside a unix socket.
+    """The key for a store at ``url``: from the environment, or from the folder of its unix socket.
 
-    An embedded server keeps its key in the private folder of its socket, so whoever may connect
-    may read it.
+    There an embedded server keeps its key: who may connect to the socket may also read the key.
 
     Raises:
-        ConfigError: the environment's is not hexadecimal.
+        ConfigError: the key in the environment is not hexadecimal.
     """
     text = os.environ.get(KEY_VARIABLE)
     if text:
@@ -132,7 +131,7 @@ def find_key(url: str | None) -> bytes | None:
 
 
 def write_key(folder: Path) -> bytes:
-    """Make a key in ``folder``, readable by its owner only, or read the one that is there."""
+    """Write a new key into ``folder``, readable by its owner only, or read the one in it."""
     path = folder / KEY_FILE
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

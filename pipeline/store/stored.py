@@ -1,6 +1,7 @@
-"""Records from what Redis answers; see ``keys`` for what is where.
+"""Builds records from the answers of Redis; ``keys`` says what is stored where.
 
-Every function raises StoreError, naming key and entry, for what this project has not written.
+Every function raises StoreError, which names key and entry, for data that maskstream has not
+written.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _NUMBERS = (
 
 
 def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    """A hash from its names and values by turns."""
+    """A hash, of which Redis answers names and values by turns."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
@@ -80,7 +81,7 @@ def source(record: bytes, key: str) -> str:
 
 
 def work_item(flat: Sequence[bytes]) -> str | None:
-    """The session's id in an entry of the queue of work; None: a stranger's entry."""
+    """The session's id in an entry of the queue of work; None: something else has written it."""
     try:
         return pairs(flat)[b"session"].decode()
     except (KeyError, UnicodeDecodeError):
@@ -88,7 +89,7 @@ def work_item(flat: Sequence[bytes]) -> str | None:
 
 
 def claim(holder: bytes, silent_ms: int, lease_ms: bytes, key: str) -> Claim | None:
-    """A runtime's claim; None when there is none, or one that is still being made."""
+    """A runtime's claim; None when there is none, or only its first half has been made."""
     if not holder or not lease_ms:
         return None
     values = {

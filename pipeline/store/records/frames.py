@@ -13,10 +13,11 @@ class PushedFrame(Record):
     """A frame that a client has pushed.
 
     Attributes:
-        sequence: 1, 2, 3… of all that were pushed to this session; one that is missing was
-            dropped before it was taken. The frame's index is one less.
-        blob: ``maskstream.pipeline.api.frame_codec`` opens it.
-        pushed_s: of the store's clock, seconds since 1970.
+        sequence: 1, 2, 3… among all frames that were pushed to this session; those that are missing
+            were dropped before they were taken. The frame's index is one less.
+        blob: the picture; ``maskstream.pipeline.api.frame_codec`` decodes it.
+        pts_s: presentation time in seconds, where the client gave one.
+        pushed_s: when it was pushed, by the store's clock, seconds since 1970.
     """
 
     sequence: Annotated[int, Field(ge=1)]
@@ -29,9 +30,9 @@ class PushReceipt(Record):
     """What became of a pushed frame.
 
     Attributes:
-        sequence: the frame's; see ``PushedFrame``.
-        num_waiting: frames that nobody has taken yet, this one included.
-        num_dropped: frames of this session that had to make room before they were taken.
+        sequence: of the frame; see ``PushedFrame``.
+        num_waiting: frames that have not been taken yet, this one included.
+        num_dropped: frames of this session that were dropped to make room.
     """
 
     sequence: Annotated[int, Field(ge=1)]
@@ -40,13 +41,13 @@ class PushReceipt(Record):
 
 
 class PushedPage(Record):
-    """Some of the pushed frames.
+    """A page of the pushed frames.
 
     Attributes:
         frames: in order.
-        cursor: reads on from the last one's end.
+        cursor: give it as ``after`` to take the frames that follow.
         num_dropped: as in ``PushReceipt``.
-        is_end: there will be no more, and these are all there are.
+        is_end: these are the last frames.
     """
 
     frames: tuple[PushedFrame, ...]

@@ -28,9 +28,10 @@ class NewEntry(Record):
     """What a client asks of a running session.
 
     Attributes:
-        payload: JSON values; what they mean is up to the kind. Masks are run-length codes.
-        client_id: who asks.
-        request_id: the same when it is asked again because no answer came; it is then one entry.
+        payload: JSON values, whose meaning depends on the kind. Masks are run-length codes.
+        client_id: names the client.
+        request_id: names the request. A client that got no answer repeats it under the same name,
+            and the journal then holds one entry.
     """
 
     kind: EntryKind
@@ -40,12 +41,12 @@ class NewEntry(Record):
 
 
 class Outcome(Record):
-    """What became of a journal entry.
+    """What became of a journal entry: it was applied or rejected.
 
     Attributes:
-        frame_index: the frame from which it holds; None when it was rejected.
+        frame_index: the first frame on which it is in effect; None when it was rejected.
         rejection: why it was rejected; None when it was applied.
-        detail: JSON values, such as the prompt_id and obj_id that it got.
+        detail: JSON values, such as the prompt_id and obj_id that it was given.
     """
 
     frame_index: FrameIndex | None = None
@@ -60,12 +61,12 @@ class Outcome(Record):
 
 
 class JournalEntry(Record):
-    """An accepted prompt or command, in its place in the journal.
+    """A prompt or command that was accepted, at its place in the journal.
 
     Attributes:
         sequence: 1, 2, 3… in the order in which the entries take effect.
-        accepted_s: of the store's clock, seconds since 1970.
-        outcome: None until it was applied or rejected.
+        accepted_s: when it was accepted, by the store's clock, seconds since 1970.
+        outcome: None until it is settled.
     """
 
     sequence: Annotated[int, Field(ge=1)]
@@ -78,7 +79,7 @@ class JournalEntry(Record):
 
 
 class JournalPage(Record):
-    """A stretch of the journal; ``cursor`` reads on from its end."""
+    """A page of the journal; give ``cursor`` as ``after`` to read the entries that follow."""
 
     entries: tuple[JournalEntry, ...]
     cursor: Count
@@ -88,15 +89,15 @@ class ResultEntry(Record):
     """One frame's result, or the end of a run.
 
     Attributes:
-        frame_index: 0-based, of the decoder; goes down where a video is played backward. Of an
-            end, that of the newest frame.
-        epoch: of the source; in a session that its client drives, each run in one direction is
-            an epoch.
-        step: goes up with every entry of an epoch. Forward it is the frame index.
+        frame_index: 0-based, as the decoder counts; it decreases where a video is played backward.
+            The end of a run has that of the newest frame.
+        epoch: of the source. In a session that its client drives, each run in one direction is an
+            epoch.
+        step: increases with every entry of an epoch; forward it equals the frame index.
         kind: ``end`` closes a run.
-        wall_s: when the frame was taken, seconds since 1970.
-        gap_s: time of the source that is missing before this frame; 0 when it follows the last.
-        record: ``FrameResult.to_record``; of an end, why it ended.
+        wall_s: when the frame was decoded, seconds since 1970.
+        gap_s: seconds of the source that are missing before this frame; 0 when none are.
+        record: a frame's ``FrameResult.to_record``; for an end, why the run ended.
     """
 
     frame_index: FrameIndex
@@ -114,13 +115,13 @@ class ResultEntry(Record):
 
 
 class ResultPage(Record):
-    """A stretch of the log of results.
+    """A page of the log of results.
 
     Attributes:
         entries: in order, none twice.
-        cursor: reads on from its end.
-        num_missed: results before ``cursor`` that this reader has missed since they were dropped.
-        is_end: the session is over and there will be no more.
+        cursor: give it to read the results that follow.
+        num_missed: results before ``cursor`` that were dropped from the log unread.
+        is_end: the session is over, and these are its last results.
     """
 
     entries: tuple[ResultEntry, ...]
@@ -133,10 +134,11 @@ class Checkpoint(Record):
     """The state from which a tracker is rebuilt.
 
     Attributes:
-        blob: the tracker's; the store does not look into it.
-        step: of the last frame that is in it, as results count.
-        journal_sequence: entries up to this one are in it.
-        result_sequence: of the newest result that it knows of.
+        blob: the tracker's state; the store does not look into it.
+        epoch: with ``step``, the place of the first frame that is not included, as results count.
+        step: see ``epoch``.
+        journal_sequence: entries of the journal up to this one are included.
+        result_sequence: results up to this one were published before.
     """
 
     blob: bytes = Field(repr=False)

@@ -17,7 +17,7 @@ MAX_STATS_BYTES = 8 * 2**10
 class SessionState(StrEnum):
     """``starting → running ⇄ paused → draining → ended | failed``.
 
-    A session that has not started yet can drain, and one can fail from anywhere.
+    ``draining`` can follow each of the first three, and ``failed`` each of the first four.
     """
 
     STARTING = "starting"
@@ -60,20 +60,22 @@ class ServiceLimits(Record):
 
 
 class SessionLimits(Record):
-    """What one session may hold; it is refused more, or its log loses the oldest.
+    """How much one session may hold.
+
+    What exceeds a limit is refused; but the log of results and the pushed frames lose the oldest.
 
     Attributes:
-        expire_after_s: the session is forgotten when it has not been used for so long.
-        max_prompts: since the last reset.
-        max_journal_entries: prompts and commands together, for the session's life.
-        max_journal_bytes: likewise.
-        max_prompt_bytes: of one journal entry.
-        max_results: the log keeps so many of the newest frames.
-        max_result_age_s: and drops what was published longer ago.
-        max_result_bytes: of one frame.
-        max_checkpoint_bytes: of its blob.
-        max_waiting_frames: pushed frames that nobody has taken; beyond it the oldest go.
-        max_frame_bytes: of one pushed frame, as it is encoded.
+        expire_after_s: the session is deleted when it has not been used for so long.
+        max_prompts: how many are accepted between two resets.
+        max_journal_entries: prompts and commands together, in the session's whole life.
+        max_journal_bytes: likewise, as JSON.
+        max_prompt_bytes: of one entry of the journal, as JSON.
+        max_results: how many of the newest results the log keeps.
+        max_result_age_s: how long it keeps them.
+        max_result_bytes: of one result, as JSON.
+        max_checkpoint_bytes: of a checkpoint's blob.
+        max_waiting_frames: pushed frames that have not been taken yet.
+        max_frame_bytes: of one pushed frame, encoded.
     """
 
     expire_after_s: Annotated[float, Field(strict=False, gt=0, le=366 * 86400)] = 3600.0
@@ -118,8 +120,8 @@ class NewSession(Record):
     """What a session is started with.
 
     Attributes:
-        source: with its credentials, if it has any; it is never stored or shown like this.
-        options: JSON values; credentials in them are replaced, not kept.
+        source: with its credentials, if it has any; these are stored encrypted and never shown.
+        options: JSON values, stored without credentials.
     """
 
     source: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(repr=False)
@@ -134,18 +136,18 @@ class SessionRecord(Record):
 
     Attributes:
         source: without credentials.
-        has_credentials: whether ``SessionStore.reveal_source`` gives another text.
-        reason: of the last change of state; why it failed.
-        created_s: of the store's clock, like all times here, in seconds since 1970.
-        expires_s: when it will be forgotten unless it is used.
-        epoch: of the source, one more with each reconnect.
-        writer: token of the newest worker that took the session over; 0 when none has.
-        num_prompts: accepted since the last reset.
+        has_credentials: whether the source has some, which ``SessionStore.reveal_source`` gives.
+        reason: why the state changed last; why the session failed.
+        created_s: by the store's clock, as all times here, in seconds since 1970.
+        expires_s: when the session is deleted unless it is used before.
+        epoch: of the source; increases with each reconnect.
+        writer: the token of the worker that took the session over last; 0 when none has.
+        num_prompts: how many were accepted since the last reset.
         journal_sequence: of the newest entry; 0 when there is none.
         settled_sequence: all entries up to this one have been applied or rejected.
         result_sequence: of the newest result; 0 when there is none.
         last_result: its (epoch, step).
-        stats: JSON values that the runtime tells of the session: rates, latencies, faults.
+        stats: rates, latencies and faults, as JSON values that the runtime reports.
     """
 
     session_id: SessionId
@@ -171,19 +173,20 @@ class SessionRecord(Record):
 
 
 class SessionListing(Record):
-    """All sessions that could be read, and a sentence for each that could not."""
+    """All sessions that could be read, and for each other one a sentence that says why not."""
 
     sessions: tuple[SessionRecord, ...]
     unreadable: tuple[str, ...]
 
 
 class Claim(Record):
-    """Which runtime serves a session, and how long ago it last said so.
+    """A runtime's claim on a session: the runtime serves it, as long as it renews the claim.
 
     Attributes:
-        holder: names the runtime.
-        silent_s: since it took the session or renewed its claim, by the store's clock.
-        lease_s: after so long without a word another runtime may take the session.
+        holder: the name of the runtime.
+        silent_s: seconds since the claim was made or renewed last, by the store's clock.
+        lease_s: a claim that is not renewed for so long has run out: another runtime may claim the
+            session.
     """
 
     holder: str
