@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -208,3 +209,29 @@ def test_a_stores_address_hides_its_secrets() -> None:
     address = StoreAddress("redis://ann:secret@host", "ns", b"key" * 12)
     assert "secret" not in repr(address)
     assert "key" not in repr(address)
+
+
+def test_the_region_of_interest_is_cut_out_of_pushed_frames() -> None:
+    store = MemoryStore()
+    store.create_session(NewSession(source="pushed://", session_id="s"))
+    store.push_frame("s", encode_frame(scene.image(3)))
+    store.push_frame("s", encode_frame(np.full((6, 10), 9, np.uint8)))  # grey, another size
+    store.finish_frames("s")
+    feed = PushedFeed(store, "s", SessionOptions(region=[0.0, 0.0, 1.0, 0.5]))
+    note, image = feed.next(0.0)
+    assert note.stamp.size == image.shape[:2] == (scene.HEIGHT // 2, scene.WIDTH)
+    assert np.array_equal(image, scene.image(3)[: scene.HEIGHT // 2])
+    assert not image.flags.writeable
+    assert feed.next(0.0)[1].shape == (3, 10, 3)
+
+
+def test_a_reader_of_pushed_frames_that_waits_gets_the_next_one() -> None:
+    store = MemoryStore()
+    store.create_session(NewSession(source="pushed://", session_id="s"))
+    feed = PushedFeed(store, "s", SessionOptions())
+    found: list[FrameNote] = []
+    reader = threading.Thread(target=lambda: found.append(feed.next(60.0)[0]))
+    reader.start()
+    store.push_frame("s", encode_frame(scene.image(0)))
+    reader.join(60)
+    assert [note.kind for note in found] == ["frame"]
