@@ -8,18 +8,21 @@ know how large the frames are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from maskstream.core import errors
 from maskstream.core.errors import InputError, MaskstreamError, RequestError, SessionError
 from maskstream.core.rle import decode_mask, encode_mask
+from maskstream.pipeline.api.faults import stored_faults
+from maskstream.pipeline.api.fields import BoxField, Direction, Index, PointField
 from maskstream.pipeline.api.prompts import (
-    Box,
-    ConceptPrompt,
-    ObjectPrompt,
-    Point,
+    ANY_SIZE,
+    UNIT,
+    Size,
     box_faults,
     label_faults,
     normalised_boxes,
@@ -29,53 +32,34 @@ from maskstream.pipeline.api.prompts import (
 )
 from maskstream.pipeline.api.requests import AddPrompt
 
-_Index = Annotated[int, Field(ge=0, lt=2**53)]
-_Point = Annotated[Point, Field(strict=False)]
-_Box = Annotated[Box, Field(strict=False)]
-Direction = Literal["both", "forward", "backward"]
-
 
 class Command(BaseModel):
     """Base of all commands."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
-    def faults(self) -> list[str]:
-        """What is wrong with the fields taken together."""
-        return []
-
     def to_payload(self) -> dict[str, Any]:
         """JSON values for ``NewEntry.payload``."""
         return self.model_dump(mode="json")
 
 
-class AddConcept(Command):
-    """Find everything like this, by words, exemplar boxes or both.
+class PromptCommand(Command):
+    """Base of the two prompts. Each is checked whenever one is made, from a request or out of the
+    journal; pixels are checked once more when the frame's size is known.
+
+    Faults call the fields as ``add_prompt`` does, since that is what users have written.
 
     Attributes:
-        boxes: x, y, w, h, normalised.
-        box_labels: 1 for "like this", 0 for "not like this", one for each box.
-        frame_index: that the boxes are shown on; a session that runs by itself applies them on
-            the first frame it has not begun yet. None: it does not matter which.
+        in_pixels: coordinates are pixels; otherwise they are normalised.
+        frame_index: the frame that the prompt is shown on. A session that runs by itself takes the
+            first frame that it has not begun yet. None: it does not matter which.
     """
 
-    text: str | None = None
-    boxes: list[_Box] = []
-    box_labels: list[int] = []
     in_pixels: bool = False
-    frame_index: _Index | None = None
+    frame_index: Index | None = None
 
-    def faults(self) -> list[str]:
-        """What is wrong with the fields taken together."""
-        if self.text is None and not self.boxes:
-            return ["a concept needs a text or boxes"]
-        faults = [] if self.text is None else text_faults(self.text)
-        if self.boxes:
-            faults += box_faults(self.boxes, *_largest(self.in_pixels), name="boxes")
-        return faults + label_faults(self.box_labels, len(self.boxes), "box_labels", "boxes")
-
-    def to_prompt(self, width: int, height: int) -> ConceptPrompt:
-        """The prompt in normalised coordinates, within the frame's edges.
+    def at(self, width: int, height: int) -> Self:
+        """The same prompt in normalised coordinates, cut at the frame's edges.
 
         Args:
             width: of the frame that it is applied on, in pixels.
@@ -84,79 +68,115 @@ class AddConcept(Command):
         Raises:
             RequestError: with pixel coordinates outside that frame.
         """
-        scale = (float(width), float(height)) if self.in_pixels else (1.0, 1.0)
-        _refuse(box_faults(self.boxes, *scale, name="boxes") if self.boxes else [])
-        boxes = normalised_boxes(self.boxes, *scale)
-        return ConceptPrompt(self.text, boxes, tuple(self.box_labels))
+        size = (float(width), float(height)) if self.in_pixels else UNIT
+        if self.in_pixels:
+            self._check(size)
+        return self.model_copy(update={"in_pixels": False, **self._normalised(size)})
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        self._check(ANY_SIZE if self.in_pixels else UNIT)
+        return self
+
+    def _check(self, size: Size) -> None:
+        faults = self._faults(size)
+        if faults:
+            raise RequestError(faults)
+
+    def _faults(self, size: Size) -> list[str]:
+        """What is wrong with it on a frame of this size."""
+        raise NotImplementedError
+
+    def _normalised(self, size: Size) -> dict[str, Any]:
+        """The fields that hold coordinates."""
+        raise NotImplementedError
 
 
-class AddObject(Command):
-    """Follow this one, shown by points, a box or a mask.
+class AddConcept(PromptCommand):
+    """Find everything like this, by words, exemplar boxes or both.
+
+    Attributes:
+        boxes: x, y, w, h.
+        box_labels: 1 for "like this", 0 for "not like this", one for each box.
+    """
+
+    text: str | None = None
+    boxes: list[BoxField] = []
+    box_labels: list[int] = []
+
+    def _faults(self, size: Size) -> list[str]:
+        if self.text is None and not self.boxes:
+            return ["a concept needs a text or boxes"]
+        faults = [] if self.text is None else text_faults(self.text)
+        faults += box_faults(self.boxes, *size) if self.boxes else []
+        return faults + label_faults(
+            self.box_labels, len(self.boxes), "bounding_box_labels", "bounding_boxes"
+        )
+
+    def _normalised(self, size: Size) -> dict[str, Any]:
+        return {"boxes": normalised_boxes(self.boxes, *size)}
+
+
+class AddObject(PromptCommand):
+    """Follow this one, shown by points, a box (with or without points) or a mask.
 
     Attributes:
         obj_id: the object to refine, or the id that a new one is to have; None has one picked.
-        points: x, y, normalised.
+        points: x, y.
         point_labels: 1 on the object, 0 beside it, one for each point.
-        box: x, y, w, h, normalised.
+        box: x, y, w, h.
         mask: a run-length code that covers the whole frame.
         clear_old_points: False adds the points to those given before on this frame.
-        frame_index: as in ``AddConcept``.
     """
 
-    obj_id: _Index | None = None
-    points: list[_Point] = []
+    obj_id: Index | None = None
+    points: list[PointField] = []
     point_labels: list[int] = []
-    box: _Box | None = None
+    box: BoxField | None = None
     mask: dict[str, Any] | None = None
     clear_old_points: bool = True
-    in_pixels: bool = False
-    frame_index: _Index | None = None
 
-    def faults(self) -> list[str]:
-        """What is wrong with the fields taken together."""
+    @property
+    def mask_array(self) -> NDArray[np.bool_] | None:
+        """The mask as (H, W) bool, true inside."""
+        return None if self.mask is None else decode_mask(self.mask)
+
+    @property
+    def _boxes(self) -> list[BoxField]:
+        return [] if self.box is None else [self.box]
+
+    def _faults(self, size: Size) -> list[str]:
         faults = []
         if not self.points and self.box is None and self.mask is None:
             faults.append("an object needs points, a box or a mask")
-        if self.mask is not None:
-            if self.points or self.box is not None:
-                faults.append("a mask shows the whole object; it cannot go with points or a box")
-            try:
-                decode_mask(self.mask)
-            except InputError as error:
-                faults.append(f"mask: {error}")
-        size = _largest(self.in_pixels)
-        if self.points:
-            faults += point_faults(self.points, *size)
-        if self.box is not None:
-            faults += box_faults([self.box], *size, name="box")
+        if self.mask is not None and (self.points or self.box is not None):
+            faults.append("a mask shows the whole object; it cannot go with points or a box")
+        try:
+            _ = self.mask_array
+        except InputError as error:
+            faults.append(f"mask: {error}")
+        faults += point_faults(self.points, *size) if self.points else []
+        faults += box_faults(self._boxes, *size) if self.box is not None else []
         return faults + label_faults(self.point_labels, len(self.points), "point_labels", "points")
 
-    def to_prompt(self, width: int, height: int) -> ObjectPrompt:
-        """The prompt in normalised coordinates; see ``AddConcept.to_prompt``."""
-        scale = (float(width), float(height)) if self.in_pixels else (1.0, 1.0)
-        boxes = [] if self.box is None else [self.box]
-        faults = point_faults(self.points, *scale) if self.points else []
-        _refuse(faults + (box_faults(boxes, *scale, name="box") if boxes else []))
-        return ObjectPrompt(
-            obj_id=self.obj_id,
-            points=normalised_points(self.points, *scale),
-            point_labels=tuple(self.point_labels),
-            box=normalised_boxes(boxes, *scale)[0] if boxes else None,
-            mask=None if self.mask is None else decode_mask(self.mask),
-            clear_old_points=self.clear_old_points,
-        )
+    def _normalised(self, size: Size) -> dict[str, Any]:
+        boxes = normalised_boxes(self._boxes, *size)
+        return {
+            "points": normalised_points(self.points, *size),
+            "box": boxes[0] if boxes else None,
+        }
 
 
 class RemovePrompt(Command):
     """Stop finding a concept, and drop its objects."""
 
-    prompt_id: _Index
+    prompt_id: Index
 
 
 class RemoveObject(Command):
     """Drop one object."""
 
-    obj_id: _Index
+    obj_id: Index
 
 
 class Propagate(Command):
@@ -168,7 +188,7 @@ class Propagate(Command):
     """
 
     direction: Direction = "both"
-    start_frame_index: _Index | None = None
+    start_frame_index: Index | None = None
     max_frames: Annotated[int, Field(ge=1, lt=2**53)] | None = None
 
 
@@ -187,6 +207,8 @@ class Resume(Command):
 class Cancel(Command):
     """Stop a running propagation before its next frame; end a session that runs by itself."""
 
+
+C = TypeVar("C", bound=Command)
 
 _MODELS: dict[str, type[Command]] = {
     "add_concept": AddConcept,
@@ -210,51 +232,42 @@ def parse_command(kind: str, payload: Mapping[str, Any]) -> Command:
     model = _MODELS.get(kind)
     if model is None:
         raise RequestError([f"unknown command {kind!r:.80}; expected one of {', '.join(_MODELS)}"])
-    try:
-        command = model.model_validate(dict(payload))
-    except ValidationError as error:
-        items = error.errors(include_url=False, include_input=False)
-        raise RequestError(
-            [f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in items]
-        ) from None
-    faults = command.faults()
-    if faults:
-        raise RequestError(faults)
-    return command
+    return _checked(model, payload)
 
 
-def prompt_command(request: AddPrompt) -> tuple[Literal["add_concept", "add_object"], Command]:
-    """What ``add_prompt`` asks for, as an entry of the journal: its kind and its command."""
+def prompt_command(
+    request: AddPrompt,
+) -> tuple[Literal["add_concept"], AddConcept] | tuple[Literal["add_object"], AddObject]:
+    """What ``add_prompt`` asks for, as an entry of the journal: its kind and its command.
+
+    Raises:
+        RequestError: the mask is too large.
+    """
     boxes, points = request.bounding_boxes or [], request.points or []
-    in_pixels = not request.rel_coordinates
+    common = {"in_pixels": not request.rel_coordinates, "frame_index": request.frame_index}
     if request.obj_id is None:
-        return "add_concept", AddConcept(
-            text=request.text,
-            boxes=boxes,
-            box_labels=request.bounding_box_labels or [1] * len(boxes),
-            in_pixels=in_pixels,
-            frame_index=request.frame_index,
-        )
-    return "add_object", AddObject(
-        obj_id=request.obj_id,
-        points=points,
-        point_labels=request.point_labels or [1] * len(points),
-        box=boxes[0] if boxes else None,
-        mask=None if request.mask is None else dict(encode_mask(request.mask)),
-        clear_old_points=request.clear_old_points,
-        in_pixels=in_pixels,
-        frame_index=request.frame_index,
-    )
+        concept = {
+            "text": request.text,
+            "boxes": boxes,
+            "box_labels": request.bounding_box_labels or [1] * len(boxes),
+        }
+        return "add_concept", _checked(AddConcept, concept | common)
+    shown = {
+        "obj_id": request.obj_id,
+        "points": points,
+        "point_labels": request.point_labels or [1] * len(points),
+        "box": boxes[0] if boxes else None,
+        "mask": None if request.mask is None else dict(encode_mask(request.mask)),
+        "clear_old_points": request.clear_old_points,
+    }
+    return "add_object", _checked(AddObject, shown | common)
 
 
-def _largest(in_pixels: bool) -> tuple[float, float]:
-    """The frame's size for a first check; pixels are checked again when that is known."""
-    return (2.0**31, 2.0**31) if in_pixels else (1.0, 1.0)
-
-
-def _refuse(faults: list[str]) -> None:
-    if faults:
-        raise RequestError(faults)
+def _checked(model: type[C], values: Mapping[str, Any]) -> C:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise RequestError(stored_faults(error)) from None
 
 
 # What ``Outcome.detail`` holds.
@@ -303,8 +316,8 @@ class PropagateDetail(Detail):
         epochs: the first and the last that they carry, one for each direction.
     """
 
-    cursor: _Index
-    epochs: Annotated[tuple[_Index, _Index], Field(strict=False)]
+    cursor: Index
+    epochs: Annotated[tuple[Index, Index], Field(strict=False)]
 
 
 class RunEnd(Detail):
@@ -317,7 +330,7 @@ class RunEnd(Detail):
 
     reason: Literal["finished", "cancelled", "failed"]
     message: str = ""
-    epoch: _Index = 0
+    epoch: Index = 0
 
 
 # Errors on their way from a runtime to the client that is to raise them.

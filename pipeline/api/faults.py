@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from maskstream.core.errors import RequestError
 from maskstream.core.redaction import redact
 
 MAX_FAULTS = 30
@@ -38,6 +40,18 @@ def sentence(error: ErrorDetails, known: Collection[str]) -> str:
         return f"{where} has {len(error['input'])} characters; at most {most} are allowed"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}: {message[:1].lower()}{message[1:]}, not {shown(error['input'])}"
+
+
+def stored_faults(error: ValidationError) -> list[str]:
+    """What pydantic has found wrong with values out of a store; the values are not shown."""
+    faults: list[str] = []
+    for item in error.errors(include_url=False, include_input=False):
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, RequestError):
+            faults += cause.faults
+        else:
+            faults.append(f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}")
+    return faults
 
 
 def shown(value: Any) -> str:

@@ -45,8 +45,10 @@ def _to_picture(value: Any) -> Any:
 
 
 # JSON has lists where we have tuples.
-PointList = Annotated[list[Annotated[Point, Field(strict=False)]], Field(max_length=MAX_POINTS)]
-BoxList = Annotated[list[Annotated[Box, Field(strict=False)]], Field(max_length=MAX_BOXES)]
+PointField = Annotated[Point, Field(strict=False)]
+BoxField = Annotated[Box, Field(strict=False)]
+PointList = Annotated[list[PointField], Field(max_length=MAX_POINTS)]
+BoxList = Annotated[list[BoxField], Field(max_length=MAX_BOXES)]
 LabelList = Annotated[list[int], Field(max_length=max(MAX_POINTS, MAX_BOXES))]
 Mask = Annotated[Any, BeforeValidator(_to_mask)]
 PushedPicture = Annotated[Any, BeforeValidator(_to_picture)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskstream.core.errors import ConfigError
+from maskstream.pipeline.api.faults import stored_faults
 
 if TYPE_CHECKING:
     from maskstream.pipeline.live import LiveConfig
@@ -161,13 +162,8 @@ class SessionOptions(BaseModel):
         try:
             return SessionOptions.model_validate(dict(values))
         except ValidationError as error:
-            faults = [
-                f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}"
-                for item in error.errors(include_url=False, include_input=False)
-            ]
-            raise ConfigError(
-                f"the session's options cannot be used: {'; '.join(faults)}"
-            ) from None
+            faults = "; ".join(stored_faults(error))
+            raise ConfigError(f"the session's options cannot be used: {faults}") from None
 
 
 _NAMES: dict[SourceKind, str] = {

@@ -1,63 +1,30 @@
-"""What a user asks for, checked: a concept to find, or one object to follow.
+"""The rules for what prompts consist of: words, points, boxes and their labels.
 
-All coordinates are normalised to the frame's width and height: points x, y and boxes x, y, w, h
-with the top left corner first, the frame spanning 0 to 1 on both axes.
+A point is x, y; a box is x, y, width, height with its top left corner first. Both are normalised,
+so that the frame spans 0 to 1 on both axes, or in pixels where a function takes the frame's size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
-
-import numpy as np
-from numpy.typing import NDArray
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
+Size = tuple[float, float]
 
 MAX_TEXT_LENGTH = 1000
 MAX_POINTS = 100
 MAX_BOXES = 100
 
+UNIT: Size = (1.0, 1.0)
+"""(width, height) of a frame in normalised coordinates."""
+
+ANY_SIZE: Size = (2.0**31, 2.0**31)
+"""Stands for the size of a frame that is not known yet; pixels are checked again when it is."""
+
 # Rounding in a client's arithmetic may push an edge this far out of the frame.
 _TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class ConceptPrompt:
-    """Find everything like this: by words, by exemplar boxes, or both.
-
-    Attributes:
-        text: the words; None when it is only shown.
-        boxes: exemplars.
-        box_labels: 1 for "like this", 0 for "not like this", one for each box.
-    """
-
-    text: str | None = None
-    boxes: tuple[Box, ...] = ()
-    box_labels: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectPrompt:
-    """Follow this one: shown by points, a box (with or without points) or a mask.
-
-    Attributes:
-        obj_id: the object to refine, or the id that a new one is to have; None picks one.
-        points: on the object or beside it.
-        point_labels: 1 on the object, 0 beside it, one for each point.
-        box: around the object.
-        mask: (H, W) bool, covering the whole frame.
-        clear_old_points: False adds the points to those given before on this frame.
-    """
-
-    obj_id: int | None = None
-    points: tuple[Point, ...] = ()
-    point_labels: tuple[int, ...] = ()
-    box: Box | None = None
-    mask: NDArray[np.bool_] | None = None
-    clear_old_points: bool = True
 
 
 def text_faults(text: str) -> list[str]:
@@ -120,19 +87,19 @@ def label_faults(labels: Sequence[int], num_prompts: int, name: str, prompts: st
     return faults
 
 
-def normalised_points(points: Sequence[Point], width: float, height: float) -> tuple[Point, ...]:
+def normalised_points(points: Sequence[Point], width: float, height: float) -> list[Point]:
     """Points of a ``width`` × ``height`` frame in [0, 1]."""
-    return tuple((_unit(x / width), _unit(y / height)) for x, y in points)
+    return [(_unit(x / width), _unit(y / height)) for x, y in points]
 
 
-def normalised_boxes(boxes: Sequence[Box], width: float, height: float) -> tuple[Box, ...]:
+def normalised_boxes(boxes: Sequence[Box], width: float, height: float) -> list[Box]:
     """x, y, w, h boxes of a ``width`` × ``height`` frame in [0, 1], cut at its edges."""
     result = []
     for x, y, w, h in boxes:
         left, top = _unit(x / width), _unit(y / height)
         right, bottom = _unit((x + w) / width), _unit((y + h) / height)
         result.append((left, top, right - left, bottom - top))
-    return tuple(result)
+    return result
 
 
 def _count_faults(count: int, limit: int, name: str) -> list[str]:

@@ -1,22 +1,17 @@
-"""The requests of the session API, checked as a whole before anything is done.
+"""The requests of the session API: their fields, and what is wrong with fields taken together.
 
-A request that is wrong anywhere is refused with every fault named: unknown keys (with what was
-probably meant), missing fields, wrong types, values out of range, fields that exclude each other.
-They are the same in process, through a client and at the runtime.
+They are the same in process, through a client and at the runtime. ``parsing.py`` makes them from
+what clients send.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, cast, get_args
+from collections.abc import Collection
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
-from pydantic import ValidationError as _ValidationError
 
-from maskstream.core.errors import RequestError
-from maskstream.pipeline.api.faults import bounded, sentence, shown, suggestion
 from maskstream.pipeline.api.fields import (
-    ARRAYS,
     BoxList,
     Direction,
     Index,
@@ -29,17 +24,14 @@ from maskstream.pipeline.api.fields import (
     RequestModel,
     Seconds,
     SessionId,
-    plain_value,
 )
 from maskstream.pipeline.api.frame_codec import Coding
 from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.api.prompts import (
-    ConceptPrompt,
-    ObjectPrompt,
+    ANY_SIZE,
+    UNIT,
     box_faults,
     label_faults,
-    normalised_boxes,
-    normalised_points,
     point_faults,
     text_faults,
 )
@@ -95,43 +87,13 @@ class AddPrompt(RequestModel):
 
     def faults(self, given: Collection[str]) -> list[str]:
         """What is wrong with the prompt, as far as it can be told without the video."""
-        # Pixels are checked against the frame's size by ``to_prompt``.
-        size = (1.0, 1.0) if self.rel_coordinates else (2.0**31, 2.0**31)
+        size = UNIT if self.rel_coordinates else ANY_SIZE
         faults = [] if self.text is None else text_faults(self.text)
         if self.points is not None:
             faults += point_faults(self.points, *size)
         if self.bounding_boxes is not None:
             faults += box_faults(self.bounding_boxes, *size)
         return faults + self._label_faults(given) + self._kind_faults(given)
-
-    def to_prompt(self, width: int, height: int) -> ConceptPrompt | ObjectPrompt:
-        """The prompt in normalised coordinates.
-
-        Args:
-            width: of the video's frames, in pixels.
-            height: likewise.
-
-        Raises:
-            RequestError: with pixel coordinates outside that frame.
-        """
-        scale = (1.0, 1.0) if self.rel_coordinates else (float(width), float(height))
-        points, boxes = self.points or [], self.bounding_boxes or []
-        faults = point_faults(points, *scale) if points else []
-        faults += box_faults(boxes, *scale) if boxes else []
-        if faults:
-            raise RequestError(faults)
-        unit_points, unit_boxes = normalised_points(points, *scale), normalised_boxes(boxes, *scale)
-        if self.obj_id is None:
-            labels = self.bounding_box_labels or [1] * len(boxes)
-            return ConceptPrompt(self.text, unit_boxes, tuple(labels))
-        return ObjectPrompt(
-            obj_id=self.obj_id,
-            points=unit_points,
-            point_labels=tuple(self.point_labels or [1] * len(points)),
-            box=unit_boxes[0] if unit_boxes else None,
-            mask=self.mask,
-            clear_old_points=self.clear_old_points,
-        )
 
     def _label_faults(self, given: Collection[str]) -> list[str]:
         faults = []
@@ -321,81 +283,3 @@ Request = (
     | PushFrame
 )
 StreamRequest = PropagateInVideo | StreamResults
-_MODELS: dict[str, type[RequestModel]] = {
-    get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(Request)
-}
-_MAX_KEYS = 100
-
-
-def parse_request(request: Any) -> Request:
-    """Check a request.
-
-    Args:
-        request: a mapping. Arrays of numpy or torch are taken where lists are.
-
-    Returns:
-        One of the models above.
-
-    Raises:
-        RequestError: it was refused; ``faults`` names everything that is wrong with it.
-    """
-    if not isinstance(request, Mapping):
-        raise RequestError([f"a request is a mapping with a type, not {type(request).__name__}"])
-    kind = request.get("type")
-    model = _MODELS.get(kind) if isinstance(kind, str) else None
-    if model is None:
-        raise RequestError([_type_fault(request)])
-    if len(request) > _MAX_KEYS:
-        raise RequestError([f"the request has {len(request)} keys; at most {_MAX_KEYS} are read"])
-    plain = {
-        str(key): value if key in ARRAYS else plain_value(value) for key, value in request.items()
-    }
-    given = {key for key, value in plain.items() if value is not None}
-    faults: list[str] = []
-    try:
-        parsed = model.model_validate(plain)
-    except _ValidationError as error:
-        items = error.errors(include_url=False)
-        faults += [sentence(item, model.model_fields) for item in items]
-        bad = {item["loc"][0] for item in items}
-        sound = {key: value for key, value in plain.items() if key not in bad}
-        parsed = model.model_construct(None, **sound)
-    faults += parsed.faults(given)
-    if faults:
-        raise RequestError(bounded(faults))
-    return cast(Request, parsed)
-
-
-def parse_single_request(request: Any) -> Request:
-    """Check a request for ``handle_request``.
-
-    Raises:
-        RequestError: it was refused, or answers with a stream.
-    """
-    parsed = parse_request(request)
-    if isinstance(parsed, StreamRequest):
-        raise RequestError(
-            [f"{parsed.type} answers with a stream; send it to handle_stream_request"]
-        )
-    return parsed
-
-
-def parse_stream_request(request: Any) -> StreamRequest:
-    """Check a request for ``handle_stream_request``.
-
-    Raises:
-        RequestError: it was refused, or answers at once.
-    """
-    parsed = parse_request(request)
-    if not isinstance(parsed, StreamRequest):
-        raise RequestError([f"{parsed.type} answers at once; send it to handle_request instead"])
-    return parsed
-
-
-def _type_fault(request: Mapping[Any, Any]) -> str:
-    known = ", ".join(_MODELS)
-    if "type" not in request:
-        return f"type is missing; it must be one of {known}"
-    kind = request["type"]
-    hint = suggestion(kind, _MODELS) if isinstance(kind, str) else ""
-    return f"unknown type {shown(kind)}{hint}; types are {known}"

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from maskstream.core.errors import InputError
-from maskstream.core.rle import encode_mask
 from maskstream.pipeline.api.commands import AddConcept, AddObject, PromptDetail
-from maskstream.pipeline.api.prompts import ConceptPrompt
 from maskstream.pipeline.cli.arguments import count
 from maskstream.pipeline.cli.connecting import (
     add_store_options,
@@ -18,7 +16,7 @@ from maskstream.pipeline.cli.connecting import (
     open_client,
 )
 from maskstream.pipeline.cli.sessions import num_objects
-from maskstream.pipeline.cli.typed_prompts import TimedPrompt, parse_prompts
+from maskstream.pipeline.cli.typed_prompts import TypedPrompt, parse_prompts
 from maskstream.pipeline.client.answers import result_of
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.client.result_reader import checked_detail
@@ -98,7 +96,7 @@ def prompt(options: Namespace) -> int:
 def send_prompts(
     client: Client,
     session_id: str,
-    prompts: list[TimedPrompt],
+    prompts: list[TypedPrompt],
     *,
     obj_id: int | None = None,
     first_frame: int | None = None,
@@ -116,9 +114,8 @@ def send_prompts(
         record = newest_record(client, session_id)
         first_frame = 0 if record is None else int(record["frame_index"])
     for item in prompts:
-        index = first_frame if item.frame_index is None else item.frame_index
         try:
-            outcome = client.apply(session_id, *_command(item, index, obj_id))
+            outcome = client.apply(session_id, *_entry(item.command, first_frame, obj_id))
         except InputError as error:
             raise InputError(f"{item.typed}: {error}") from error
         detail = checked_detail(PromptDetail, outcome.detail, "an outcome")
@@ -130,28 +127,16 @@ def send_prompts(
         print(f"{item.typed}: {what} {where}{found}{' there' if found else ''}", flush=True)
 
 
-def _command(
-    item: TimedPrompt, frame_index: int, obj_id: int | None
+def _entry(
+    command: AddConcept | AddObject, first_frame: int, obj_id: int | None
 ) -> tuple[EntryKind, AddConcept | AddObject]:
     """A prompt as an entry of the journal. Unlike a request it may leave the choice of an id to
     the runtime, which alone knows those that are taken.
     """
-    given = item.prompt
-    if isinstance(given, ConceptPrompt):
-        return "add_concept", AddConcept(
-            text=given.text,
-            boxes=list(given.boxes),
-            box_labels=list(given.box_labels),
-            frame_index=frame_index,
-        )
-    return "add_object", AddObject(
-        obj_id=obj_id,
-        points=list(given.points),
-        point_labels=list(given.point_labels),
-        box=given.box,
-        mask=None if given.mask is None else dict(encode_mask(given.mask)),
-        frame_index=frame_index,
-    )
+    index = first_frame if command.frame_index is None else command.frame_index
+    if isinstance(command, AddConcept):
+        return "add_concept", command.model_copy(update={"frame_index": index})
+    return "add_object", command.model_copy(update={"frame_index": index, "obj_id": obj_id})
 
 
 def _changes(options: Namespace) -> Iterator[tuple[dict[str, Any], str]]:

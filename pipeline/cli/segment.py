@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskstream.core.errors import InputError, SourceError
-from maskstream.pipeline.api.prompts import ConceptPrompt
+from maskstream.pipeline.api.commands import AddConcept
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.cli.report import RunProgress, print_summary
 from maskstream.pipeline.cli.signals import RunSummary, StopSignals, WatchedSource
-from maskstream.pipeline.cli.typed_prompts import TimedPrompt, parse_prompts
+from maskstream.pipeline.cli.typed_prompts import TypedPrompt, parse_prompts
 from maskstream.pipeline.sinks import SinkGroup, open_sinks
 from maskstream.pipeline.sources import Frame, FrameSource, open_source
 
@@ -98,17 +98,18 @@ def segment(options: Namespace, load: LoadSegmenter = load_segmenter) -> int:
 class _Run:
     """One pass over a source."""
 
-    def __init__(self, options: Namespace, source: FrameSource, prompts: list[TimedPrompt]) -> None:
+    def __init__(self, options: Namespace, source: FrameSource, prompts: list[TypedPrompt]) -> None:
         self._options = options
         self._source = source
         self._direction: str = options.direction
         self._max_frames: int | None = options.max_frames
         self._start = _start_frame(options, source, prompts)
-        self._pending: dict[int, list[TimedPrompt]] = {}
+        self._pending: dict[int, list[TypedPrompt]] = {}
         self._at_once = [item for item in prompts if not item.needs_frame]
         for item in prompts:
             if item.needs_frame:
-                index = self._start if item.frame_index is None else item.frame_index
+                index = item.command.frame_index
+                index = self._start if index is None else index
                 self._check_reached(item, index)
                 self._pending.setdefault(index, []).append(item)
 
@@ -167,7 +168,7 @@ class _Run:
         for item in self._pending.pop(frame.index, ()):
             _give(segmenter, item, frame)
 
-    def _check_reached(self, item: TimedPrompt, index: int) -> None:
+    def _check_reached(self, item: TypedPrompt, index: int) -> None:
         first, last = _reach(self._start, self._direction, self._max_frames)
         if index < first or (last is not None and index > last):
             until = "the end" if last is None else last
@@ -185,23 +186,23 @@ class _Run:
         return None if last is None else max(0, last - first + 1)
 
 
-def _give(segmenter: Segmenter, item: TimedPrompt, frame: Frame | None) -> None:
-    prompt = item.prompt
+def _give(segmenter: Segmenter, item: TypedPrompt, frame: Frame | None) -> None:
+    command = item.command
     try:
-        if isinstance(prompt, ConceptPrompt):
+        if isinstance(command, AddConcept):
             segmenter.add_concept(
-                prompt.text,
+                command.text,
                 frame=frame,
-                boxes=prompt.boxes or None,
-                box_labels=prompt.box_labels or None,
+                boxes=command.boxes or None,
+                box_labels=command.box_labels or None,
             )
         elif frame is not None:
             segmenter.add_object(
                 frame,
-                points=prompt.points or None,
-                point_labels=prompt.point_labels or None,
-                box=prompt.box,
-                mask=prompt.mask,
+                points=command.points or None,
+                point_labels=command.point_labels or None,
+                box=command.box,
+                mask=command.mask_array,
             )
     except InputError as error:
         raise InputError(f"{item.typed}: {error}") from error
@@ -218,7 +219,7 @@ def _reach(start: int, direction: str, max_frames: int | None) -> tuple[int, int
     return first, last
 
 
-def _start_frame(options: Namespace, source: FrameSource, prompts: list[TimedPrompt]) -> int:
+def _start_frame(options: Namespace, source: FrameSource, prompts: list[TypedPrompt]) -> int:
     if options.start is not None:
         start: int = options.start
         source.read(start)  # refuses a frame that is not there before anything is created
@@ -226,9 +227,8 @@ def _start_frame(options: Namespace, source: FrameSource, prompts: list[TimedPro
     if options.direction == "backward":
         return source.count_frames() - 1
     if options.direction == "both":
-        return min(
-            (item.frame_index for item in prompts if item.frame_index is not None), default=0
-        )
+        shown_on = [item.command.frame_index for item in prompts]
+        return min((index for index in shown_on if index is not None), default=0)
     return 0
 
 

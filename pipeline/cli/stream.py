@@ -12,11 +12,11 @@ from typing import Any
 
 from maskstream.core.errors import InputError, SessionError, SourceError, StoreError
 from maskstream.pipeline.api.options import MAX_QUEUE_SIZE, PUSHED_SOURCE, source_kind
+from maskstream.pipeline.api.parsing import parse_single_request
 from maskstream.pipeline.api.requests import (
     PropagateInVideo,
     StartSession,
     StreamResults,
-    parse_single_request,
 )
 from maskstream.pipeline.cli.arguments import count, positive, positive_number, probability
 from maskstream.pipeline.cli.connecting import add_store_options, open_client
@@ -27,7 +27,7 @@ from maskstream.pipeline.cli.serve import add_runtime_options, check_model, runt
 from maskstream.pipeline.cli.signals import RunSummary, StopSignals
 from maskstream.pipeline.cli.stream_sinks import StreamSinks
 from maskstream.pipeline.cli.stream_table import StreamTable
-from maskstream.pipeline.cli.typed_prompts import TimedPrompt, parse_prompts
+from maskstream.pipeline.cli.typed_prompts import TypedPrompt, parse_prompts
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.client.result_reader import Entries
 from maskstream.pipeline.live import LiveConfig, parse_address
@@ -125,7 +125,7 @@ class Plan:
     drives: bool
     pushes: bool
     request: StartSession
-    prompts: list[TimedPrompt]
+    prompts: list[TypedPrompt]
 
 
 def make_plan(options: Namespace) -> Plan:
@@ -248,7 +248,7 @@ class _Run:
         if self._pusher is not None and self._pusher.error is not None:
             raise self._pusher.error
 
-    def _prompt(self, prompts: list[TimedPrompt], first_frame: int | None = None) -> None:
+    def _prompt(self, prompts: list[TypedPrompt], first_frame: int | None = None) -> None:
         send_prompts(self._client, self._session_id, prompts, first_frame=first_frame)
 
     def _open_pusher(self) -> FramePusher:

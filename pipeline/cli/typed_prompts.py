@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +14,43 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from maskstream.core.errors import PromptError
+from maskstream.core.rle import encode_mask
+from maskstream.pipeline.api.commands import AddConcept, AddObject
 from maskstream.pipeline.api.prompts import (
+    UNIT,
     Box,
-    ConceptPrompt,
-    ObjectPrompt,
     Point,
+    Size,
     box_faults,
     label_faults,
-    normalised_boxes,
-    normalised_points,
     point_faults,
     text_faults,
 )
 
+# Ten years of video at 1000 frames a second have fewer.
+_MAX_DIGITS = 12
+
 
 @dataclass(frozen=True, slots=True)
-class TimedPrompt:
-    """A prompt and when it is given.
+class TypedPrompt:
+    """A prompt and the option that it was typed as.
 
     Attributes:
-        typed: the option as it was typed, for messages.
-        frame_index: the frame that it is shown on; None is the first frame of the run.
-        prompt: in normalised coordinates.
+        typed: the option, for messages.
+        command: the prompt in normalised coordinates; without a ``frame_index`` it is shown on the
+            first frame of the run.
     """
 
     typed: str
-    frame_index: int | None
-    prompt: ConceptPrompt | ObjectPrompt
+    command: AddConcept | AddObject
 
     @property
     def needs_frame(self) -> bool:
         """Words alone need none."""
-        return isinstance(self.prompt, ObjectPrompt) or bool(self.prompt.boxes)
+        return isinstance(self.command, AddObject) or bool(self.command.boxes)
 
 
-def parse_prompts(options: Namespace, width: int, height: int) -> list[TimedPrompt]:
+def parse_prompts(options: Namespace, width: int, height: int) -> list[TypedPrompt]:
     """Check the prompt options against frames of ``width`` × ``height`` pixels.
 
     Args:
@@ -59,8 +62,8 @@ def parse_prompts(options: Namespace, width: int, height: int) -> list[TimedProm
     Raises:
         PromptError: nothing was asked for, or something that cannot be used; all faults are named.
     """
-    size = (float(width), float(height)) if options.pixels else (1.0, 1.0)
-    prompts: list[TimedPrompt] = []
+    size = (float(width), float(height)) if options.pixels else UNIT
+    prompts: list[TypedPrompt] = []
     faults: list[str] = []
     for name, values, parse in (
         ("text", options.text, _parse_text),
@@ -70,12 +73,13 @@ def parse_prompts(options: Namespace, width: int, height: int) -> list[TimedProm
     ):
         for value in values:
             try:
-                prompts.append(replace(parse(value, size), typed=f"--{name} {value}"))
+                command = parse(value, size).at(width, height)
+                prompts.append(TypedPrompt(f"--{name} {value}", command))
             except PromptError as error:
                 faults.append(f"--{name} {value}: {error}")
     for value in options.mask:
         try:
-            prompts.append(_parse_mask(value, width, height))
+            prompts.append(TypedPrompt(f"--mask {value}", _parse_mask(value, width, height)))
         except PromptError as error:
             faults.append(f"--mask {value}: {error}")
     if faults:
@@ -86,63 +90,62 @@ def parse_prompts(options: Namespace, width: int, height: int) -> list[TimedProm
     return _joined(prompts)
 
 
-def _joined(prompts: list[TimedPrompt]) -> list[TimedPrompt]:
+def _joined(prompts: list[TypedPrompt]) -> list[TypedPrompt]:
     """One text and one exemplar option describe one concept together."""
-    concepts = [item for item in prompts if isinstance(item.prompt, ConceptPrompt)]
-    texts = [item for item in concepts if not item.needs_frame]
-    shown = [item for item in concepts if item.needs_frame]
+    concepts = [(item, item.command) for item in prompts if isinstance(item.command, AddConcept)]
+    texts = [pair for pair in concepts if not pair[0].needs_frame]
+    shown = [pair for pair in concepts if pair[0].needs_frame]
     if len(texts) != 1 or len(shown) != 1:
         return prompts
-    words, boxes = texts[0].prompt, shown[0].prompt
-    if not isinstance(words, ConceptPrompt) or not isinstance(boxes, ConceptPrompt):
-        return prompts
-    both = TimedPrompt(
-        f"{texts[0].typed} {shown[0].typed}",
-        shown[0].frame_index,
-        replace(boxes, text=words.text),
+    (words, named), (examples, boxed) = texts[0], shown[0]
+    both = TypedPrompt(
+        f"{words.typed} {examples.typed}", boxed.model_copy(update={"text": named.text})
     )
-    return [both, *(item for item in prompts if item not in (texts[0], shown[0]))]
+    return [both, *(item for item in prompts if item not in (words, examples))]
 
 
-def _parse_text(value: str, size: tuple[float, float]) -> TimedPrompt:
+def _parse_text(value: str, size: Size) -> AddConcept:
     _refuse(text_faults(value))
-    return TimedPrompt("", None, ConceptPrompt(text=value))
+    return AddConcept(text=value)
 
 
-def _parse_exemplar(value: str, size: tuple[float, float]) -> TimedPrompt:
+def _parse_exemplar(value: str, size: Size) -> AddConcept:
     rows, frame_index = _numbers(value, (4, 5), "x,y,w,h[,label]")
     boxes: list[Box] = [(row[0], row[1], row[2], row[3]) for row in rows]
     labels = _labels(rows, 4)
     _refuse(box_faults(boxes, *size, name="box") + label_faults(labels, len(rows), "labels", ""))
-    prompt = ConceptPrompt(None, normalised_boxes(boxes, *size), tuple(labels))
-    return TimedPrompt("", frame_index, prompt)
+    return AddConcept(
+        boxes=boxes, box_labels=labels, in_pixels=size != UNIT, frame_index=frame_index
+    )
 
 
-def _parse_points(value: str, size: tuple[float, float]) -> TimedPrompt:
+def _parse_points(value: str, size: Size) -> AddObject:
     rows, frame_index = _numbers(value, (2, 3), "x,y[,label]")
     points: list[Point] = [(row[0], row[1]) for row in rows]
     labels = _labels(rows, 2)
     _refuse(
         point_faults(points, *size, name="point") + label_faults(labels, len(rows), "labels", "")
     )
-    prompt = ObjectPrompt(points=normalised_points(points, *size), point_labels=tuple(labels))
-    return TimedPrompt("", frame_index, prompt)
+    return AddObject(
+        points=points, point_labels=labels, in_pixels=size != UNIT, frame_index=frame_index
+    )
 
 
-def _parse_box(value: str, size: tuple[float, float]) -> TimedPrompt:
+def _parse_box(value: str, size: Size) -> AddObject:
     rows, frame_index = _numbers(value, (4,), "x,y,w,h")
     if len(rows) != 1:
         raise PromptError("one box shows one object; repeat the option for another")
-    boxes: list[Box] = [(row[0], row[1], row[2], row[3]) for row in rows]
-    _refuse(box_faults(boxes, *size, name="box"))
-    return TimedPrompt("", frame_index, ObjectPrompt(box=normalised_boxes(boxes, *size)[0]))
+    x, y, width, height = rows[0]
+    box: Box = (x, y, width, height)
+    _refuse(box_faults([box], *size, name="box"))
+    return AddObject(box=box, in_pixels=size != UNIT, frame_index=frame_index)
 
 
-def _parse_mask(value: str, width: int, height: int) -> TimedPrompt:
+def _parse_mask(value: str, width: int, height: int) -> AddObject:
     # A file name may hold an @ of its own.
     match = re.fullmatch(r"(.+)@(\d+)", value)
-    named = match is not None and not Path(value).exists()
-    path, frame_index = (match[1], int(match[2])) if match and named else (value, None)
+    named = match is not None and not os.path.exists(value)
+    path, frame_index = (match[1], _frame_index(match[2])) if match and named else (value, None)
     mask = _load_mask(Path(path))
     if mask.shape != (height, width):
         raise PromptError(
@@ -151,7 +154,7 @@ def _parse_mask(value: str, width: int, height: int) -> TimedPrompt:
         )
     if not mask.any():
         raise PromptError("the mask is empty: no pixel differs from 0")
-    return TimedPrompt(f"--mask {value}", frame_index, ObjectPrompt(mask=mask))
+    return AddObject(mask=dict(encode_mask(mask)), frame_index=frame_index)
 
 
 def _load_mask(path: Path) -> NDArray[np.bool_]:
@@ -172,8 +175,7 @@ def _numbers(
 ) -> tuple[list[list[float]], int | None]:
     """``1,2;3,4@7`` → [[1, 2], [3, 4]], 7."""
     body, at, frame = value.partition("@")
-    if at and not frame.isdecimal():
-        raise PromptError(f"after @ comes a frame number, 0 or more, not {frame!r}")
+    frame_index = _frame_index(frame) if at else None
     rows = []
     for part in body.split(";"):
         try:
@@ -183,7 +185,15 @@ def _numbers(
         if len(row) not in lengths:
             raise PromptError(f"expected {form}[@frame], but there are {len(row)} numbers")
         rows.append(row)
-    return rows, int(frame) if at else None
+    return rows, frame_index
+
+
+def _frame_index(value: str) -> int:
+    if not value.isdecimal():
+        raise PromptError(f"after @ comes a frame number, 0 or more, not {value!r}")
+    if len(value) > _MAX_DIGITS:
+        raise PromptError(f"after @ comes a frame number of at most {_MAX_DIGITS} digits")
+    return int(value)
 
 
 def _labels(rows: list[list[float]], place: int) -> list[int]:

@@ -30,6 +30,7 @@ from maskstream.pipeline.api.commands import (
 )
 from maskstream.pipeline.api.frame_codec import encode_frame, wrap_picture
 from maskstream.pipeline.api.options import source_kind
+from maskstream.pipeline.api.parsing import parse_single_request, parse_stream_request
 from maskstream.pipeline.api.requests import (
     AddPrompt,
     CancelPropagation,
@@ -45,8 +46,6 @@ from maskstream.pipeline.api.requests import (
     StartSession,
     StreamRequest,
     StreamResults,
-    parse_single_request,
-    parse_stream_request,
 )
 from maskstream.pipeline.api.requests import RemoveObject as RemoveObjectRequest
 from maskstream.pipeline.api.requests import RemovePrompt as RemovePromptRequest

@@ -11,11 +11,8 @@ import torch
 from maskstream.core.closing import Closing
 from maskstream.core.errors import ConfigError
 from maskstream.detector.original_options import check_original_options
-from maskstream.pipeline.api.requests import (
-    StartSession,
-    parse_single_request,
-    parse_stream_request,
-)
+from maskstream.pipeline.api.parsing import parse_single_request, parse_stream_request
+from maskstream.pipeline.api.requests import StartSession
 from maskstream.pipeline.client.answers import Answer
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.local.detection import LocalTools

@@ -116,7 +116,7 @@ class Applier:
             return Applied(self._next_index(), PromptDetail(prompt_id=prompt_id).to_detail())
         frame = self._frame(command.frame_index)
         height, width = frame.stamp.size
-        prompt = command.to_prompt(width, height)
+        prompt = command.at(width, height)
         exemplars = None
         if prompt.boxes:
             shown = shown_exemplar(prompt.boxes, prompt.box_labels)
@@ -136,7 +136,7 @@ class Applier:
         tracking = self._state.tracking
         frame = self._frame(command.frame_index)
         height, width = frame.stamp.size
-        prompt = command.to_prompt(width, height)
+        prompt = command.at(width, height)
         obj_id = tracking.add_object(
             self._state.as_tracker_counts(frame.stamp),
             self._detect(frame, []).features,
@@ -144,7 +144,7 @@ class Applier:
             points=prompt.points or None,
             point_labels=prompt.point_labels or None,
             box=prompt.box,
-            mask=prompt.mask,
+            mask=prompt.mask_array,
             clear_old_points=prompt.clear_old_points,
         )
         record = None if self._runs_by_itself else tracking.at(frame.stamp).to_record()

@@ -304,8 +304,7 @@ def shown_exemplar(
         inside = normalised_boxes(_checked("boxes", boxes, 4, box_faults), 1.0, 1.0)
         shown.boxes = [(x + w / 2, y + h / 2, w, h) for x, y, w, h in inside]
     if points:
-        unit = normalised_points(_checked("points", points, 2, point_faults), 1.0, 1.0)
-        shown.points = list(unit)
+        shown.points = normalised_points(_checked("points", points, 2, point_faults), 1.0, 1.0)
     shown.box_labels = _checked_labels(box_labels, len(shown.boxes), "box")
     shown.point_labels = _checked_labels(point_labels, len(shown.points), "point")
     return shown

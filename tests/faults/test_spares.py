@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from maskstream.pipeline.api.commands import AddConcept
-from maskstream.pipeline.api.prompts import ConceptPrompt
 from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.store import SessionStore
 from maskstream.pipeline.video.model import VideoModel
@@ -70,7 +69,7 @@ def test_the_death_of_spares_touches_no_session_and_is_bounded(
     runtime, store = served_by
     served, reference = Served.start(store, clip, "s"), in_process(model, clip)
     served.do(AddConcept(text="red circle", frame_index=0))
-    reference.add_prompt(0, ConceptPrompt("red circle"))
+    reference.add_prompt(0, AddConcept(text="red circle"))
 
     def play_on(start: int) -> None:
         expected = [step.result for step in reference.propagate("forward", start, 3)]

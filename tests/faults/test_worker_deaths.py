@@ -14,7 +14,6 @@ import pytest
 
 from maskstream.core.rle import encode_mask
 from maskstream.pipeline.api.commands import AddConcept, AddObject, Propagate
-from maskstream.pipeline.api.prompts import ConceptPrompt
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.store import NewSession, SessionState, SessionStore
@@ -69,7 +68,7 @@ def test_a_driven_session_goes_on_after_its_trackers_death(
 ) -> None:
     served, reference = Served.start(store, clip, name), in_process(model, clip)
     served.do(AddConcept(text="red circle", frame_index=10))
-    reference.add_prompt(10, ConceptPrompt("red circle"))
+    reference.add_prompt(10, AddConcept(text="red circle"))
     expected = [step.result for step in reference.propagate("both", None, 20)]
     told = served.do(Propagate(direction="both", max_frames=20))
     served.cursor = told.detail["cursor"]
@@ -83,7 +82,7 @@ def test_a_driven_session_goes_on_after_its_trackers_death(
     found = [FrameResult.from_record(entry.record) for entry in entries if entry.kind == "frame"]
     assert_same(found, expected)
     # Prompts after it find the session as it would have been.
-    reference.add_prompt(5, ConceptPrompt("blue square"))
+    reference.add_prompt(5, AddConcept(text="blue square"))
     served.do(AddConcept(text="blue square", frame_index=5))
     kill(one_pid(runtime, "track"))
     more = [step.result for step in reference.propagate("forward", 5, 4)]

@@ -194,19 +194,19 @@ def apply(segmenter: VideoSegmenter, frame: Any, command: Command) -> None:
     """A prompt as a session that runs by itself applies it."""
     height, width = frame.image.shape[:2]
     if isinstance(command, AddConcept):
-        concept = command.to_prompt(width, height)
+        concept = command.at(width, height)
         segmenter.add_concept(
             concept.text, frame=frame, boxes=concept.boxes, box_labels=concept.box_labels
         )
     elif isinstance(command, AddObject):
-        prompt = command.to_prompt(width, height)
+        prompt = command.at(width, height)
         segmenter.add_object(
             frame,
             obj_id=prompt.obj_id,
             points=prompt.points or None,
             point_labels=prompt.point_labels or None,
             box=prompt.box,
-            mask=prompt.mask,
+            mask=prompt.mask_array,
         )
     else:
         raise AssertionError(command)

@@ -23,7 +23,6 @@ from maskstream.pipeline.api.commands import (
     Reset,
     Resume,
 )
-from maskstream.pipeline.api.prompts import ConceptPrompt, ObjectPrompt
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.sources import open_source
@@ -72,12 +71,12 @@ def test_a_driven_session_in_all_directions(
 ) -> None:
     served, reference = Served.start(store, clip, name), in_process(model, clip)
     told = served.do(AddConcept(text="red circle", frame_index=12))
-    expected = reference.add_prompt(12, ConceptPrompt("red circle")).result
+    expected = reference.add_prompt(12, AddConcept(text="red circle")).result
     assert_same([FrameResult.from_record(told.detail["record"])], [expected])
     assert (told.frame_index, told.detail["prompt_id"]) == (12, 0)
     mask = scene.blue_square(20)
     told = served.do(AddObject(obj_id=7, mask=dict(encode_mask(mask)), frame_index=20))
-    expected = reference.add_prompt(20, ObjectPrompt(obj_id=7, mask=mask)).result
+    expected = reference.add_prompt(20, AddObject(obj_id=7, mask=dict(encode_mask(mask)))).result
     assert_same([FrameResult.from_record(told.detail["record"])], [expected])
     assert told.detail["obj_id"] == 7
 
@@ -87,7 +86,7 @@ def test_a_driven_session_in_all_directions(
     some = served.propagate(direction="backward", start_frame_index=30, max_frames=5)
     assert_same(some, [step.result for step in reference.propagate("backward", 30, 5)])
     served.do(AddConcept(boxes=[CIRCLE_BOX], box_labels=[1], frame_index=3))
-    reference.add_prompt(3, ConceptPrompt(None, (CIRCLE_BOX,), (1,)))
+    reference.add_prompt(3, AddConcept(boxes=[CIRCLE_BOX], box_labels=[1]))
     again = served.propagate(direction="forward", start_frame_index=3, max_frames=8)
     assert_same(again, [step.result for step in reference.propagate("forward", 3, 8)])
     epochs = [entry.epoch for entry in served.entries]
@@ -162,7 +161,7 @@ def test_pause_resume_cancel_and_reset(
     assert "no prompt" in str(served.outcome(served.ask(Propagate())).rejection)
     served.do(AddConcept(text="blue square", frame_index=5))
     reference = VideoSession("r", open_source(clip), VideoSegmenter(model, latency="live"))
-    reference.add_prompt(5, ConceptPrompt("blue square"))
+    reference.add_prompt(5, AddConcept(text="blue square"))
     expected = [step.result for step in reference.propagate("forward", None, 6)]
     assert_same(served.propagate(direction="forward", max_frames=6), expected)
     served.close()

@@ -11,14 +11,12 @@ import torch
 from hypothesis import strategies as st
 
 from maskstream.core.errors import InputError, RequestError
-from maskstream.core.rle import encode_mask
-from maskstream.pipeline.api.prompts import ConceptPrompt, ObjectPrompt
+from maskstream.pipeline.api.parsing import parse_request
 from maskstream.pipeline.api.requests import (
     AddPrompt,
     CloseSession,
     PropagateInVideo,
     StartSession,
-    parse_request,
 )
 
 ID = "3f0c6e7e-7c0c-4a43-9d7a-58d4b0a0f7ab"
@@ -232,52 +230,6 @@ def test_all_faults_at_once() -> None:
     ]
 
 
-def test_concepts_and_objects() -> None:
-    concept = _prompt(text="a", bounding_boxes=[[0.25, 0.5, 0.5, 0.5]]).to_prompt(100, 50)
-    assert concept == ConceptPrompt("a", ((0.25, 0.5, 0.5, 0.5),), (1,))
-    shown = _prompt(points=[[0.1, 0.2]], point_labels=[0], obj_id=3).to_prompt(100, 50)
-    assert isinstance(shown, ObjectPrompt)
-    assert (shown.obj_id, shown.points, shown.point_labels) == (3, ((0.1, 0.2),), (0,))
-    boxed = _prompt(bounding_boxes=[[0, 0, 1, 1.0005]], obj_id=3).to_prompt(100, 50)
-    assert isinstance(boxed, ObjectPrompt)
-    assert boxed.box == (0, 0, 1, 1)
-
-
-@pytest.mark.parametrize("clear", [True, False])
-def test_earlier_clicks_are_cleared_unless_they_are_to_stay(clear: bool) -> None:
-    fields = {"points": [[0.1, 0.2]], "point_labels": [1], "obj_id": 3}
-    prompt = _prompt(**fields, clear_old_points=clear).to_prompt(100, 50)
-    assert isinstance(prompt, ObjectPrompt)
-    assert prompt.clear_old_points is clear
-    unsaid = _prompt(**fields).to_prompt(100, 50)
-    assert isinstance(unsaid, ObjectPrompt)
-    assert unsaid.clear_old_points
-
-
-def test_pixel_coordinates() -> None:
-    fields = {"points": [[50, 10]], "point_labels": [1], "obj_id": 1, "rel_coordinates": False}
-    prompt = _prompt(**fields).to_prompt(100, 50)
-    assert isinstance(prompt, ObjectPrompt)
-    assert prompt.points == ((0.5, 0.2),)
-    with pytest.raises(RequestError, match=r"x lies in \[0, 40\] and y in \[0, 50\] pixels"):
-        _prompt(**fields).to_prompt(40, 50)
-    boxes = _prompt(text="a", bounding_boxes=[[10, 10, 20, 20]], rel_coordinates=False)
-    concept = boxes.to_prompt(100, 50)
-    assert isinstance(concept, ConceptPrompt)
-    assert concept.boxes[0] == pytest.approx((0.1, 0.2, 0.2, 0.4))
-
-
-def test_masks_as_arrays_and_codes() -> None:
-    mask = np.zeros((6, 8), np.bool_)
-    mask[2:4, 3:7] = True
-    for given in (mask, mask.tolist(), mask.astype(np.uint8), encode_mask(mask)):
-        prompt = _prompt(mask=given, obj_id=2).to_prompt(8, 6)
-        assert isinstance(prompt, ObjectPrompt)
-        assert prompt.mask is not None
-        assert prompt.mask.dtype == np.bool_
-        assert np.array_equal(prompt.mask, mask)
-
-
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
@@ -299,38 +251,3 @@ def test_whatever_comes_is_accepted_or_refused_with_reasons(
     except RequestError as error:
         faults = error.faults
     assert faults is None or (faults and all(faults))
-
-
-_UNIT = st.floats(0, 1)
-
-
-@hypothesis.given(
-    st.lists(st.tuples(_UNIT, _UNIT, st.integers(0, 1)), min_size=1, max_size=100),
-    st.integers(0, 2**40),
-)
-def test_any_points_in_the_frame_pass(points: list[tuple[float, float, int]], obj_id: int) -> None:
-    prompt = _prompt(
-        points=[[x, y] for x, y, _ in points],
-        point_labels=[label for _, _, label in points],
-        obj_id=obj_id,
-    ).to_prompt(640, 480)
-    assert isinstance(prompt, ObjectPrompt)
-    assert prompt.points == tuple((x, y) for x, y, _ in points)
-
-
-@hypothesis.given(st.floats(), st.floats(), st.floats(), st.floats())
-def test_boxes_are_taken_exactly_when_they_lie_in_the_frame(
-    x: float, y: float, w: float, h: float
-) -> None:
-    try:
-        (box,) = _boxes(x, y, w, h)
-    except RequestError:
-        assert not (0 <= x <= 1 and 0 <= y <= 1 and w > 0 and h > 0 and x + w <= 1 and y + h <= 1)
-    else:
-        assert all(0 <= value <= 1 for value in (box[0], box[1], box[0] + box[2], box[1] + box[3]))
-
-
-def _boxes(x: float, y: float, w: float, h: float) -> tuple[tuple[float, ...], ...]:
-    concept = _prompt(text="a", bounding_boxes=[[x, y, w, h]]).to_prompt(10, 10)
-    assert isinstance(concept, ConceptPrompt)
-    return concept.boxes

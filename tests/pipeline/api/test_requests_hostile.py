@@ -14,15 +14,17 @@ from PIL import Image
 from maskstream.core.errors import RequestError
 from maskstream.pipeline.api.faults import MAX_FAULTS
 from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.parsing import (
+    parse_request,
+    parse_single_request,
+    parse_stream_request,
+)
 from maskstream.pipeline.api.requests import (
     GetResults,
     ListSessions,
     PushFrame,
     StartSession,
     StreamResults,
-    parse_request,
-    parse_single_request,
-    parse_stream_request,
 )
 from tests.pipeline.hostile import REQUESTS, VALUES
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskstream.core.errors import PromptError
-from maskstream.pipeline.api.prompts import ConceptPrompt, ObjectPrompt
+from maskstream.pipeline.api.commands import AddConcept, AddObject
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.cli.main import main
 from maskstream.pipeline.cli.segment import Segmenter
@@ -199,7 +199,7 @@ def test_prompts_are_given_at_their_frames(clip: Path, tmp_path: Path, loader: L
         ("concept a", None, (None, None)),
         ("object", 2, (None, None, pytest.approx((0.1, 0.2, 0.3, 0.4)))),
         ("object", 5, (None, None, None)),
-        ("object", 9, (((0.5, 0.5), (0.25, 0.5)), (1, 0), None)),
+        ("object", 9, ([(0.5, 0.5), (0.25, 0.5)], [1, 0], None)),
     ]
     assert _indices(out) == list(range(2, 14))
     assert [len(line["objects"]) for line in _lines(out)] == [2] * 3 + [3] * 4 + [4] * 5
@@ -235,8 +235,8 @@ def test_pixels_and_exemplars(clip: Path, tmp_path: Path, loader: Loader) -> Non
     arguments = ["segment", str(clip), "--out", str(tmp_path / "out"), "--format", "jsonl"]
     arguments += ["--text", "a", "--pixels", "--exemplar", "8,12,40,24;0,0,8,12,0@3"]
     assert main(arguments, load=loader) == 0
-    boxes = (pytest.approx((0.1, 0.25, 0.5, 0.5)), pytest.approx((0, 0, 0.1, 0.25)))
-    assert loader.diary == [("concept a", 3, (boxes, (1, 0)))]
+    boxes = [pytest.approx((0.1, 0.25, 0.5, 0.5)), pytest.approx((0, 0, 0.1, 0.25))]
+    assert loader.diary == [("concept a", 3, (boxes, [1, 0]))]
 
 
 def test_folders_and_pictures(tmp_path: Path, loader: Loader) -> None:
@@ -455,11 +455,20 @@ def test_all_faulty_prompts_are_named_together() -> None:
         assert option in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [str(2**53), "9" * 5000])
+def test_a_frame_number_beyond_all_videos(number: str, tmp_path: Path) -> None:
+    options = Namespace(text=[], exemplar=[], pixels=False)
+    options.point, options.box = [f"0,0@{number}"], []
+    options.mask = [f"{tmp_path / 'none.png'}@{number}"]
+    with pytest.raises(PromptError, match=r"--point .*: after @ comes .*; --mask .*: after @"):
+        parse_prompts(options, 80, 48)
+
+
 def test_mask_pictures(tmp_path: Path) -> None:
-    def parse(name: str) -> ObjectPrompt | ConceptPrompt:
+    def parse(name: str) -> AddConcept | AddObject:
         options = Namespace(text=[], exemplar=[], point=[], box=[], pixels=False)
         options.mask = [str(tmp_path / name)]
-        return parse_prompts(options, 4, 3)[0].prompt
+        return parse_prompts(options, 4, 3)[0].command
 
     inside = np.zeros((3, 4), np.uint8)
     inside[1, 2:] = 7
@@ -473,9 +482,9 @@ def test_mask_pictures(tmp_path: Path) -> None:
     }.items():
         picture.save(tmp_path / name)
         prompt = parse(name)
-        assert isinstance(prompt, ObjectPrompt)
-        assert prompt.mask is not None
-        assert np.array_equal(prompt.mask, inside > 0)
+        assert isinstance(prompt, AddObject)
+        assert prompt.mask_array is not None
+        assert np.array_equal(prompt.mask_array, inside > 0)
     Image.new("L", (8, 8), 255).save(tmp_path / "big.png")
     Image.new("L", (4, 3)).save(tmp_path / "empty.png")
     (tmp_path / "text.png").write_text("no picture")

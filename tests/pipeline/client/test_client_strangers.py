@@ -20,7 +20,7 @@ from maskstream.core.errors import (
     SourceError,
     StoreError,
 )
-from maskstream.pipeline.api.requests import parse_request
+from maskstream.pipeline.api.parsing import parse_request
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.store import SessionStore, open_store
 from maskstream.pipeline.store.redis_store import RedisStore
