@@ -42,12 +42,16 @@ class RequestError(InputError):
     """A session request that was rejected whole.
 
     Attributes:
-        faults: one sentence for every fault that was found.
+        faults: one sentence, on one line, for every fault that was found.
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = list(faults)
+        self.faults = [fault.replace("\n", " ") for fault in faults]
         super().__init__("request rejected: " + "; ".join(self.faults))
+
+    def __reduce__(self) -> tuple[type[RequestError], tuple[list[str]]]:
+        """Travel between processes whole: Ray hands errors on as pickles."""
+        return type(self), (self.faults,)
 
 
 class ConfigError(InputError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Protocol
 
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import ImageError, PromptError
 from maskstream.detector.frames import DetectedFrame
 from maskstream.workers.local_detect import BatchLimits, LocalDetecting
@@ -67,13 +68,13 @@ class DetectWorker:
         try:
             return PackedAnswer.of(self._local.submit(request, image).result())
         except (PromptError, ImageError) as error:
-            return Refusal(type(error).__name__, str(error))
+            return Refusal(error_text(error))
 
     def check_text(self, session_id: str, text: str) -> Refusal | None:
         try:
             self._local.check_text(session_id, text)
         except PromptError as error:
-            return Refusal(type(error).__name__, str(error))
+            return Refusal(error_text(error))
         return None
 
     def stats(self) -> dict[str, int]:

@@ -129,14 +129,9 @@ class DetectRequest:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error of the input's making.
+    """An error that the input is to blame for, as ``maskstream.core.error_text`` writes it."""
 
-    Attributes:
-        kind: name of a class of ``maskstream.core.errors``.
-    """
-
-    kind: str
-    message: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

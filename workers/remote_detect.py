@@ -12,8 +12,7 @@ import ray
 import torch
 from ray.exceptions import ActorDiedError
 
-from maskstream.core import errors
-from maskstream.core.errors import MaskstreamError
+from maskstream.core.error_text import error_from_text
 from maskstream.detector.frames import DetectedFrame
 from maskstream.workers.faults import DEATHS
 from maskstream.workers.messages import DetectRequest, Refusal
@@ -57,7 +56,7 @@ class _Call:
                 num_retries += 1
                 self._send(self._pool.choose_living())
         if isinstance(answer, Refusal):
-            raise refused(answer)
+            raise error_from_text(answer.text)
         return answer
 
     def _get(self) -> Any:
@@ -174,10 +173,3 @@ def _answered(reference: Any, member: _Member) -> bool:
     else:
         return True
     return False
-
-
-def refused(refusal: Refusal) -> MaskstreamError:
-    """The error that a worker has told of."""
-    kind = getattr(errors, refusal.kind)
-    error: MaskstreamError = kind(refusal.message)
-    return error

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from maskstream.core import errors
-from maskstream.core.errors import InputError, MaskstreamError, RequestError, SessionError
+from maskstream.core.errors import InputError, RequestError
 from maskstream.core.rle import decode_mask, encode_mask
 from maskstream.pipeline.api.faults import stored_faults
 from maskstream.pipeline.api.fields import BoxField, Direction, Index, PointField
@@ -331,31 +330,3 @@ class RunEnd(Detail):
     reason: Literal["finished", "cancelled", "failed"]
     message: str = ""
     epoch: Index = 0
-
-
-# Errors on their way from a runtime to the client that is to raise them.
-
-_ERRORS: dict[str, type[MaskstreamError]] = {
-    name: kind
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, MaskstreamError)
-}
-
-
-def error_text(error: MaskstreamError) -> str:
-    """An error as the text of ``Outcome.rejection``, ``RunEnd.message`` or the reason for which a
-    session has failed.
-    """
-    if isinstance(error, RequestError):
-        return f"RequestError: {'; '.join(error.faults)}"
-    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ERRORS)
-    return f"{name}: {error}"
-
-
-def error_from_text(text: str) -> MaskstreamError:
-    """Undo ``error_text``; a text without the name of an error becomes a SessionError."""
-    name, _, message = text.partition(": ")
-    kind = _ERRORS.get(name)
-    if kind is None or not message:
-        return SessionError(text)
-    return RequestError([message]) if issubclass(kind, RequestError) else kind(message)

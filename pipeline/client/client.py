@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 from maskstream.core.closing import Closing
+from maskstream.core.error_text import error_from_text
 from maskstream.core.errors import SessionError, StoreError
 from maskstream.pipeline.api.commands import (
     Cancel,
@@ -25,7 +26,6 @@ from maskstream.pipeline.api.commands import (
     Reset,
     Resume,
     SuccessDetail,
-    error_from_text,
     prompt_command,
 )
 from maskstream.pipeline.api.frame_codec import encode_frame, wrap_picture

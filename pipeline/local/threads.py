@@ -6,8 +6,8 @@ import logging
 import threading
 
 from maskstream.core.closing import Closing
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import MaskstreamError, SessionNotFoundError
-from maskstream.pipeline.api.commands import error_text
 from maskstream.pipeline.local.decoding import DecodeThread
 from maskstream.pipeline.session.open_feed import SourcePolicy, open_feed
 from maskstream.pipeline.session.opening import RunnerConfig

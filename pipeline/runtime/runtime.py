@@ -17,9 +17,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from maskstream.core.closing import Closing
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import ConfigError, MaskstreamError, SessionError, StoreError
 from maskstream.core.redaction import redact
-from maskstream.pipeline.api.commands import error_text
 from maskstream.pipeline.runtime.cluster import Cluster, wait_for
 from maskstream.pipeline.runtime.config import RuntimeConfig
 from maskstream.pipeline.runtime.nodes import addresses, check_reachable, start_ray

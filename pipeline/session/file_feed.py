@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import MaskstreamError
 from maskstream.core.frame_stamp import FrameStamp
-from maskstream.pipeline.api.commands import error_text
 from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.live import DropReason, LiveConfig
 from maskstream.pipeline.live.sampling import FrameSampler

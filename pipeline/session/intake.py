@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from maskstream.core.error_text import error_from_text
 from maskstream.core.errors import MaskstreamError, SourceError
 from maskstream.core.frame_stamp import FrameStamp
-from maskstream.pipeline.api.commands import error_from_text
 from maskstream.pipeline.session.feed import FrameNote
 from maskstream.pipeline.session.ledger import CLOSED, LOST, Ledger
 from maskstream.pipeline.session.ports import Arrival, Decoder, DecoderDiedError, PendingNote

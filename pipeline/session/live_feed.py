@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import SourceError
 from maskstream.core.frame_stamp import FrameStamp
-from maskstream.pipeline.api.commands import error_text
 from maskstream.pipeline.live import LiveFrame, LiveSource
 from maskstream.pipeline.session.feed import NO_IMAGE, Delivery, FrameNote
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import MaskstreamError
-from maskstream.pipeline.api.commands import error_text
 from maskstream.pipeline.api.options import PUSHED_SOURCE, SessionOptions, source_kind
 from maskstream.pipeline.live import LiveConfig, open_live
 from maskstream.pipeline.live.url import parse_address

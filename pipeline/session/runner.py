@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import (
     MaskstreamError,
     PromptError,
@@ -15,7 +16,7 @@ from maskstream.core.errors import (
     SessionNotFoundError,
     StoreError,
 )
-from maskstream.pipeline.api.commands import Command, Reset, RunEnd, error_text, parse_command
+from maskstream.pipeline.api.commands import Command, Reset, RunEnd, parse_command
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.session.applying import (
     CANCELLED,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import (
     MaskstreamError,
     SessionLimitError,
     SessionNotFoundError,
     StoreError,
 )
-from maskstream.pipeline.api.commands import Command, error_text, parse_command
+from maskstream.pipeline.api.commands import Command, parse_command
 from maskstream.pipeline.session.applying import Applied
 from maskstream.pipeline.session.journal import Position
 from maskstream.pipeline.session.opening import OpenSession

@@ -12,9 +12,8 @@ from maskstream.core.types import Detections
 from maskstream.detector.frames import Concept, DetectionRules, FrameDetector
 from maskstream.detector.prompts import Exemplar
 from maskstream.workers.local_detect import BatchLimits, LocalDetecting
-from maskstream.workers.messages import DetectRequest, Refusal, concept_list
+from maskstream.workers.messages import DetectRequest, concept_list
 from maskstream.workers.models import ModelSpec
-from maskstream.workers.remote_detect import refused
 from tests.pipeline import scene
 
 RULES = DetectionRules(score_threshold=0.5, nms_iou=0.1)
@@ -111,9 +110,3 @@ def test_exemplars_and_texts(detector: FrameDetector) -> None:
     with pytest.raises(ImageError):
         detecting.submit(request, scene.image(0)[:0]).result()
     detecting.close()
-
-
-def test_refusals_become_errors_again() -> None:
-    error = refused(Refusal("PromptError", "too long"))
-    assert isinstance(error, PromptError)
-    assert str(error) == "too long"
