@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from maskstream.core.errors import InputError
-from maskstream.pipeline.api.commands import AddConcept, AddObject, PromptDetail
+from maskstream.pipeline.api.commands import AddConcept, AddObject
+from maskstream.pipeline.api.outcomes import PromptDetail
 from maskstream.pipeline.cli.arguments import count
 from maskstream.pipeline.cli.connecting import (
     add_store_options,

@@ -18,18 +18,16 @@ from maskstream.pipeline.api.commands import (
     Cancel,
     Command,
     Pause,
-    PromptDetail,
     Propagate,
-    PropagateDetail,
     RemoveObject,
     RemovePrompt,
     Reset,
     Resume,
-    SuccessDetail,
     prompt_command,
 )
 from maskstream.pipeline.api.frame_codec import encode_frame, wrap_picture
 from maskstream.pipeline.api.options import source_kind
+from maskstream.pipeline.api.outcomes import PromptDetail, PropagateDetail, SuccessDetail
 from maskstream.pipeline.api.parsing import parse_single_request, parse_stream_request
 from maskstream.pipeline.api.requests import (
     AddPrompt,

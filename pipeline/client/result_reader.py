@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from maskstream.core.error_text import error_from_text
 from maskstream.core.errors import SessionError, StoreError
-from maskstream.pipeline.api.commands import Detail, PropagateDetail, RunEnd
 from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.outcomes import Detail, PropagateDetail, RunEnd
 from maskstream.pipeline.api.requests import GetResults
 from maskstream.pipeline.client.answers import Answer, entry_answer
 from maskstream.pipeline.client.holder_watch import HolderWatch

@@ -7,9 +7,10 @@ from typing import Any
 from maskstream.detector.frames import Concept, DetectedFrame, DetectionRules, FrameDetector
 from maskstream.detector.model import ImageFeatures
 from maskstream.detector.prompts import Exemplar
+from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.session.ports import Arrival
 from maskstream.pipeline.video.model import VideoModel
-from maskstream.pipeline.video.tracking import Latency, SessionTracking, detection_rules
+from maskstream.pipeline.video.tracking import SessionTracking, detection_rules
 
 
 class LocalTools:

@@ -11,6 +11,7 @@ import torch
 from maskstream.core.closing import Closing
 from maskstream.core.errors import ConfigError
 from maskstream.detector.original_options import check_original_options
+from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.api.parsing import parse_single_request, parse_stream_request
 from maskstream.pipeline.api.requests import StartSession
 from maskstream.pipeline.client.answers import Answer
@@ -19,7 +20,6 @@ from maskstream.pipeline.local.detection import LocalTools
 from maskstream.pipeline.local.threads import SessionThreads
 from maskstream.pipeline.store import MemoryStore, ServiceLimits
 from maskstream.pipeline.video.model import VideoModel
-from maskstream.pipeline.video.segmenter import Latency
 
 # On a CPU, a frame of a large model with many objects can take minutes.
 _ANSWER_TIMEOUT_S = 3600.0

@@ -10,13 +10,14 @@ import numpy as np
 
 from maskstream.core.errors import SessionNotFoundError
 from maskstream.core.frame_stamp import FrameStamp
+from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.runtime.feeding import open_worker_feed
 from maskstream.pipeline.runtime.remote_decoder import RemoteDecoder
 from maskstream.pipeline.session.opening import RunnerConfig
 from maskstream.pipeline.session.ports import Arrival
 from maskstream.pipeline.session.runner import SessionRunner
 from maskstream.pipeline.store.address import StoreAddress
-from maskstream.pipeline.video.tracking import Latency, SessionTracking, detection_rules
+from maskstream.pipeline.video.tracking import SessionTracking, detection_rules
 from maskstream.workers.memory import give_back_memory
 from maskstream.workers.session_detection import SessionDetection
 from maskstream.workers.track import Tools

@@ -15,15 +15,13 @@ from maskstream.pipeline.api.commands import (
     Cancel,
     Command,
     Pause,
-    PromptDetail,
     Propagate,
-    PropagateDetail,
     RemoveObject,
     RemovePrompt,
     Reset,
     Resume,
-    SuccessDetail,
 )
+from maskstream.pipeline.api.outcomes import PromptDetail, PropagateDetail, SuccessDetail
 from maskstream.pipeline.session.intake import Intake
 from maskstream.pipeline.session.ports import Arrival, Detection
 from maskstream.pipeline.session.run import Pass, Run

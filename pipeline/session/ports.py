@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from maskstream.core.frame_stamp import FrameStamp
 from maskstream.detector.frames import Concept, DetectedFrame
 from maskstream.detector.prompts import Exemplar
+from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.session.feed import FrameNote
-from maskstream.pipeline.video.tracking import Latency, SessionTracking
+from maskstream.pipeline.video.tracking import SessionTracking
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskstream.core.frame_stamp import FrameStamp
-from maskstream.pipeline.api.commands import RunEnd
+from maskstream.pipeline.api.outcomes import RunEnd
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.session.ledger import Ledger
 from maskstream.pipeline.store import Checkpoint, ResultEntry, SessionRecord, SessionStore

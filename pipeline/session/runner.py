@@ -16,7 +16,8 @@ from maskstream.core.errors import (
     SessionNotFoundError,
     StoreError,
 )
-from maskstream.pipeline.api.commands import Command, Reset, RunEnd, parse_command
+from maskstream.pipeline.api.commands import Command, Reset, parse_command
+from maskstream.pipeline.api.outcomes import RunEnd
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.session.applying import (
     CANCELLED,

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,20 +22,19 @@ from maskstream.core.types import TrackerFeatures
 from maskstream.detector.frames import Concept, FrameDetector
 from maskstream.detector.model import ImageFeatures
 from maskstream.detector.prompts import Exemplar
+from maskstream.pipeline.api.fields import Direction
+from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.sources import Frame, FrameSource
 from maskstream.pipeline.video.model import VideoModel
 from maskstream.pipeline.video.tracking import (
     OBJECT_LABEL,
-    Latency,
     SessionTracking,
     detection_rules,
     shown_exemplar,
 )
 
 __all__ = ["OBJECT_LABEL", "Concept", "Direction", "Latency", "VideoSegmenter"]
-
-Direction = Literal["forward", "backward", "both"]
 
 
 @dataclass(frozen=True, slots=True)

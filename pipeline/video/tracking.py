@@ -7,7 +7,7 @@ from elsewhere: from the same process (:mod:`maskstream.pipeline.video.segmenter
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from maskstream.core.masks import boxes_from_masks
 from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.detector.frames import Concept, DetectionRules
 from maskstream.detector.prompts import Exemplar
+from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.api.prompts import (
     box_faults,
     label_faults,
@@ -34,8 +35,6 @@ from maskstream.tracker.overlap import resize_and_separate
 from maskstream.tracker.tracked_frame import TrackedFrame
 from maskstream.tracker.video_config import VideoConfig
 from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
-
-Latency = Literal["delayed", "live"]
 
 OBJECT_LABEL = "object"
 """Label of what was pointed at rather than named; its ``prompt_id`` is ``NO_CONCEPT``."""

@@ -18,13 +18,14 @@ from maskstream.core.errors import ImageError, MaskstreamError, PromptError
 from maskstream.core.frame_stamp import FrameStamp
 from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.detector.frames import DetectedFrame
+from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.local.threads import CONFIG, SessionThreads
 from maskstream.pipeline.session.feed import Image
 from maskstream.pipeline.session.opening import RunnerConfig
 from maskstream.pipeline.session.ports import Arrival
 from maskstream.pipeline.store import SessionStore
-from maskstream.pipeline.video.tracking import Latency, SessionTracking
+from maskstream.pipeline.video.tracking import SessionTracking
 from tests.pipeline.clips import number_in
 from tests.pipeline.frame_results import make_result
 
