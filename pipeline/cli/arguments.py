@@ -1,133 +1,8 @@
-"""The options of ``maskstream segment``."""
+"""What the values of options may be: the types that ``argparse`` checks them with."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from pathlib import Path
-from typing import Any
-
-from maskstream.pipeline.sinks import FORMATS
-
-_EPILOG = """\
-coordinates are normalised: x and width are fractions of the frame's width, y and height of its
-height, from the top left corner. With --pixels they are pixels instead.
-
-examples:
-  maskstream segment clip.mp4 --text "red circle" --text "dog" --out results
-  maskstream segment clip.mp4 --point 0.4,0.6 --point "0.1,0.2;0.15,0.3,0@48"
-  maskstream segment frames/ --pixels --box 120,80,64,48@10 --direction both --start 10
-"""
-
-
-def add_segment_parser(commands: Any) -> None:
-    """Define the command's options."""
-    parser: ArgumentParser = commands.add_parser(
-        "segment",
-        help="find and follow things in a video by words, points, boxes or masks",
-        description="Find and follow things in a video file, a folder of pictures or a picture.",
-        epilog=_EPILOG,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("source", metavar="SOURCE", help="video file, folder of pictures, picture")
-    _add_prompt_options(parser)
-    _add_model_options(parser)
-    _add_run_options(parser)
-    _add_output_options(parser)
-
-
-def _add_prompt_options(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("prompts", "each can be given several times")
-    add = group.add_argument
-    add("--text", action="append", default=[], metavar="WORDS", help="a concept to find")
-    add(
-        "--exemplar",
-        action="append",
-        default=[],
-        metavar="X,Y,W,H[,LABEL][;…][@FRAME]",
-        help="boxes around examples of a concept, label 0 for counter-examples; together with "
-        "exactly one --text they describe that concept",
-    )
-    add(
-        "--point",
-        action="append",
-        default=[],
-        metavar="X,Y[,LABEL][;…][@FRAME]",
-        help="one object by points on it (label 1) and beside it (label 0)",
-    )
-    add("--box", action="append", default=[], metavar="X,Y,W,H[@FRAME]", help="one object by a box")
-    add(
-        "--mask",
-        action="append",
-        default=[],
-        metavar="FILE[@FRAME]",
-        help="one object by a picture of the frame's size, 0 outside it",
-    )
-    group.add_argument("--pixels", action="store_true", help="coordinates are pixels")
-
-
-def _add_model_options(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--checkpoint", help="tiny (embedded), a folder, a .pt file or a hub name; default: tiny"
-    )
-    group.add_argument("--device", help="cpu, cuda, cuda:1 …; default: CUDA where there is one")
-    group.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "float16"),
-        help="default: bfloat16 on CUDA, else float32",
-    )
-    group.add_argument(
-        "--threshold",
-        type=probability,
-        metavar="P",
-        help="least score of a detection, 0 to 1; default: the checkpoint's",
-    )
-    group.add_argument(
-        "--latency",
-        choices=("delayed", "live"),
-        default="delayed",
-        help="delayed leaves out objects that prove spurious; live gives every frame at once",
-    )
-
-
-def _add_run_options(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("run")
-    group.add_argument(
-        "--direction",
-        choices=("forward", "backward", "both"),
-        default="forward",
-        help="from --start on, from --start back, or one after the other",
-    )
-    group.add_argument(
-        "--start",
-        type=count,
-        metavar="FRAME",
-        help="0-based; default: 0, backward the last frame, both the first @FRAME of a prompt",
-    )
-    group.add_argument(
-        "--max-frames", type=positive, metavar="N", help="at most N frames in each direction"
-    )
-    group.add_argument(
-        "--fps", type=_rate, metavar="FPS", help="timing of a folder of pictures; default: 25"
-    )
-
-
-def _add_output_options(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: SOURCE's name with -masks, here"
-    )
-    group.add_argument(
-        "--format",
-        type=_formats,
-        default=list(FORMATS),
-        metavar="LIST",
-        help=f"some of {','.join(FORMATS)}; default: all",
-    )
-    group.add_argument("--no-overlay", action="store_true", help="leave out the overlay video")
-    group.add_argument("--font", metavar="FILE", help="TrueType font for the overlay's labels")
-    group.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+from argparse import ArgumentTypeError
 
 
 def count(value: str) -> int:
@@ -160,7 +35,8 @@ def probability(value: str) -> float:
     return number
 
 
-def _rate(value: str) -> float:
+def rate(value: str) -> float:
+    """Frames per second, up to 1000."""
     number = _float(value)
     if not 0 < number <= 1000:
         raise ArgumentTypeError(f"{value!r} is not a number of frames per second, up to 1000")
@@ -172,11 +48,3 @@ def _float(value: str) -> float:
         return float(value)
     except ValueError:
         raise ArgumentTypeError(f"{value!r} is not a number") from None
-
-
-def _formats(value: str) -> list[str]:
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown or not names:
-        raise ArgumentTypeError(f"{value!r}: choose from {','.join(FORMATS)}")
-    return names

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from maskstream.core.errors import CheckpointError, InputError, MaskstreamError
-from maskstream.pipeline.cli.arguments import add_segment_parser
 from maskstream.pipeline.cli.checkpoint import add_checkpoint_parser, checkpoint
 from maskstream.pipeline.cli.doctor import add_doctor_parser
 from maskstream.pipeline.cli.prompt import add_prompt_parser
 from maskstream.pipeline.cli.results import add_results_parser
 from maskstream.pipeline.cli.segment import LoadSegmenter, load_segmenter, segment
+from maskstream.pipeline.cli.segment_options import add_segment_parser
 from maskstream.pipeline.cli.serve import add_serve_parser
 from maskstream.pipeline.cli.sessions import add_sessions_parser
 from maskstream.pipeline.cli.stream import add_stream_parser

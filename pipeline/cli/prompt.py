@@ -16,8 +16,8 @@ from maskstream.pipeline.cli.connecting import (
     newest_record,
     open_client,
 )
-from maskstream.pipeline.cli.sessions import num_objects
-from maskstream.pipeline.cli.typed_prompts import TypedPrompt, parse_prompts
+from maskstream.pipeline.cli.figures import num_objects
+from maskstream.pipeline.cli.typed_prompts import TypedPrompt, add_prompt_options, parse_prompts
 from maskstream.pipeline.client.answers import result_of
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.client.result_reader import checked_detail
@@ -52,20 +52,6 @@ def add_prompt_parser(commands: Any) -> None:
         group.add_argument(f"--{name}", action="store_true", help=text)
     add_store_options(parser)
     parser.set_defaults(run=prompt)
-
-
-def add_prompt_options(parser: ArgumentParser) -> None:
-    """Prompts as ``maskstream segment`` takes them."""
-    group = parser.add_argument_group("prompts", "each can be given several times")
-    for name, form, text in (
-        ("text", "WORDS", "a concept to find"),
-        ("exemplar", "X,Y,W,H[,LABEL][;…][@FRAME]", "boxes around examples of a concept"),
-        ("point", "X,Y[,LABEL][;…][@FRAME]", "one object by points on it, or beside it (0)"),
-        ("box", "X,Y,W,H[@FRAME]", "one object by a box"),
-        ("mask", "FILE[@FRAME]", "one object by a picture of the frame's size, 0 outside it"),
-    ):
-        group.add_argument(f"--{name}", action="append", default=[], metavar=form, help=text)
-    group.add_argument("--pixels", action="store_true", help="coordinates are pixels")
 
 
 def prompt(options: Namespace) -> int:

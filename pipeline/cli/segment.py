@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from maskstream.core.errors import InputError, SourceError
 from maskstream.pipeline.api.commands import AddConcept
 from maskstream.pipeline.api.results import FrameResult
-from maskstream.pipeline.cli.report import RunProgress, print_summary
-from maskstream.pipeline.cli.signals import RunSummary, StopSignals, WatchedSource
+from maskstream.pipeline.cli.progress import RunProgress
+from maskstream.pipeline.cli.signals import StopSignals
+from maskstream.pipeline.cli.summary import RunSummary, print_summary
 from maskstream.pipeline.cli.typed_prompts import TypedPrompt, parse_prompts
+from maskstream.pipeline.cli.watched_source import WatchedSource
 from maskstream.pipeline.sinks import SinkGroup, open_sinks
 from maskstream.pipeline.sources import Frame, FrameSource, open_source
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maskstream.pipeline.cli.connecting import add_store_options, open_client
+from maskstream.pipeline.cli.figures import duration, number
 from maskstream.pipeline.client.answers import Answer
 from maskstream.pipeline.client.client import Client
 
@@ -129,22 +130,3 @@ def _show(answer: Answer) -> None:
     for name, value in rows.items():
         table.add_row(name, Text(value))
     Console(highlight=False).print(table)
-
-
-def duration(seconds: float) -> str:
-    """Such as 3 s, 5 min, 2.5 h."""
-    if seconds < 60:
-        return f"{max(0.0, seconds):.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def number(value: Any) -> str:
-    """A figure with one digit; nothing where there is none."""
-    return f"{value:.1f}" if isinstance(value, int | float) else ""
-
-
-def num_objects(count: int) -> str:
-    """Such as 1 object, 2 objects."""
-    return "1 object" if count == 1 else f"{count} objects"

@@ -6,13 +6,11 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskstream.core.errors import InputError, SessionError, SourceError, StoreError
+from maskstream.core.errors import InputError, SessionError, StoreError
 from maskstream.pipeline.api.options import MAX_QUEUE_SIZE, PUSHED_SOURCE, source_kind
-from maskstream.pipeline.api.parsing import parse_single_request
 from maskstream.pipeline.api.requests import (
     PropagateInVideo,
     StartSession,
@@ -20,26 +18,25 @@ from maskstream.pipeline.api.requests import (
 )
 from maskstream.pipeline.cli.arguments import count, positive, positive_number, probability
 from maskstream.pipeline.cli.connecting import add_store_options, open_client
-from maskstream.pipeline.cli.prompt import add_prompt_options, send_prompts
+from maskstream.pipeline.cli.prompt import send_prompts
 from maskstream.pipeline.cli.pushing import FramePusher
-from maskstream.pipeline.cli.report import print_summary
-from maskstream.pipeline.cli.serve import add_runtime_options, check_model, runtime_config
-from maskstream.pipeline.cli.signals import RunSummary, StopSignals
+from maskstream.pipeline.cli.runtime_options import (
+    add_runtime_options,
+    check_model,
+    runtime_config,
+)
+from maskstream.pipeline.cli.signals import StopSignals
+from maskstream.pipeline.cli.stream_plan import Plan, make_plan
 from maskstream.pipeline.cli.stream_sinks import StreamSinks
 from maskstream.pipeline.cli.stream_table import StreamTable
-from maskstream.pipeline.cli.typed_prompts import TypedPrompt, parse_prompts
+from maskstream.pipeline.cli.summary import RunSummary, print_summary
+from maskstream.pipeline.cli.typed_prompts import TypedPrompt, add_prompt_options
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.client.result_reader import Entries
-from maskstream.pipeline.live import LiveConfig, parse_address
-from maskstream.pipeline.sources import open_source
 from maskstream.pipeline.store import open_store
 
 _STOP_TIMEOUT_S = 15.0
 _HOT_START_FRAMES = 15
-
-# Options of a session that only one that runs by itself can have.
-_BY_ITSELF = ("target_fps", "every_nth", "stale_after_s", "loop", "region", "max_reconnect_s")
-_SESSION = (*_BY_ITSELF, "latency", "queue_size", "transport", "score_threshold", "owner")
 
 
 def add_stream_parser(commands: Any) -> None:
@@ -108,64 +105,6 @@ def stream(options: Namespace) -> int:
         client = stack.enter_context(_service(options))
         run = _Run(options, plan, client, sinks)
         return run.run()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How the source is run.
-
-    Attributes:
-        drives: a plain file is driven from here, so that prompts hold from its first frame and
-            none is lost.
-        pushes: frames are read here and pushed, since an overlay needs the pictures.
-        request: what starts the session.
-        prompts: what to look for.
-    """
-
-    drives: bool
-    pushes: bool
-    request: StartSession
-    prompts: list[TypedPrompt]
-
-
-def make_plan(options: Namespace) -> Plan:
-    """Check everything that can be checked before anything is started.
-
-    Raises:
-        InputError: names what is wrong; or there is no such file.
-    """
-    kind = source_kind(options.source)
-    if kind == "pushed":
-        raise InputError("pushed:// is for programs that push frames; give a URL, camera or file")
-    drives = kind == "file" and not any(getattr(options, name) for name in _BY_ITSELF)
-    pushes = options.overlay and not drives
-    given = {name: getattr(options, name) for name in _SESSION}
-    if not drives:
-        given |= {"max_frames": options.max_frames, "start_frame": options.start_frame}
-        given |= {"autostart": True} if kind == "file" else {}
-    request: dict[str, Any] = {"type": "start_session", "resource_path": options.source}
-    request |= {name: value for name, value in given.items() if value is not None}
-    parsed = parse_single_request(request)
-    if not isinstance(parsed, StartSession):
-        raise InputError("the options do not start a session")
-    width, height = _size(options, kind)
-    return Plan(drives, pushes, parsed, parse_prompts(options, width, height))
-
-
-def _size(options: Namespace, kind: str) -> tuple[int, int]:
-    """(width, height) of the frames, where it matters; a file is opened to see that it can be."""
-    if kind == "file":
-        try:
-            with open_source(parse_address(options.source, LiveConfig()).reveal()) as source:
-                return source.info.width, source.info.height
-        except SourceError as error:
-            raise InputError(str(error)) from error
-    if options.pixels or options.mask:
-        raise InputError(
-            "--pixels and --mask need the size of the frames, which a stream does not tell before "
-            "it runs; give normalised coordinates, or use maskstream prompt later"
-        )
-    return 1, 1
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from maskstream.pipeline.cli.sessions import num_objects, number
+from maskstream.pipeline.cli.figures import num_objects, number
 from maskstream.pipeline.client.answers import Answer, session_answer
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.store import ResultEntry

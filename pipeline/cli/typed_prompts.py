@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,37 @@ class TypedPrompt:
     def needs_frame(self) -> bool:
         """Words alone need none."""
         return isinstance(self.command, AddObject) or bool(self.command.boxes)
+
+
+def add_prompt_options(parser: ArgumentParser) -> None:
+    """The options that ``parse_prompts`` reads."""
+    group = parser.add_argument_group("prompts", "each can be given several times")
+    add = group.add_argument
+    add("--text", action="append", default=[], metavar="WORDS", help="a concept to find")
+    add(
+        "--exemplar",
+        action="append",
+        default=[],
+        metavar="X,Y,W,H[,LABEL][;…][@FRAME]",
+        help="boxes around examples of a concept, label 0 for counter-examples; together with "
+        "exactly one --text they describe that concept",
+    )
+    add(
+        "--point",
+        action="append",
+        default=[],
+        metavar="X,Y[,LABEL][;…][@FRAME]",
+        help="one object by points on it (label 1) and beside it (label 0)",
+    )
+    add("--box", action="append", default=[], metavar="X,Y,W,H[@FRAME]", help="one object by a box")
+    add(
+        "--mask",
+        action="append",
+        default=[],
+        metavar="FILE[@FRAME]",
+        help="one object by a picture of the frame's size, 0 outside it",
+    )
+    group.add_argument("--pixels", action="store_true", help="coordinates are pixels")
 
 
 def parse_prompts(options: Namespace, width: int, height: int) -> list[TypedPrompt]:

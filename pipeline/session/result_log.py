@@ -9,10 +9,10 @@ from typing import Any
 
 from maskstream.core.frame_stamp import FrameStamp
 from maskstream.pipeline.api.outcomes import RunEnd
+from maskstream.pipeline.api.rates import Rates
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.session.ledger import Ledger
 from maskstream.pipeline.store import Checkpoint, ResultEntry, SessionRecord, SessionStore
-from maskstream.pipeline.video.rates import Rates
 
 _REPORT_EVERY_S = 1.0
 _FAULT_CHARACTERS = 1000

@@ -1,0 +1,24 @@
+"""Figures as the commands print them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """Such as 3 s, 5 min, 2.5 h."""
+    if seconds < 60:
+        return f"{max(0.0, seconds):.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def number(value: Any) -> str:
+    """A figure with one digit; nothing where there is none."""
+    return f"{value:.1f}" if isinstance(value, int | float) else ""
+
+
+def num_objects(count: int) -> str:
+    """Such as 1 object, 2 objects."""
+    return "1 object" if count == 1 else f"{count} objects"

@@ -1,0 +1,95 @@
+"""What a run has seen, and the table of it that is printed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from maskstream.pipeline.api.results import FrameResult
+
+_MAX_ROWS = 40
+
+
+@dataclass(slots=True)
+class ObjectSummary:
+    """One object over the whole run."""
+
+    obj_id: int
+    label: str
+    first_frame: int
+    last_frame: int
+    num_frames: int = 0
+    num_scores: int = 0
+    total_score: float = 0.0
+
+    @property
+    def mean_score(self) -> float | None:
+        """Mean detection score over the frames that have one."""
+        return self.total_score / self.num_scores if self.num_scores else None
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """What was seen. Its size depends on the number of objects, never on that of frames."""
+
+    num_frames: int = 0
+    objects: dict[int, ObjectSummary] = field(default_factory=dict)
+
+    def add(self, result: FrameResult) -> None:
+        """Count one frame."""
+        self.num_frames += 1
+        for row in np.flatnonzero(result.masks.any(axis=(1, 2))).tolist():
+            self._add_object(result, row)
+
+    def _add_object(self, result: FrameResult, row: int) -> None:
+        obj_id, index = int(result.obj_ids[row]), result.frame_index
+        summary = self.objects.get(obj_id)
+        if summary is None:
+            summary = ObjectSummary(obj_id, result.labels[row], index, index)
+            self.objects[obj_id] = summary
+        summary.first_frame = min(summary.first_frame, index)
+        summary.last_frame = max(summary.last_frame, index)
+        summary.num_frames += 1
+        score = float(result.scores[row])
+        if np.isfinite(score):
+            summary.num_scores += 1
+            summary.total_score += score
+
+
+def print_summary(summary: RunSummary, paths: Sequence[Path], elapsed_s: float) -> None:
+    """Print the objects that were seen, and where the results are."""
+    console = Console(highlight=False)
+    rate = summary.num_frames / elapsed_s if elapsed_s > 0 else 0.0
+    console.print(
+        f"{summary.num_frames} frames, {len(summary.objects)} objects, "
+        f"{elapsed_s:.1f} s ({rate:.1f} fps)"
+    )
+    if summary.objects:
+        console.print(_table(summary))
+    for path in paths:
+        console.print(str(path), soft_wrap=True, markup=False)
+
+
+def _table(summary: RunSummary) -> Table:
+    table = Table("id", "label", "frames", "first", "last", "mean score")
+    for column in table.columns:
+        column.justify = "left" if column.header == "label" else "right"
+    objects = sorted(summary.objects.values(), key=lambda item: item.obj_id)
+    for item in objects[:_MAX_ROWS]:
+        score = "" if item.mean_score is None else f"{item.mean_score:.2f}"
+        table.add_row(
+            str(item.obj_id),
+            item.label.replace("[", "\\["),
+            str(item.num_frames),
+            str(item.first_frame),
+            str(item.last_frame),
+            score,
+        )
+    if len(objects) > _MAX_ROWS:
+        table.caption = f"and {len(objects) - _MAX_ROWS} more"
+    return table
