@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from maskstream.core.error_text import error_from_text
 from maskstream.core.errors import ImageError, PromptError
 from maskstream.core.types import Detections
 from maskstream.detector.frames import Concept, DetectionRules, FrameDetector
 from maskstream.detector.prompts import Exemplar
+from maskstream.workers.detect import DetectWorker
 from maskstream.workers.local_detect import BatchLimits, LocalDetecting
-from maskstream.workers.messages import DetectRequest, concept_list
+from maskstream.workers.messages import DetectRequest, Refusal, concept_list
 from maskstream.workers.models import ModelSpec
 from tests.pipeline import scene
 
@@ -110,3 +112,18 @@ def test_exemplars_and_texts(detector: FrameDetector) -> None:
     with pytest.raises(ImageError):
         detecting.submit(request, scene.image(0)[:0]).result()
     detecting.close()
+
+
+def test_what_a_worker_refuses_is_raised_again_as_what_it_was() -> None:
+    worker = DetectWorker(ModelSpec(checkpoint="tiny", device="cpu"), BatchLimits())
+    request = DetectRequest("a", concept_list("", []), RULES)
+    for refusal, kind, message in (
+        (worker.check_text("a", " "), PromptError, "empty"),
+        (worker.detect(request, scene.image(0)[:0]), ImageError, "0"),
+    ):
+        assert isinstance(refusal, Refusal)
+        error = error_from_text(refusal.text)
+        assert type(error) is kind
+        assert message in str(error)
+    assert worker.check_text("a", "red circle") is None
+    worker._local.close()
