@@ -1,4 +1,4 @@
-"""Answers of the session API: one form, whether a process, a runtime or a client gives them."""
+"""The answers of the session API. They have the same form wherever the session runs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def frame_answer(
     gap_s: float = 0.0,
     threshold: float | None = None,
 ) -> Answer:
-    """One frame of a stream of results.
+    """The answer for one frame of a stream of results.
 
     Args:
-        wall_s: when the frame was taken, seconds since 1970.
-        epoch: of the source, or of the run.
-        gap_s: time of the source that is missing before it.
-        threshold: objects below it are left out.
+        wall_s: when the frame was taken, in seconds since 1970.
+        epoch: the epoch of the source, or of the run.
+        gap_s: how many seconds of the source are missing before this frame.
+        threshold: objects whose ``out_probs`` is lower are left out; None keeps all.
     """
     return {
         "frame_index": result.frame_index,
@@ -39,10 +39,10 @@ def frame_answer(
 
 
 def entry_answer(entry: ResultEntry, threshold: float | None = None) -> Answer:
-    """One frame out of the log of results.
+    """The answer for one entry of the log of results.
 
     Raises:
-        StoreError: it does not hold a result.
+        StoreError: the entry holds no result.
     """
     return frame_answer(
         result_of(entry.record),
@@ -54,10 +54,10 @@ def entry_answer(entry: ResultEntry, threshold: float | None = None) -> Answer:
 
 
 def result_of(record: dict[str, Any]) -> FrameResult:
-    """A result that has been stored.
+    """The result in a stored record.
 
     Raises:
-        StoreError: it is none.
+        StoreError: the record is no result.
     """
     try:
         return FrameResult.from_record(record)
@@ -74,11 +74,12 @@ def prompt_answer(
     took_effect_at: int,
     threshold: float | None = None,
 ) -> Answer:
-    """Of ``add_prompt``.
+    """The answer to ``add_prompt``.
 
     Args:
-        frame_index: that the client has named.
-        result: of that frame; None in a session that runs by itself: its log will have it.
+        frame_index: the frame that the request names.
+        result: the result of that frame; None in a session that runs by itself, whose log of
+            results will have it.
         took_effect_at: the first frame on which the prompt holds.
     """
     outputs = None if result is None else result.above(threshold).to_outputs()
@@ -92,7 +93,7 @@ def prompt_answer(
 
 
 def session_answer(record: SessionRecord) -> Answer:
-    """Of ``get_session``, and of ``list_sessions`` for each one."""
+    """The answer to ``get_session``; that to ``list_sessions`` has one for each session."""
     counters = record.counters
     runs_by_itself = None
     if set(record.options) <= set(SessionOptions.model_fields):

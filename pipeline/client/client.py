@@ -1,4 +1,4 @@
-"""The session API through a session store: from any process, with neither torch nor Ray."""
+"""The session API for any process: it speaks to a runtime through the session store."""
 
 from __future__ import annotations
 
@@ -85,18 +85,21 @@ _TAKES_PROMPTS = frozenset(state for state in SessionState if state.takes_prompt
 class Client(Closing):
     """Starts, prompts and follows sessions that a runtime serves. Any thread may use it.
 
+    It needs neither torch nor Ray.
+
     Args:
-        store: URL of the Redis or Valkey server that the runtime uses; or a store that is open
-            already, which then stays open.
-        namespace: of the runtime's keys.
+        store: the URL of the Redis or Valkey server that the runtime uses; or an open store, which
+            ``close`` leaves open.
+        namespace: the namespace of the runtime's keys.
         secret_key: see :func:`maskstream.pipeline.store.open_store`; only sources with
             credentials need it.
-        client_id: who asks, in the journal; None makes one of host and process.
+        client_id: names this client in the journal; None makes a name of host and process.
         start_timeout_s: how long a runtime may take to begin with a new session.
         answer_timeout_s: how long a session may take to apply a prompt or command.
-        close_timeout_s: how long ``close_session`` waits for the session to end by itself.
-        takeover_timeout_s: how long another runtime may take to go on with a session whose own is
-            gone, before the readers of its results are told; None: as long as that one's lease.
+        close_timeout_s: how long ``close_session`` waits for the session to end.
+        takeover_timeout_s: when the runtime of a session is gone, how long another may take to go
+            on with the session before readers of its results get an error; None: as long as the
+            lease of the first.
         serve: takes the id of each session that this client creates, and serves it; for a process
             that serves its own sessions. None: a runtime claims them from the store.
 
@@ -145,7 +148,7 @@ class Client(Closing):
         }
 
     def close(self) -> None:
-        """Let go of the store. Sessions go on. Closing twice is fine."""
+        """Close the store if this client has opened it. Sessions go on. Closing twice is fine."""
         if self._owns_store:
             self.store.close()
 
@@ -156,19 +159,21 @@ class Client(Closing):
             request: see the table of requests in the README.
 
         Raises:
-            RequestError: the request is malformed; it names every fault and changes nothing.
+            RequestError: the request is malformed; every fault is named, and nothing changes.
             SessionNotFoundError: no session goes by this id.
-            StoreError: the server cannot be reached, or holds something unreadable.
-            MaskstreamError: what was asked cannot be done; the session is as it was.
+            StoreError: the server cannot be reached, or an entry in it cannot be read.
+            MaskstreamError: the session cannot do what was asked; it is as it was.
         """
         return self.answer(parse_single_request(request))
 
     def handle_stream_request(self, request: Mapping[str, Any]) -> Iterator[Answer]:
-        """Propagate, or follow the log of results, and stream an answer a frame.
+        """Propagate, or follow the log of results, and stream an answer for each frame.
+
+        Both errors come from this call, not from the first frame.
 
         Raises:
-            RequestError: the request is malformed, at once and not at the first frame.
-            SessionNotFoundError: no session goes by this id, likewise.
+            RequestError: the request is malformed.
+            SessionNotFoundError: no session goes by this id.
         """
         return self.stream(parse_stream_request(request))
 
@@ -188,10 +193,10 @@ class Client(Closing):
     def entries(
         self, request: StreamRequest, is_stopped: Callable[[], bool] = lambda: False
     ) -> Entries:
-        """The same as it stands in the log, each frame with the cursor behind it.
+        """The entries of the log that ``stream`` answers with, each with the cursor after it.
 
         Args:
-            is_stopped: looked at about once a second while nothing comes.
+            is_stopped: ends the reading; it is called about once a second while nothing comes.
         """
         session_id = request.session_id
         if isinstance(request, StreamResults):
@@ -245,7 +250,7 @@ class Client(Closing):
 
     def _close_session(self, request: CloseSession) -> Answer:
         session_id = request.session_id
-        # When it is not there, or on its way out already, there is nothing to wait for.
+        # Without such a session, or when it is ending already, there is nothing to wait for.
         with suppress(SessionError):
             self.store.transition(session_id, SessionState.DRAINING, expected=_TAKES_PROMPTS)
             self._wait_over(session_id)
@@ -253,7 +258,7 @@ class Client(Closing):
         return {"is_success": True}
 
     def _wait_over(self, session_id: str) -> None:
-        """Give the runtime time to let go of it; without one it is just forgotten."""
+        """Wait until the runtime has ended the session, ``close_timeout_s`` at most."""
         deadline = time.monotonic() + self._close_timeout_s
         while self.store.get_session(session_id).state not in _OVER:
             left = deadline - time.monotonic()
@@ -313,10 +318,10 @@ class Client(Closing):
         return {"is_success": detail.is_success}
 
     def apply(self, session_id: str, kind: EntryKind, command: Command) -> Outcome:
-        """Put a command into the journal and wait until it has been applied.
+        """Put a command into the journal, and wait until it has been applied.
 
         Raises:
-            MaskstreamError: it was rejected; the runtime's error.
+            MaskstreamError: the command was rejected; this is the runtime's error.
             SessionError: the session has ended before, or does not answer in time.
         """
         new = NewEntry(kind=kind, payload=command.to_payload(), client_id=self.client_id)
@@ -329,7 +334,7 @@ class Client(Closing):
             if outcome is not None:
                 break
             record = self.store.get_session(session_id)
-            # It may have been settled just before the session's end.
+            # The command may have been settled just before the session ended.
             if record.state.is_over and record.settled_sequence < sequence:
                 raise has_ended(record, f"before {kind} was applied")
             if left <= 0:
@@ -343,9 +348,9 @@ class Client(Closing):
         return outcome
 
     def cancel_quietly(self, session_id: str) -> None:
-        """Nobody reads the results any more; what was asked for behind is not to wait for them."""
+        """Have a run cancelled whose results nobody reads; does not wait, and raises no error."""
         new = NewEntry(kind="cancel", client_id=self.client_id)
-        # When it is over, or out of reach, there is nothing to stop.
+        # When the session is over, or the store out of reach, there is nothing to stop.
         with suppress(SessionError, StoreError):
             self.store.append_entry(session_id, new)
 
@@ -375,7 +380,7 @@ class Client(Closing):
 
 
 def new_session(request: StartSession, session_id: str) -> NewSession:
-    """What ``start_session`` puts into a store."""
+    """The new session that ``start_session`` puts into a store."""
     options = request.options
     limits = SessionLimits(max_waiting_frames=options.queue_size)
     if request.expire_after_s is not None:
@@ -390,7 +395,7 @@ def new_session(request: StartSession, session_id: str) -> NewSession:
 
 
 def _answers(entries: Entries, answer: Callable[[ResultEntry, int], Answer]) -> Iterator[Answer]:
-    """Whoever lets go of the answers lets go of the entries too."""
+    """An answer for each entry. Closing the answers closes the entries."""
     with closing(entries):
         for entry, cursor in entries:
             yield answer(entry, cursor)

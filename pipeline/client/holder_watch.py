@@ -1,4 +1,4 @@
-"""Whether anybody still serves a session that somebody waits for."""
+"""Whether a runtime still serves a session that a client waits for."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from maskstream.pipeline.store import Claim, SessionStore
 
 
 class HolderWatch:
-    """Notices that the runtime of a session is gone and that no other goes on with it.
+    """Notices that the runtime of a session is gone, and that no other runtime takes over.
 
-    A claim that has run out is not enough: when the store itself was away, no claim could be
-    renewed in time, and all are a moment later. So it must stay run out for a while, by the clock
-    of the one who waits.
+    One look at a claim that has run out does not prove it: while the store is away, no runtime can
+    renew its claims, and all renew them as soon as the store is back. So the claim must stay run
+    out for a while, by the clock of this process.
 
-    A session that no runtime has taken yet, or that runs in this process, has no claim and is not
-    watched.
+    A session without a claim is not watched: no runtime has taken it yet, or it runs in this
+    process.
 
     Args:
-        takeover_timeout_s: how long another runtime may take, from the moment that the claim was
-            seen to have run out; None: as long as the claim was.
-        clock: monotonic time in seconds.
+        takeover_timeout_s: how long another runtime may take to go on with the session, from the
+            moment that this watch sees that the claim has run out; None: as long as the lease.
+        clock: gives monotonic time in seconds.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class HolderWatch:
         self._unserved_since_s: float | None = None
 
     def note_news(self) -> None:
-        """The session has said something: somebody works on it, whoever holds it."""
+        """Something new has come from the session, so a runtime works on it."""
         self._unserved_since_s = None
 
     def check(self) -> None:
-        """Nothing has come for a while: see whether anything still can.
+        """Look at the claim, when nothing has come for a while.
 
         Raises:
-            SessionError: nobody has served the session for too long.
+            SessionError: no runtime has served the session for too long.
         """
         claim = self._store.get_claim(self._session_id)
         if claim is None or not claim.has_run_out:

@@ -1,4 +1,4 @@
-"""The log of results of a session, as a client reads it."""
+"""How a client reads the log of results of a session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from maskstream.pipeline.store import (
 D = TypeVar("D", bound=Detail)
 Entries = Generator[tuple[ResultEntry, int], None, None]
 
-# How long to wait for news before asking again: a server answers within a little more.
+# The store is asked to wait so long for new entries; then it is asked again.
 _WAIT_S = 1.0
 _RESULTS_AT_ONCE = 16
 
@@ -38,18 +38,18 @@ def run_entries(
     is_stopped: Callable[[], bool] = lambda: False,
     takeover_timeout_s: float | None = None,
 ) -> Entries:
-    """The frames of one propagation, each with the cursor behind it.
+    """The frames of one propagation, each with the cursor that reads on after it.
 
     Args:
-        run: where they are.
-        cancel: stops the run; called when the reader stops before its end.
-        is_stopped: looked at now and then while nothing comes.
+        run: where in the log the frames are.
+        cancel: stops the run; it is called when the reader stops before the end of the run.
+        is_stopped: ends the reading; it is called about once a second while nothing comes.
         takeover_timeout_s: see :class:`HolderWatch`.
 
     Raises:
-        MaskstreamError: the run has failed; the runtime's error.
-        SessionError: the session has ended, nobody serves it any more, or results were dropped
-            unread.
+        MaskstreamError: the run has failed; this is the runtime's error.
+        SessionError: the session has ended, no runtime serves it any more, or the log has dropped
+            results before they were read.
     """
     first, last = run.epochs
     is_over = False
@@ -87,8 +87,8 @@ def log_entries(
     """The frames of the log from a cursor on, until the session is over; see ``run_entries``.
 
     Raises:
-        MaskstreamError: the session has failed; the runtime's error.
-        SessionError: nobody serves it any more.
+        MaskstreamError: the session has failed; this is the runtime's error.
+        SessionError: no runtime serves the session any more.
     """
     session_id = record.session_id
     watch = HolderWatch(store, session_id, takeover_timeout_s)
@@ -107,7 +107,7 @@ def log_entries(
 
 
 def page_answer(store: SessionStore, request: GetResults) -> Answer:
-    """One page of the log."""
+    """The answer to ``get_results``: one page of the log."""
     page = store.read_results(
         request.session_id,
         request.cursor,
@@ -127,10 +127,13 @@ def page_answer(store: SessionStore, request: GetResults) -> Answer:
 
 
 def checked_detail(model: type[D], values: Mapping[str, Any], what: str) -> D:
-    """What a runtime has written.
+    """What a runtime has written, as a record.
+
+    Args:
+        what: what the error calls it.
 
     Raises:
-        StoreError: something else than this project writes.
+        StoreError: the values are not what this project writes.
     """
     try:
         return model.model_validate(dict(values))
@@ -143,7 +146,7 @@ def checked_detail(model: type[D], values: Mapping[str, Any], what: str) -> D:
 
 
 def has_ended(record: SessionRecord, when: str) -> SessionError:
-    """The session is over, and something was still to come."""
+    """The error of a reader that waits for more from a session that is over."""
     reason = f": {record.reason}" if record.reason else ""
     return SessionError(f"session {record.session_id} is {record.state} {when}{reason}")
 
@@ -157,7 +160,7 @@ def _entries(
     *,
     may_miss: bool,
 ) -> Iterator[tuple[ResultEntry, int]]:
-    """The log behind ``cursor`` until the session is over, each entry with its cursor."""
+    """The entries after ``cursor`` until the session is over, each with the cursor after it."""
     while not is_stopped():
         page = store.read_results(session_id, cursor, count=_RESULTS_AT_ONCE, timeout_s=_WAIT_S)
         if page.num_missed and not may_miss:
@@ -176,7 +179,7 @@ def _entries(
 
 
 def _numbered(page: ResultPage) -> Iterator[tuple[ResultEntry, int]]:
-    """The entries, each with the cursor behind it."""
+    """The entries of a page, each with the cursor after it."""
     return zip(
         page.entries, range(page.cursor - len(page.entries) + 1, page.cursor + 1), strict=True
     )
