@@ -1,1 +1,1 @@
-"""What clients ask and what they get: requests, prompts, commands, results. No torch."""
+"""What clients send and what they get: requests, prompts, commands, results. No torch."""

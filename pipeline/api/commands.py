@@ -1,8 +1,8 @@
 """What the entries of a session's journal ask for.
 
-A client writes these, a runtime reads them. They travel as JSON: masks as run-length codes,
-coordinates normalised to the frame, or in pixels where ``in_pixels`` says so: the client need not
-know how large the frames are.
+A client writes these and a runtime reads them. They travel as JSON, masks as run-length codes.
+Coordinates are normalised to the frame, or pixels when ``in_pixels`` is true: then the client does
+not need to know how large the frames are.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ class Command(BaseModel):
 
 
 class PromptCommand(Command):
-    """Base of the two prompts. Each is checked whenever one is made, from a request or out of the
-    journal; pixels are checked once more when the frame's size is known.
+    """Base of the two prompts.
 
-    Faults call the fields as ``add_prompt`` does, since that is what users have written.
+    A prompt is checked when it is made, from a request or from an entry of the journal. Pixels are
+    checked once more when the frame's size is known. The faults name fields as ``add_prompt`` does,
+    because that is what users have written.
 
     Attributes:
-        in_pixels: coordinates are pixels; otherwise they are normalised.
-        frame_index: the frame that the prompt is shown on. A session that runs by itself takes the
-            first frame that it has not begun yet. None: it does not matter which.
+        in_pixels: whether coordinates are pixels; otherwise they are normalised.
+        frame_index: the frame that the prompt was drawn on; None: the session chooses one. A
+            session that runs by itself always takes the first frame that it has not begun.
     """
 
     in_pixels: bool = False
@@ -61,11 +62,11 @@ class PromptCommand(Command):
         """The same prompt in normalised coordinates, cut at the frame's edges.
 
         Args:
-            width: of the frame that it is applied on, in pixels.
-            height: likewise.
+            width: width in pixels of the frame that the prompt is applied on.
+            height: its height in pixels.
 
         Raises:
-            RequestError: with pixel coordinates outside that frame.
+            RequestError: pixel coordinates lie outside that frame.
         """
         size = (float(width), float(height)) if self.in_pixels else UNIT
         if self.in_pixels:
@@ -92,7 +93,7 @@ class PromptCommand(Command):
 
 
 class AddConcept(PromptCommand):
-    """Find everything like this, by words, exemplar boxes or both.
+    """Find everything that words, exemplar boxes or both describe.
 
     Attributes:
         boxes: x, y, w, h.
@@ -117,15 +118,15 @@ class AddConcept(PromptCommand):
 
 
 class AddObject(PromptCommand):
-    """Follow this one, shown by points, a box (with or without points) or a mask.
+    """Follow one object, shown by points, a box (with or without points) or a mask.
 
     Attributes:
-        obj_id: the object to refine, or the id that a new one is to have; None has one picked.
+        obj_id: the object to refine, or the id for a new one; None: the session picks an id.
         points: x, y.
         point_labels: 1 on the object, 0 beside it, one for each point.
         box: x, y, w, h.
         mask: a run-length code that covers the whole frame.
-        clear_old_points: False adds the points to those given before on this frame.
+        clear_old_points: False adds the points to those given before on the same frame.
     """
 
     obj_id: Index | None = None
@@ -179,11 +180,11 @@ class RemoveObject(Command):
 
 
 class Propagate(Command):
-    """Step over the video, in a session that its client drives.
+    """Step over the video, in a session that waits for its client.
 
     Attributes:
-        start_frame_index: None: the earliest frame that was prompted.
-        max_frames: in each direction; None: all.
+        start_frame_index: where to start; None: the earliest frame that has a prompt.
+        max_frames: at most so many frames in each direction; None: all.
     """
 
     direction: Direction = "both"
@@ -204,7 +205,7 @@ class Resume(Command):
 
 
 class Cancel(Command):
-    """Stop a running propagation before its next frame; end a session that runs by itself."""
+    """Stop a running propagation before its next frame, or end a session that runs by itself."""
 
 
 C = TypeVar("C", bound=Command)
@@ -226,7 +227,7 @@ def parse_command(kind: str, payload: Mapping[str, Any]) -> Command:
     """The command in an entry of the journal.
 
     Raises:
-        RequestError: it names everything that is wrong with it.
+        RequestError: the entry holds no such command; every fault is named.
     """
     model = _MODELS.get(kind)
     if model is None:

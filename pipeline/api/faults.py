@@ -1,4 +1,4 @@
-"""What is wrong with a request, in sentences for the one who sent it."""
+"""Sentences that say what is wrong with a request, for its sender."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from maskstream.core.errors import RequestError
 from maskstream.core.redaction import redact
 
 MAX_FAULTS = 30
-"""A request with more is told how many more."""
+"""Of a request with more faults, the last sentence says how many more there are."""
 
 _MAX_SHOWN = 60
 _MAX_TO_REDACT = 5000
 
 
 def sentence(error: ErrorDetails, known: Collection[str]) -> str:
-    """One fault that pydantic has found.
+    """One fault that pydantic has found in a request.
 
     Args:
-        known: the names of the request's fields.
+        known: the names of the request's fields, to suggest one for an unknown key.
     """
     where = _place(error["loc"])
     if error["type"] == "extra_forbidden":
@@ -43,7 +43,7 @@ def sentence(error: ErrorDetails, known: Collection[str]) -> str:
 
 
 def stored_faults(error: ValidationError) -> list[str]:
-    """What pydantic has found wrong with values out of a store; the values are not shown."""
+    """The faults that pydantic has found in values from a store; the values are not shown."""
     faults: list[str] = []
     for item in error.errors(include_url=False, include_input=False):
         cause = item.get("ctx", {}).get("error")
@@ -55,7 +55,7 @@ def stored_faults(error: ValidationError) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as it may stand in a message: short, and without credentials."""
+    """A value as a message shows it: short, and without credentials."""
     if isinstance(value, np.ndarray):
         return "an array"
     if isinstance(value, str | bytes) and len(value) > _MAX_TO_REDACT:
@@ -70,13 +70,13 @@ def shown(value: Any) -> str:
 
 
 def suggestion(word: str, known: Collection[str]) -> str:
-    """What was probably meant."""
+    """A hint at the known word that was probably meant; empty when none is similar."""
     close = difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def bounded(faults: Iterable[str]) -> list[str]:
-    """Each fault once, and no more than can be read."""
+    """Each fault once, and at most ``MAX_FAULTS`` of them."""
     all_of_them = list(dict.fromkeys(faults))
     surplus = len(all_of_them) - MAX_FAULTS
     if surplus <= 0:

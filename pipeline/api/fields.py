@@ -1,4 +1,4 @@
-"""What the fields of requests may hold."""
+"""The types of the fields of requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _to_picture(value: Any) -> Any:
     raise ValueError("a frame is a numpy array, a PIL image, or the bytes of a JPEG or PNG picture")
 
 
-# JSON has lists where we have tuples.
+# JSON has no tuples: it gives lists.
 PointField = Annotated[Point, Field(strict=False)]
 BoxField = Annotated[Box, Field(strict=False)]
 PointList = Annotated[list[PointField], Field(max_length=MAX_POINTS)]
@@ -56,11 +56,11 @@ PushedPicture = Annotated[Any, BeforeValidator(_to_picture)]
 _MAX_DEPTH = 4
 
 ARRAYS = frozenset({"mask", "frame"})
-"""Fields whose arrays stay arrays."""
+"""The fields that take arrays. In all other fields arrays become lists."""
 
 
 class RequestModel(BaseModel):
-    """Base of all requests: no unknown fields, no types taken for others."""
+    """Base of all requests. They refuse unknown fields and convert no types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -68,8 +68,8 @@ class RequestModel(BaseModel):
         """What is wrong with the fields taken together.
 
         Args:
-            given: the fields that the request has, also those that are malformed and so are
-                missing here.
+            given: the names of all fields that the sender has given. A malformed one is among
+                them, although this model lacks it.
         """
         return []
 
@@ -77,7 +77,7 @@ class RequestModel(BaseModel):
 def plain_value(value: Any, depth: int = 0) -> Any:
     """Arrays and scalars of numpy or torch as lists and numbers; anything else as it is."""
     if isinstance(value, list | tuple):
-        # No field is nested deeper; what is, is refused as it stands.
+        # No field is nested deeper. A deeper value is left as it is, and refused later.
         return value if depth > _MAX_DEPTH else [plain_value(item, depth + 1) for item in value]
     to_list = getattr(value, "tolist", None)
     return to_list() if callable(to_list) and not isinstance(value, type) else value

@@ -1,7 +1,7 @@
-"""Frames on their way through the store: pictures as bytes that name their own coding.
+"""Frames as bytes, for their way through the store.
 
 A blob is ``MSF1``, one byte for the coding, height and width as 32-bit big-endian numbers, and the
-coded picture. Lossless codings give back every value; JPEG is about ten times smaller.
+encoded picture. ``zlib`` and ``png`` give back every value; JPEG is about ten times smaller.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FORMATS = {"png": "PNG", "jpeg": "JPEG"}
 _PICTURE_ERRORS = (
     UnidentifiedImageError,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where warnings are errors
+    Image.DecompressionBombWarning,  # raised where warnings are errors
     OSError,
     SyntaxError,
     ValueError,
@@ -46,8 +46,8 @@ def encode_frame(picture: Picture, coding: Coding = "zlib") -> bytes:
         coding: ``zlib`` and ``png`` lose nothing, ``jpeg`` is small.
 
     Raises:
-        ImageError: it is no picture, or has more than 2²⁶ pixels.
-        InputError: an unknown coding.
+        ImageError: this is no picture, or it has more than 2²⁶ pixels.
+        InputError: the coding is unknown.
     """
     if coding not in CODINGS:
         raise InputError(f"coding is {coding!r:.40}; expected one of {', '.join(CODINGS)}")
@@ -67,10 +67,10 @@ def encode_frame(picture: Picture, coding: Coding = "zlib") -> bytes:
 
 
 def wrap_picture(data: bytes) -> bytes:
-    """A blob around a picture that is JPEG or PNG already; its pixels are not decoded.
+    """A blob around the bytes of a JPEG or PNG picture; its pixels are not decoded.
 
     Raises:
-        ImageError: it is neither, or has more than 2²⁶ pixels.
+        ImageError: the bytes are neither, or the picture has more than 2²⁶ pixels.
     """
     try:
         with Image.open(io.BytesIO(data), formats=list(_FORMATS.values())) as picture:
@@ -91,7 +91,7 @@ def decode_frame(blob: bytes) -> NDArray[np.uint8]:
         (H, W, 3) uint8 RGB, read-only.
 
     Raises:
-        ImageError: it is no such blob, or damaged.
+        ImageError: the bytes are no such blob, or a damaged one.
     """
     if len(blob) < _HEADER.size or blob[: len(_MAGIC)] != _MAGIC:
         raise ImageError(f"these {len(blob)} bytes are not a frame that maskstream has encoded")
@@ -110,7 +110,7 @@ def _inflate(body: bytes, height: int, width: int) -> NDArray[np.uint8]:
     size = height * width * 3
     inflater = zlib.decompressobj()
     try:
-        # Never more than the header promises, whatever was packed.
+        # A forged blob may unpack to any size: stop behind the size that the header gives.
         pixels = inflater.decompress(body, size + 1)
     except zlib.error as error:
         raise ImageError(f"a frame is damaged: {error}") from error

@@ -1,4 +1,4 @@
-"""How a session runs: the options of ``start_session``, stored with it and read by its runtime."""
+"""The options of ``start_session``, stored with the session and read by its runtime."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 def source_kind(source: str) -> SourceKind:
-    """What a source is, as its name says; nothing is opened.
+    """What kind of source a name stands for; nothing is opened.
 
-    Files and folders are driven by their client unless ``autostart`` is set; all others run by
-    themselves.
+    A session on a file or folder waits for its client unless ``autostart`` is set. Sessions on all
+    other sources run by themselves.
     """
     if source == PUSHED_SOURCE:
         return "pushed"
@@ -48,21 +48,22 @@ class SessionOptions(BaseModel):
     """How a session runs.
 
     Attributes:
-        latency: ``delayed`` gives what offline processing gives, 15 frames late; ``live`` gives
-            each frame at once and later tells what was confirmed or withdrawn.
-        autostart: frames flow from the start, and prompts take effect at the next one; None: for
-            streams, cameras and pushed frames, but not for files and folders.
-        target_fps: at most so many frames a second, by their own time stamps.
-        every_nth: frames 0, n, 2n, …; not together with ``target_fps``.
-        queue_size: frames that may wait.
-        stale_after_s: frames that waited longer are dropped.
+        latency: ``delayed`` gives the results of offline processing, 15 frames late; ``live`` gives
+            each frame at once, and says later which objects were confirmed or withdrawn.
+        autostart: whether the session runs by itself: it takes frames from the start, and a prompt
+            takes effect at the next one. None: true for streams, cameras and pushed frames, false
+            for files and folders.
+        target_fps: take at most so many frames a second, by their own time stamps.
+        every_nth: take frames 0, n, 2n, …; not together with ``target_fps``.
+        queue_size: so many frames may wait.
+        stale_after_s: drop a frame that has waited longer, in seconds.
         loop: begin a file again at its end, for ever.
-        region: the part of the picture to look at: x, y, width, height, normalised.
+        region: look at this part of the picture only: x, y, width, height, normalised.
         transport: how RTSP carries its packets.
-        start_frame: of a file that runs by itself.
-        max_frames: a session that runs by itself ends after so many.
-        score_threshold: detections above this score count; None takes the model's own.
-        max_reconnect_s: a stream that gives no frame for so long has failed; None: never.
+        start_frame: begin a file that runs by itself at this frame.
+        max_frames: a session that runs by itself ends after so many frames.
+        score_threshold: detections above this score count; None takes the model's own threshold.
+        max_reconnect_s: a stream fails when no frame has come for so long, in seconds; None: never.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -82,11 +83,11 @@ class SessionOptions(BaseModel):
     max_reconnect_s: _PositiveNumber | None = None
 
     def runs_by_itself(self, source: str) -> bool:
-        """Whether frames flow without being asked for."""
+        """Whether a session with these options takes frames without being asked to."""
         return source_kind(source) != "file" if self.autostart is None else self.autostart
 
     def option_faults(self, source: str) -> list[str]:
-        """What is wrong with the options taken together, and for this source."""
+        """What is wrong with the options, taken together and for this source."""
         faults = []
         if self.every_nth > 1 and self.target_fps is not None:
             faults.append("every_nth and target_fps both choose frames; give one of them")
@@ -119,11 +120,12 @@ class SessionOptions(BaseModel):
         """The options as the live sources take them.
 
         Args:
-            allowed_schemes: what may be opened; None takes the default of the live sources.
-            allowed_roots: folders that files must lie in; None allows any path.
+            allowed_schemes: the schemes of URLs that may be opened; None takes the default of the
+                live sources.
+            allowed_roots: files must lie in one of these folders; None allows any path.
 
         Raises:
-            ConfigError: they do not fit together.
+            ConfigError: the options do not fit together.
         """
         from maskstream.pipeline.live import LiveConfig, Region
         from maskstream.pipeline.live.config import DEFAULT_SCHEMES
@@ -148,7 +150,7 @@ class SessionOptions(BaseModel):
         )
 
     def to_stored(self) -> dict[str, Any]:
-        """JSON values; what is as by default is left out."""
+        """The options as JSON values, without those that have their default value."""
         fields = set(SessionOptions.model_fields)
         return self.model_dump(mode="json", include=fields, exclude_defaults=True)
 
@@ -157,7 +159,7 @@ class SessionOptions(BaseModel):
         """Undo ``to_stored``.
 
         Raises:
-            ConfigError: it names everything that is wrong with them.
+            ConfigError: the values cannot be used; every fault is named.
         """
         try:
             return SessionOptions.model_validate(dict(values))
@@ -191,7 +193,7 @@ def _given(options: SessionOptions, names: Collection[str]) -> list[str]:
 
 def _region_faults(region: tuple[float, float, float, float]) -> list[str]:
     x, y, width, height = region
-    # A client's rounding may reach a little over the edge.
+    # Rounding in a client's arithmetic may push an edge a little out of the frame.
     if width > 0 and height > 0 and x + width <= 1.001 and y + height <= 1.001 and x < 1 and y < 1:
         return []
     return [

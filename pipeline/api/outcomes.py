@@ -13,9 +13,7 @@ from maskstream.pipeline.api.fields import Index
 
 
 class Detail(BaseModel):
-    """Base of what outcomes and ends of runs say; fields that are not known here are passed over,
-    since a newer runtime may say more.
-    """
+    """Base of these records. Unknown fields are ignored, because a newer runtime may send more."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -25,13 +23,13 @@ class Detail(BaseModel):
 
 
 class PromptDetail(Detail):
-    """Of ``add_concept`` and ``add_object``.
+    """What ``add_concept`` and ``add_object`` have done.
 
     Attributes:
-        prompt_id: of the concept.
-        obj_id: of the object.
-        record: ``FrameResult.to_record`` of the prompted frame; None when the session runs by
-            itself: then the log of results has it.
+        prompt_id: the id of the concept.
+        obj_id: the id of the object.
+        record: ``FrameResult.to_record`` of the prompted frame; None in a session that runs by
+            itself, whose log of results has that frame.
     """
 
     prompt_id: int | None = None
@@ -40,19 +38,21 @@ class PromptDetail(Detail):
 
 
 class SuccessDetail(Detail):
-    """Of ``remove_prompt``, ``remove_object``, ``cancel``, ``pause``, ``resume``: whether there
-    was something to remove, stop or resume.
+    """What all other commands but ``propagate`` have done.
+
+    Attributes:
+        is_success: whether there was something to remove, stop, pause or resume.
     """
 
     is_success: bool = True
 
 
 class PropagateDetail(Detail):
-    """Of ``propagate``.
+    """Where the results of ``propagate`` are.
 
     Attributes:
-        cursor: of the log of results; this run's entries follow behind it.
-        epochs: the first and the last that they carry, one for each direction.
+        cursor: a cursor of the log of results; the entries of this run come after it.
+        epochs: the first and the last epoch of those entries; each direction has one.
     """
 
     cursor: Index
@@ -60,11 +60,11 @@ class PropagateDetail(Detail):
 
 
 class RunEnd(Detail):
-    """The record of a result entry of kind ``end``: a run is over.
+    """A run is over: the record of a result entry of kind ``end``.
 
     Attributes:
-        message: why it failed, as ``maskstream.core.error_text`` writes it; empty otherwise.
-        epoch: the last one of the run.
+        message: why the run failed, as ``maskstream.core.error_text`` writes it; otherwise empty.
+        epoch: the last epoch of the run.
     """
 
     reason: Literal["finished", "cancelled", "failed"]

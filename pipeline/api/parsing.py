@@ -1,6 +1,6 @@
-"""Requests as they come, checked as a whole before anything is done.
+"""The check of a request, which comes before anything is done.
 
-A request that is wrong anywhere is refused, and every fault is named: unknown keys (with what was
+A request with a fault is refused as a whole, and every fault is named: unknown keys (with what was
 probably meant), missing fields, wrong types, values out of range, fields that exclude each other.
 """
 
@@ -26,13 +26,13 @@ def parse_request(request: Any) -> Request:
     """Check a request.
 
     Args:
-        request: a mapping. Arrays of numpy or torch are taken where lists are.
+        request: a mapping. Arrays of numpy or torch may stand for lists.
 
     Returns:
         One of the models of ``maskstream.pipeline.api.requests``.
 
     Raises:
-        RequestError: it was refused; ``faults`` names everything that is wrong with it.
+        RequestError: the request is refused; ``faults`` names everything that is wrong.
     """
     if not isinstance(request, Mapping):
         raise RequestError([f"a request is a mapping with a type, not {type(request).__name__}"])
@@ -65,7 +65,7 @@ def parse_single_request(request: Any) -> Request:
     """Check a request for ``handle_request``.
 
     Raises:
-        RequestError: it was refused, or answers with a stream.
+        RequestError: the request is refused, or its answer is a stream.
     """
     parsed = parse_request(request)
     if isinstance(parsed, StreamRequest):
@@ -79,7 +79,7 @@ def parse_stream_request(request: Any) -> StreamRequest:
     """Check a request for ``handle_stream_request``.
 
     Raises:
-        RequestError: it was refused, or answers at once.
+        RequestError: the request is refused, or its answer is no stream.
     """
     parsed = parse_request(request)
     if not isinstance(parsed, StreamRequest):

@@ -1,7 +1,7 @@
-"""The rules for what prompts consist of: words, points, boxes and their labels.
+"""The rules for the parts of a prompt: words, points, boxes and labels.
 
-A point is x, y; a box is x, y, width, height with its top left corner first. Both are normalised,
-so that the frame spans 0 to 1 on both axes, or in pixels where a function takes the frame's size.
+A point is x, y. A box is x, y, width, height, where x, y is its top left corner. Coordinates are
+normalised, so that the frame spans 0 to 1 on both axes, or pixels of a frame whose size is given.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNIT: Size = (1.0, 1.0)
 """(width, height) of a frame in normalised coordinates."""
 
 ANY_SIZE: Size = (2.0**31, 2.0**31)
-"""Stands for the size of a frame that is not known yet; pixels are checked again when it is."""
+"""Stands for a frame size that is not known yet. Pixels are checked again when it is known."""
 
 # Rounding in a client's arithmetic may push an edge this far out of the frame.
 _TOLERANCE = 1e-3
@@ -39,7 +39,7 @@ def text_faults(text: str) -> list[str]:
 def point_faults(
     points: Sequence[Point], width: float = 1.0, height: float = 1.0, name: str = "points"
 ) -> list[str]:
-    """What is wrong with points in a frame of ``width`` × ``height``: 1 × 1 when normalised."""
+    """What is wrong with points in a frame of ``width`` × ``height``; 1 × 1 means normalised."""
     faults = _count_faults(len(points), MAX_POINTS, name)
     for number, (x, y) in enumerate(points):
         if not (isfinite(x) and isfinite(y)):
@@ -77,7 +77,14 @@ def box_faults(
 
 
 def label_faults(labels: Sequence[int], num_prompts: int, name: str, prompts: str) -> list[str]:
-    """What is wrong with the labels of ``num_prompts`` points or boxes."""
+    """What is wrong with the labels of ``num_prompts`` points or boxes.
+
+    Args:
+        labels: 1 or 0, one for each.
+        num_prompts: how many points or boxes there are.
+        name: what the faults call the labels.
+        prompts: what they call the points or boxes.
+    """
     faults = []
     if len(labels) != num_prompts:
         faults.append(f"{name} has {len(labels)} entries for {num_prompts} {prompts}")
@@ -88,12 +95,12 @@ def label_faults(labels: Sequence[int], num_prompts: int, name: str, prompts: st
 
 
 def normalised_points(points: Sequence[Point], width: float, height: float) -> list[Point]:
-    """Points of a ``width`` × ``height`` frame in [0, 1]."""
+    """Points of a ``width`` × ``height`` frame in normalised coordinates, moved into the frame."""
     return [(_unit(x / width), _unit(y / height)) for x, y in points]
 
 
 def normalised_boxes(boxes: Sequence[Box], width: float, height: float) -> list[Box]:
-    """x, y, w, h boxes of a ``width`` × ``height`` frame in [0, 1], cut at its edges."""
+    """Boxes of a ``width`` × ``height`` frame in normalised coordinates, cut at its edges."""
     result = []
     for x, y, w, h in boxes:
         left, top = _unit(x / width), _unit(y / height)

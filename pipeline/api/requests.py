@@ -38,11 +38,11 @@ from maskstream.pipeline.api.prompts import (
 
 
 class StartSession(RequestModel, SessionOptions):
-    """Open a session on a video file, a folder of pictures, an image, a stream, a camera, or
-    ``pushed://``: frames that its client pushes. The options are those of ``SessionOptions``.
+    """Open a session on a video file, a folder of pictures, an image, a stream or a camera, or on
+    ``pushed://``: frames that the client pushes. The options are those of ``SessionOptions``.
 
-    Frames are always read as they are needed and never kept, so the two ``offload`` options of
-    earlier clients have nothing left to do; they are accepted.
+    The two ``offload`` options are accepted, since clients of SAM 3 send them, and do nothing:
+    frames are read when they are needed and never kept.
     """
 
     type: Literal["start_session"]
@@ -62,7 +62,7 @@ class StartSession(RequestModel, SessionOptions):
 
     @property
     def options(self) -> SessionOptions:
-        """How the session is to run."""
+        """The options alone."""
         values = {name: getattr(self, name) for name in SessionOptions.model_fields}
         return SessionOptions.model_construct(None, **values)
 
@@ -86,7 +86,7 @@ class AddPrompt(RequestModel):
     rel_coordinates: bool = True
 
     def faults(self, given: Collection[str]) -> list[str]:
-        """What is wrong with the prompt, as far as it can be told without the video."""
+        """What is wrong with the prompt. Pixels are checked when the frame's size is known."""
         size = UNIT if self.rel_coordinates else ANY_SIZE
         faults = [] if self.text is None else text_faults(self.text)
         if self.points is not None:
@@ -143,7 +143,7 @@ _BOX_NAMES = ("bounding_boxes", "bounding_box_labels")
 
 
 class PropagateInVideo(RequestModel):
-    """Stream the results of frame after frame."""
+    """Step over the video, and stream the result of each frame."""
 
     type: Literal["propagate_in_video"]
     session_id: SessionId
@@ -179,7 +179,10 @@ class ResetSession(RequestModel):
 
 
 class CloseSession(RequestModel):
-    """End a session and free what it holds; the two tuning options of earlier clients are moot."""
+    """End a session and free what it holds.
+
+    The two tuning options are accepted, since clients of SAM 3 send them, and do nothing.
+    """
 
     type: Literal["close_session"]
     session_id: SessionId
@@ -188,7 +191,7 @@ class CloseSession(RequestModel):
 
 
 class CancelPropagation(RequestModel):
-    """Stop a running propagation at the next frame."""
+    """Stop a running propagation before its next frame."""
 
     type: Literal["cancel_propagation"]
     session_id: SessionId
@@ -209,21 +212,21 @@ class ResumeSession(RequestModel):
 
 
 class ListSessions(RequestModel):
-    """All sessions, or those of one owner."""
+    """List all sessions, or those of one owner."""
 
     type: Literal["list_sessions"]
     owner: Owner | None = None
 
 
 class GetSession(RequestModel):
-    """What a session is doing: state, frames accounted for, rates and latencies."""
+    """Tell what a session is doing: its state, where its frames went, rates and latencies."""
 
     type: Literal["get_session"]
     session_id: SessionId
 
 
 class GetResults(RequestModel):
-    """A page of the log of results, from a cursor on; the answer's cursor reads on from there."""
+    """Read a page of the log of results from a cursor on; the answer has the next cursor."""
 
     type: Literal["get_results"]
     session_id: SessionId
@@ -234,7 +237,7 @@ class GetResults(RequestModel):
 
 
 class StreamResults(RequestModel):
-    """Stream the log of results from a cursor on, and go on with it until the session is over."""
+    """Stream the log of results from a cursor on, until the session is over."""
 
     type: Literal["stream_results"]
     session_id: SessionId
@@ -243,12 +246,12 @@ class StreamResults(RequestModel):
 
 
 class PushFrame(RequestModel):
-    """Hand in the next frame of a session with the source ``pushed://``.
+    """Give the next frame to a session with the source ``pushed://``.
 
     Attributes:
-        coding: how it travels; ``zlib`` and ``png`` lose nothing. Bytes of a JPEG or PNG picture
-            travel as they are.
-        is_last: there will be no more; then the frame may be left out.
+        coding: how the frame is encoded for its way; ``zlib`` and ``png`` lose nothing. The bytes
+            of a JPEG or PNG picture are sent as they are.
+        is_last: no frame comes after this one; then ``frame`` may be left out.
     """
 
     type: Literal["push_frame"]

@@ -1,4 +1,4 @@
-"""What the segmenter says about one frame."""
+"""The result of one frame."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from maskstream.core.rle import Rle, decode_masks, encode_masks
 
 @dataclass(frozen=True, eq=False)
 class FrameResult:
-    """The objects of one frame, in one order in all arrays.
+    """The objects of one frame. All arrays have them in the same order.
 
     Attributes:
-        frame_index: 0-based, as the source counts.
-        pts_s: time of the frame in seconds, None where the source has none.
+        frame_index: 0-based, as the source counts frames.
+        pts_s: time of the frame in seconds; None when the source has no times.
         obj_ids: (N,) int64, lasting identities.
-        prompt_ids: (N,) int64, the concept that each object answers, or the prompt that pointed
-            at it.
-        labels: N texts, what that concept is called.
-        scores: (N,) float32 in [0, 1], of this frame's detection of the object; NaN where the
-            detector did not see it, or was not asked to.
-        tracker_scores: (N,) float32 in [0, 1], the tracker's for this frame.
+        prompt_ids: (N,) int64, the concept that each object belongs to, or the prompt that
+            pointed at it.
+        labels: N texts, the names of these concepts.
+        scores: (N,) float32 in [0, 1], the score of the object's detection on this frame; NaN where
+            the detector did not find it, or did not look for it.
+        tracker_scores: (N,) float32 in [0, 1], the score of the tracker on this frame.
         boxes_xywh: (N, 4) float32, left, top, width, height, normalised to the frame.
         masks: (N, H, W) bool at the frame's size.
         states: N of ``provisional``, ``confirmed``, ``suppressed``, ``removed``.
-        first_frames: (N,) int64, where each object appeared.
+        first_frames: (N,) int64, the frame on which each object appeared.
         frame_stats: counts and times of this frame, JSON values.
-        confirmed_ids: objects that are confirmed from this frame on; provisional until then, or
-            new and drawn by a user.
-        withdrawn_ids: objects that were provisional and have turned out to be none; they were
-            told of in earlier frames, are not in this one and will not come again.
+        confirmed_ids: objects that are confirmed from this frame on. Before, they were provisional;
+            an object that a user has drawn is confirmed on its first frame.
+        withdrawn_ids: provisional objects that have proved spurious. Earlier frames have them;
+            this one and all later ones do not.
     """
 
     frame_index: int
@@ -79,11 +79,11 @@ class FrameResult:
 
     @cached_property
     def rles(self) -> list[Rle]:
-        """The masks as run-length codes; worked out once."""
+        """The masks as run-length codes; computed once."""
         return encode_masks(self.masks)
 
     def select(self, rows: Sequence[int]) -> FrameResult:
-        """The same frame with these objects only, in this order."""
+        """The same frame with only the objects of these rows, in this order."""
         picked = list(rows)
         return replace(
             self,
@@ -106,7 +106,7 @@ class FrameResult:
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
-        """(N,) float32: the detection's score, or the tracker's where none was made."""
+        """(N,) float32: the detection's score, or the tracker's where there is no detection."""
         return np.where(np.isnan(self.scores), self.tracker_scores, self.scores)
 
     @classmethod
@@ -134,7 +134,7 @@ class FrameResult:
         )
 
     def to_outputs(self) -> dict[str, Any]:
-        """The ``outputs`` of the session API: its five fields, and ours beside them."""
+        """The ``outputs`` of the session API: the five fields of SAM 3, and those of maskstream."""
         return {
             "out_obj_ids": self.obj_ids,
             "out_probs": self.probabilities,
@@ -151,7 +151,7 @@ class FrameResult:
         }
 
     def to_record(self) -> dict[str, Any]:
-        """The frame as JSON values, masks as run-length codes; what a JSONL line holds."""
+        """The frame as JSON values, with masks as run-length codes: a line of a JSONL file."""
         height, width = self.frame_size
         return {
             "frame_index": self.frame_index,
@@ -202,7 +202,7 @@ class FrameResult:
                 states=[item["state"] for item in objects],
                 first_frames=_column(objects, "first_frame", np.int64),
                 frame_stats=dict(record["frame_stats"]),
-                # Lines that were written before there were these have none.
+                # Lines of older versions do not have these two.
                 confirmed_ids=[int(one) for one in record.get("confirmed_ids", ())],
                 withdrawn_ids=[int(one) for one in record.get("withdrawn_ids", ())],
             )

@@ -1,4 +1,4 @@
-"""What the values of options may be: the types that ``argparse`` checks them with."""
+"""The types of the options' values, as ``argparse`` takes them."""
 
 from __future__ import annotations
 

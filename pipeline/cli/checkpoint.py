@@ -16,7 +16,7 @@ def add_checkpoint_parser(commands: Any) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     inspect = actions.add_parser(
-        "inspect", help="say what a checkpoint holds, from its headers alone", allow_abbrev=False
+        "inspect", help="say what a checkpoint holds; only its headers are read", allow_abbrev=False
     )
     inspect.add_argument("checkpoint", metavar="CHECKPOINT", help=_NAME_HELP)
     convert = actions.add_parser(
@@ -27,10 +27,10 @@ def add_checkpoint_parser(commands: Any) -> None:
     convert.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
-        help="convert the weights; default: as they are",
+        help="convert the weights to this type; default: leave them as they are",
     )
     convert.add_argument(
-        "--overwrite", action="store_true", help="replace what FOLDER holds already"
+        "--overwrite", action="store_true", help="replace a checkpoint that FOLDER holds already"
     )
     for command in (inspect, convert):
         command.add_argument("--debug", action="store_true", help="show tracebacks of errors")

@@ -1,4 +1,4 @@
-"""What the commands that speak to running sessions have in common."""
+"""Options and calls that all commands for running sessions share."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ URL_VARIABLE = "MASKSTREAM_REDIS_URL"
 
 
 def add_store_options(parser: ArgumentParser, *, url_help: str | None = None) -> None:
-    """``--redis`` and ``--namespace``."""
+    """Define ``--redis``, ``--namespace`` and ``--debug``."""
     group = parser.add_argument_group("session store")
     group.add_argument(
         "--redis",
         metavar="URL",
         default=os.environ.get(URL_VARIABLE) or None,
         help=url_help
-        or f"of the runtime's Redis or Valkey, as maskstream serve prints it; default: "
+        or "the address of the runtime's Redis or Valkey, which maskstream serve prints; default: "
         f"${URL_VARIABLE}",
     )
     group.add_argument(
         "--namespace",
         default=DEFAULT_NAMESPACE,
-        help="first part of all keys; default: %(default)s",
+        help="the prefix of all keys; default: %(default)s",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
 
@@ -36,7 +36,7 @@ def open_client(options: Namespace) -> Client:
     """A client of the runtime that the options name.
 
     Raises:
-        ConfigError: they name none.
+        ConfigError: the options name no runtime.
         StoreError: its store cannot be reached.
     """
     if options.redis is None:
@@ -55,7 +55,7 @@ def frame_size(client: Client, session_id: str) -> tuple[int, int]:
     """(width, height) of a session's newest result.
 
     Raises:
-        InputError: it has none yet.
+        InputError: there is no result yet.
     """
     record = newest_record(client, session_id)
     if record is None:
@@ -67,7 +67,7 @@ def frame_size(client: Client, session_id: str) -> tuple[int, int]:
 
 
 def newest_record(client: Client, session_id: str) -> dict[str, Any] | None:
-    """What the newest result of a session says; None when there is none."""
+    """The record of a session's newest result; None when there is no result."""
     newest = client.store.get_session(session_id).result_sequence
     # The last entry may be the end of a run.
     page = client.store.read_results(session_id, max(0, newest - 4))

@@ -1,4 +1,4 @@
-"""``maskstream doctor``: what is installed and reachable here, and what to do about what is not."""
+"""``maskstream doctor``: says what works on this machine, and how to repair what does not."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def add_doctor_parser(commands: Any) -> None:
     """Define the command's options."""
     parser: ArgumentParser = commands.add_parser(
         "doctor",
-        help="say what works here, and what to do about what does not",
+        help="say what works on this machine, and how to repair what does not",
         description="Look at packages, devices, checkpoint, session store, Ray, memory and disk. "
-        "The exit code is 1 when something will not work.",
+        "The exit code is 1 when something does not work.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -34,13 +34,13 @@ def add_doctor_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_store_options(
-        parser, url_help=f"a store to look at; default: ${URL_VARIABLE}, or one of its own"
+        parser, url_help=f"the store to look at; default: ${URL_VARIABLE}, or an embedded server"
     )
     parser.set_defaults(run=doctor)
 
 
 def doctor(options: Namespace) -> int:
-    """Run the command; 0 when all works, else 1."""
+    """Run the command; returns 0 when everything works, otherwise 1."""
     findings = run_checks(options)
     num_faults = sum(finding.status == "fault" for finding in findings)
     if options.json:

@@ -1,4 +1,4 @@
-"""What ``maskstream doctor`` looks at: a function a check, each of which yields its findings."""
+"""The checks of ``maskstream doctor``. Each is a function that yields its findings."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Finding:
     """What one check found.
 
     Attributes:
-        name: of what was looked at.
-        status: ``ok``; ``note``: works, but worth knowing; ``fault``: something will not work.
-        found: what there is.
-        advice: what to do; empty when nothing needs to be done.
+        name: what was looked at.
+        status: ``ok``; ``note``: it works, with something to know; ``fault``: something will fail.
+        found: what was found.
+        advice: what to do; empty when there is nothing to do.
     """
 
     name: str
@@ -48,12 +48,12 @@ Check = Callable[[Namespace], Iterator[Finding]]
 
 
 def run_checks(options: Namespace) -> list[Finding]:
-    """Run all checks."""
+    """The findings of all checks."""
     return [finding for check in _CHECKS for finding in _run(check, options)]
 
 
 def _run(check: Check, options: Namespace) -> Iterator[Finding]:
-    """One check; what goes wrong in it is a finding, and the others go on."""
+    """The findings of one check. An error in it is a finding too, so that the others still run."""
     name = check.__name__.removeprefix("check_").replace("_", " ")
     try:
         yield from check(options)
@@ -64,13 +64,13 @@ def _run(check: Check, options: Namespace) -> Iterator[Finding]:
 
 
 def check_python(options: Namespace) -> Iterator[Finding]:
-    """The interpreter."""
+    """Which Python this is."""
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Finding("python", "ok", found)
 
 
 def check_packages(options: Namespace) -> Iterator[Finding]:
-    """What maskstream is built on."""
+    """Which of the packages that maskstream needs are installed."""
     present, missing = [], []
     for name in _PACKAGES:
         try:
@@ -83,7 +83,7 @@ def check_packages(options: Namespace) -> Iterator[Finding]:
 
 
 def check_devices(options: Namespace) -> Iterator[Finding]:
-    """What the model can run on."""
+    """Which devices the model can run on."""
     import torch
 
     cpus = f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
@@ -105,7 +105,7 @@ def check_devices(options: Namespace) -> Iterator[Finding]:
 
 
 def check_checkpoint(options: Namespace) -> Iterator[Finding]:
-    """The weights."""
+    """Whether the checkpoint can be read."""
     from maskstream.core.checkpoint import read_config, resolve_checkpoint
     from maskstream.detector.build import default_checkpoint
 
@@ -123,7 +123,7 @@ def check_checkpoint(options: Namespace) -> Iterator[Finding]:
 
 
 def check_session_store(options: Namespace) -> Iterator[Finding]:
-    """Redis or Valkey: the one given, or one of its own."""
+    """Whether the given Redis or Valkey server answers, or an embedded one starts."""
     from maskstream.pipeline.store import open_store
 
     store = open_store(options.redis, options.namespace, timeout_s=3.0, num_retries=0)
@@ -146,7 +146,7 @@ def check_session_store(options: Namespace) -> Iterator[Finding]:
 
 
 def _server(url: str) -> dict[str, Any]:
-    """What a server that answers says about itself; a user may not be allowed to ask."""
+    """What a server says about itself; less where the user may not ask for it."""
     import redis
 
     client = redis.Redis.from_url(url, socket_timeout=3)
@@ -179,11 +179,11 @@ def _store_notes(about: dict[str, Any]) -> Iterator[Finding]:
 
 
 def check_secret_key(options: Namespace) -> Iterator[Finding]:
-    """What credentials of sources are sealed with."""
+    """Whether there is a key to seal the credentials of sources with."""
     from maskstream.pipeline.store.sealing import Sealer, find_key
 
     key = find_key(options.redis)
-    Sealer(key)  # refuses one that is too short
+    Sealer(key)  # raises ConfigError when the key is too short
     if key is not None:
         yield Finding("secret key", "ok", "there is one")
     elif options.redis is None:
@@ -198,7 +198,7 @@ def check_secret_key(options: Namespace) -> Iterator[Finding]:
 
 
 def check_ray(options: Namespace) -> Iterator[Finding]:
-    """What the runtime's workers run on."""
+    """Whether Ray, which runs the workers, is there and starts."""
     import ray
 
     if not options.full:
@@ -219,7 +219,7 @@ def check_ray(options: Namespace) -> Iterator[Finding]:
 
 
 def check_codecs(options: Namespace) -> Iterator[Finding]:
-    """What can be read, and what overlays are written with."""
+    """Which codecs can be read, and whether overlays can be written."""
     import av
 
     from maskstream.pipeline.live.reader import NO_CAMERAS, reads_cameras
@@ -239,13 +239,13 @@ def check_codecs(options: Namespace) -> Iterator[Finding]:
 def _has_codec(av: Any, name: str, mode: str) -> bool:
     try:
         av.Codec(name, mode)
-    except ValueError:  # av's own error is one
+    except ValueError:  # the errors of av derive from it
         return False
     return True
 
 
 def check_memory(options: Namespace) -> Iterator[Finding]:
-    """Shared memory for frames on their way, disk for temporary files, open files."""
+    """Whether there is enough shared memory for frames, disk, and open files."""
     shared = Path("/dev/shm")
     if shared.is_dir():
         total = shutil.disk_usage(shared).total

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """Such as 3 s, 5 min, 2.5 h."""
+    """A time such as 3 s, 5 min or 2.5 h."""
     if seconds < 60:
         return f"{max(0.0, seconds):.0f} s"
     if seconds < 3600:
@@ -15,10 +15,10 @@ def duration(seconds: float) -> str:
 
 
 def number(value: Any) -> str:
-    """A figure with one digit; nothing where there is none."""
+    """A number with one decimal; an empty text when there is no number."""
     return f"{value:.1f}" if isinstance(value, int | float) else ""
 
 
 def num_objects(count: int) -> str:
-    """Such as 1 object, 2 objects."""
+    """A count such as 1 object or 2 objects."""
     return "1 object" if count == 1 else f"{count} objects"

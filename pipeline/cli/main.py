@@ -1,7 +1,7 @@
 """The command ``maskstream``.
 
-Exit codes: 0 done; 1 something failed on the way; 2 the command or its input cannot be used;
-130 stopped by Ctrl-C, 143 by SIGTERM, both with finished files.
+Exit codes: 0: done; 1: something failed while it ran; 2: the command or its input cannot be used;
+130: stopped by Ctrl-C; 143: stopped by SIGTERM. After both signals the files are complete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadSegmenter = load_s
     """Run the command.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: the arguments, without the program's name; None takes those of the process.
         load: makes the segmenter from the parsed options.
 
     Returns:
@@ -81,5 +81,5 @@ def _parser() -> ArgumentParser:
 def _version() -> str:
     try:
         return version("maskstream")
-    except PackageNotFoundError:  # run from a source tree that was never installed
+    except PackageNotFoundError:  # this is a source tree that was never installed
         return "(not installed)"

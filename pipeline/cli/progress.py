@@ -13,7 +13,7 @@ from maskstream.pipeline.api.results import FrameResult
 
 
 class RunProgress:
-    """A bar with frames, speed and the number of objects, where stderr is a terminal."""
+    """Shows frames, speed and the number of objects, when stderr is a terminal."""
 
     def __init__(self, total_frames: int | None) -> None:
         console = Console(stderr=True)
@@ -41,7 +41,7 @@ class RunProgress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave it as it stands."""
+        """Stop the bar; what it shows last stays."""
         self._progress.stop()
 
     def advance(self, result: FrameResult) -> None:

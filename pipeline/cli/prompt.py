@@ -1,4 +1,4 @@
-"""``maskstream prompt``: add to, change and steer a running session."""
+"""``maskstream prompt``: prompts a running session, removes prompts, pauses it, ends it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ def add_prompt_parser(commands: Any) -> None:
     """Define the command's options."""
     parser: ArgumentParser = commands.add_parser(
         "prompt",
-        help="prompt and steer a running session",
-        description="Add prompts to a running session, remove them, pause it, stop it. What is "
-        "tracked already is not disturbed. Coordinates are normalised to the frame.",
+        help="prompt a running session, pause it, end it",
+        description="Add prompts to a running session, remove prompts, pause the session or stop "
+        "it. Objects that are tracked already are not disturbed. Coordinates are normalised "
+        "unless --pixels is given.",
         allow_abbrev=False,
     )
-    parser.add_argument("session", metavar="SESSION", help="its id")
+    parser.add_argument("session", metavar="SESSION", help="the id of the session")
     add_prompt_options(parser)
     parser.add_argument(
-        "--obj-id", type=count, metavar="N", help="the object to refine, or the id of a new one"
+        "--obj-id", type=count, metavar="N", help="the id of the object to refine, or for a new one"
     )
     group = parser.add_argument_group("changes")
     group.add_argument("--remove-prompt", type=count, action="append", default=[], metavar="ID")
@@ -58,8 +59,8 @@ def prompt(options: Namespace) -> int:
     """Run the command; returns the exit code.
 
     Raises:
-        MaskstreamError: something was not understood or not accepted; what was done before it has
-            been told.
+        MaskstreamError: an option cannot be used, or the session has rejected it. The options
+            before it have been applied, and this was printed.
     """
     with open_client(options) as client:
         asked = False
@@ -88,14 +89,14 @@ def send_prompts(
     obj_id: int | None = None,
     first_frame: int | None = None,
 ) -> None:
-    """Send prompts one after the other, and tell of each what it got.
+    """Send prompts one after the other, and print the outcome of each.
 
     Args:
-        obj_id: for prompts that show one object; None: a new one each.
-        first_frame: that prompts without a frame of their own are shown on; None: the newest.
+        obj_id: the object that points, boxes and masks refine; None: each makes a new object.
+        first_frame: the frame of prompts that name none; None: the newest frame with a result.
 
     Raises:
-        InputError: one was not accepted; it is named.
+        InputError: the session has rejected a prompt; the message names it.
     """
     if first_frame is None:
         record = newest_record(client, session_id)
@@ -117,8 +118,10 @@ def send_prompts(
 def _entry(
     command: AddConcept | AddObject, first_frame: int, obj_id: int | None
 ) -> tuple[EntryKind, AddConcept | AddObject]:
-    """A prompt as an entry of the journal. Unlike a request it may leave the choice of an id to
-    the runtime, which alone knows those that are taken.
+    """A prompt as an entry of the journal: its kind and its command.
+
+    A request must give an object its id. Here it may be None, and the runtime picks one, because
+    only the runtime knows which ids are taken.
     """
     index = first_frame if command.frame_index is None else command.frame_index
     if isinstance(command, AddConcept):
@@ -140,5 +143,5 @@ def _changes(options: Namespace) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _size(client: Client, options: Namespace) -> tuple[int, int]:
-    """(width, height) of the frames, where it is needed to understand what was typed."""
+    """(width, height) of the frames. Only pixels and masks need it; otherwise it is 1, 1."""
     return frame_size(client, options.session) if options.pixels or options.mask else (1, 1)

@@ -1,4 +1,4 @@
-"""Reading a stream here and pushing its frames into a session, so that they can be painted here."""
+"""Reads a source in this process and pushes its frames, so that overlays can be painted here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_KEPT = 256
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """A frame that was pushed, with the picture as the session got it."""
+    """A frame that was pushed, and its picture as the session got it."""
 
     blob: bytes
     index: int
@@ -38,11 +38,11 @@ class Pushed:
 
 
 class FramePusher:
-    """Reads a source in a thread of its own and pushes what it gives, as JPEG.
+    """Reads a source in a thread of its own and pushes its frames as JPEG.
 
-    What is live is pushed as it comes, and the session drops what it cannot take; of a file no
-    more is pushed than ``max_ahead`` frames beyond the newest result. The newest 256 frames are
-    kept for who paints them.
+    Frames of a live source are pushed as they come, and the session drops those that it has no room
+    for. Of a file at most ``max_ahead`` frames are pushed beyond the newest result. The newest 256
+    frames are kept until they are painted.
 
     Raises:
         InputError: the source is not allowed.
@@ -64,7 +64,7 @@ class FramePusher:
         self._thread = threading.Thread(target=self._run, name="frame-pusher", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
         return self
 
@@ -74,20 +74,20 @@ class FramePusher:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop reading."""
+        """Stop reading, and wait up to five seconds for the thread."""
         self.stop()
         if self._thread.ident is not None:
             self._thread.join(5.0)
 
     def stop(self) -> None:
-        """Read no more; what was pushed is still worked on."""
+        """Read no more. The session still works on the frames that were pushed."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
         self.source.close()
 
     def take(self, index: int) -> Pushed | None:
-        """The frame that the session counts as ``index``; it and those before are let go."""
+        """The frame that the session counts as ``index``; it and earlier ones are then dropped."""
         with self._changed:
             found = self._kept.get(index)
             for earlier in [number for number in self._kept if number <= index]:
@@ -117,7 +117,7 @@ class FramePusher:
             self._finish()
 
     def _push(self, pushed: Pushed) -> bool:
-        """False when it is time to stop."""
+        """Push one frame; False when the thread is to stop."""
         receipt = self._client.store.push_frame(self._session_id, pushed.blob, pushed.pts_s)
         with self._changed:
             self._kept[receipt.sequence - 1] = pushed

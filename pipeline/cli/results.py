@@ -1,4 +1,4 @@
-"""``maskstream results``: the log of a session's results, as JSON lines."""
+"""``maskstream results``: prints the log of a session's results as JSON lines."""
 
 from __future__ import annotations
 
@@ -27,26 +27,34 @@ def add_results_parser(commands: Any) -> None:
     parser: ArgumentParser = commands.add_parser(
         "results",
         help="print the results of a session as JSON lines",
-        description="Print the log of a session's results, a JSON line a frame, with masks as "
-        "run-length codes. Each line tells the cursor that reads on behind it.",
+        description="Print the log of a session's results, one JSON line for each frame, with "
+        "masks as run-length codes. The cursor in a line is the --cursor for those that follow it.",
         allow_abbrev=False,
     )
-    parser.add_argument("session", metavar="SESSION", help="its id")
+    parser.add_argument("session", metavar="SESSION", help="the id of the session")
     parser.add_argument(
-        "--cursor", type=count, default=0, metavar="N", help="begin behind it; default: 0"
+        "--cursor",
+        type=count,
+        default=0,
+        metavar="N",
+        help="print the results after this cursor; default: 0",
     )
-    parser.add_argument("--max", type=positive, metavar="N", help="at most N frames")
+    parser.add_argument("--max", type=positive, metavar="N", help="print at most N frames")
     parser.add_argument(
-        "--follow", action="store_true", help="go on until the session is over, or Ctrl-C"
+        "--follow",
+        action="store_true",
+        help="wait for more results, until the session is over or Ctrl-C",
     )
     parser.add_argument(
         "--takeover-s",
         type=positive_number,
         metavar="S",
-        help="with --follow, how long another runtime may take to go on with the session when its "
-        "own is gone, such as one that is started again; default: as long as its lease",
+        help="with --follow: when the runtime of the session is gone, wait S seconds for another "
+        "to take the session over; default: as long as the lease of the first",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write to FILE; default: standard output"
+    )
     add_store_options(parser)
     parser.set_defaults(run=results)
 
@@ -58,7 +66,7 @@ def results(options: Namespace) -> int:
         The exit code: 0, or 128 + the signal that stopped it.
 
     Raises:
-        MaskstreamError: the store cannot be reached, there is no such session, or it has failed.
+        MaskstreamError: the store cannot be reached, or there is no such session, or it has failed.
     """
     sink = None
     if options.out is not None:
@@ -82,7 +90,7 @@ def results(options: Namespace) -> int:
 
 
 def result_line(entry: ResultEntry) -> dict[str, Any]:
-    """A result as a line of JSON: the frame's record, and where the frame stands in the stream."""
+    """A result as a JSON line holds it: the frame's record, and the frame's place in the stream."""
     return entry.record | {"wall_s": entry.wall_s, "epoch": entry.epoch, "gap_s": entry.gap_s}
 
 
@@ -108,11 +116,11 @@ def _entries(
 
 
 def _print(line: str) -> bool:
-    """False when nobody reads any more, such as ``head``."""
+    """Print a line; False when the reader of the output, such as ``head``, has gone."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        # Python would complain once more when it flushes at the end.
+        # Otherwise Python prints an error when it flushes the output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
     return True

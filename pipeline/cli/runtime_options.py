@@ -1,4 +1,4 @@
-"""The options of a runtime of one's own, for ``maskstream serve`` and ``maskstream stream``."""
+"""The options of the runtime that ``maskstream serve`` and ``maskstream stream`` start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_runtime_options(parser: ArgumentParser) -> None:
-    """How a runtime of one's own is built."""
+    """Define the options that ``runtime_config`` reads."""
     group = parser.add_argument_group("runtime")
     group.add_argument(
         "--checkpoint", help="tiny (embedded), a folder, a .pt file or a hub name; default: tiny"
@@ -21,41 +21,43 @@ def add_runtime_options(parser: ArgumentParser) -> None:
     group.add_argument("--device", help="cpu, cuda …; default: CUDA where there is one")
     group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     group.add_argument(
-        "--detect-workers", type=count, metavar="N", help="default: one; on GPUs as they fit"
+        "--detect-workers", type=count, metavar="N", help="default: 1; on GPUs as many as fit"
     )
     group.add_argument(
-        "--track-workers", type=positive, metavar="N", help="default: one, or one for each GPU"
+        "--track-workers", type=positive, metavar="N", help="default: 1, or one for each GPU"
     )
     group.add_argument(
         "--spare-track-workers",
         type=count,
         default=0,
         metavar="N",
-        help="that stand by with their models loaded, so that sessions go on at once when a track "
-        "worker dies; default: %(default)s",
+        help="track workers that wait with their models loaded, so that sessions go on at once "
+        "when another one dies; default: %(default)s",
     )
     group.add_argument(
         "--max-batch",
         type=positive,
         metavar="N",
-        help="frames detected as one; default: 4 on GPUs, 1 without",
+        help="detect up to N frames as one batch; default: 4 on GPUs, otherwise 1",
     )
     group.add_argument(
         "--max-wait-ms",
         type=positive_number,
         metavar="MS",
-        help="how long an incomplete batch waits for more frames; default: it does not",
+        help="an incomplete batch waits so long for more frames; default: 0",
     )
     group.add_argument(
-        "--ray-address", metavar="ADDRESS", help="a running Ray cluster; default: one of its own"
+        "--ray-address",
+        metavar="ADDRESS",
+        help="use this Ray cluster, which is running; default: start one",
     )
 
 
 def runtime_config(options: Namespace) -> RuntimeConfig:
-    """The options as a runtime takes them.
+    """The configuration of a runtime, made from the options.
 
     Raises:
-        ConfigError: they cannot be used, or Ray is not installed.
+        ConfigError: the options cannot be used, or Ray is not installed.
     """
     try:
         import ray
@@ -86,8 +88,9 @@ def runtime_config(options: Namespace) -> RuntimeConfig:
 
 
 def check_model(options: Namespace) -> None:
-    """Load nothing, but see that the checkpoint and the device are there: workers that find out
-    would do so one session at a time.
+    """See that the checkpoint and the device are there, without loading anything.
+
+    Otherwise the workers would find out, in each session once more.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.

@@ -1,4 +1,4 @@
-"""``maskstream segment``: a source and prompts in, result files out."""
+"""``maskstream segment``: follows what prompts describe through a file, and writes the results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Segmenter(Protocol):
         start_frame: int = 0,
         max_frames: int | None = None,
     ) -> Iterator[FrameResult]:
-        """Results of frame after frame."""
+        """Step over the frames, and give their results."""
         ...
 
 
@@ -65,7 +65,7 @@ LoadSegmenter = Callable[[Namespace], Segmenter]
 
 
 def load_segmenter(options: Namespace) -> Segmenter:
-    """The real one; imported here because it brings torch."""
+    """The real segmenter. It is imported here, since it imports torch."""
     from maskstream.pipeline.video.segmenter import VideoSegmenter
 
     return VideoSegmenter.from_checkpoint(
@@ -84,7 +84,7 @@ def segment(options: Namespace, load: LoadSegmenter = load_segmenter) -> int:
         The exit code: 0, or 128 + the signal that stopped it.
 
     Raises:
-        MaskstreamError: whatever went wrong; files that were begun are finished.
+        MaskstreamError: something went wrong. The files that were begun are complete.
     """
     _check_font(options.font)
     with _open(options) as source:
@@ -98,7 +98,7 @@ def segment(options: Namespace, load: LoadSegmenter = load_segmenter) -> int:
 
 
 class _Run:
-    """One pass over a source."""
+    """One run over a source."""
 
     def __init__(self, options: Namespace, source: FrameSource, prompts: list[TypedPrompt]) -> None:
         self._options = options
@@ -116,7 +116,10 @@ class _Run:
                 self._pending.setdefault(index, []).append(item)
 
     def write(self, sinks: SinkGroup, load: LoadSegmenter) -> int:
-        """Segment, and leave finished files behind, or none if there was no frame."""
+        """Segment, and write the files.
+
+        However it ends, the files are complete; without a frame there are none.
+        """
         summary, started = RunSummary(), time.monotonic()
         progress = RunProgress(self._total())
         with StopSignals() as signals:
@@ -153,7 +156,7 @@ class _Run:
             before_frame=lambda frame: self._prompt(segmenter, frame),
             stopped=lambda: signals.received is not None,
         )
-        # The segmenter goes backward from the frame before the start; we include the start.
+        # Backward, the segmenter begins one frame before its start, and this command on its start.
         start = self._start + 1 if self._direction == "backward" else self._start
         for result in segmenter.run(
             watched,
@@ -180,7 +183,7 @@ class _Run:
             )
 
     def _total(self) -> int | None:
-        """Number of frames to expect, or None."""
+        """How many frames will come; None when that is not known."""
         first, last = _reach(self._start, self._direction, self._max_frames)
         declared = self._source.info.num_frames
         if declared is not None:
@@ -211,7 +214,7 @@ def _give(segmenter: Segmenter, item: TypedPrompt, frame: Frame | None) -> None:
 
 
 def _reach(start: int, direction: str, max_frames: int | None) -> tuple[int, int | None]:
-    """First and last frame that a run covers; None is the end of the source."""
+    """The first and the last frame that a run covers; None means the last frame of the source."""
     first, last = start, None if max_frames is None else start + max_frames - 1
     if direction == "backward":
         last = start
@@ -224,7 +227,7 @@ def _reach(start: int, direction: str, max_frames: int | None) -> tuple[int, int
 def _start_frame(options: Namespace, source: FrameSource, prompts: list[TypedPrompt]) -> int:
     if options.start is not None:
         start: int = options.start
-        source.read(start)  # refuses a frame that is not there before anything is created
+        source.read(start)  # without such a frame this fails before any file is created
         return start
     if options.direction == "backward":
         return source.count_frames() - 1

@@ -11,8 +11,8 @@ from maskstream.pipeline.cli.typed_prompts import add_prompt_options
 from maskstream.pipeline.sinks import FORMATS
 
 _EPILOG = """\
-coordinates are normalised: x and width are fractions of the frame's width, y and height of its
-height, from the top left corner. With --pixels they are pixels instead.
+coordinates are normalised: x and width are fractions of the frame's width, y and height are
+fractions of its height, counted from the top left corner. With --pixels they are pixels.
 
 examples:
   maskstream segment clip.mp4 --text "red circle" --text "dog" --out results
@@ -53,13 +53,13 @@ def _add_model_options(parser: ArgumentParser) -> None:
         "--threshold",
         type=probability,
         metavar="P",
-        help="least score of a detection, 0 to 1; default: the checkpoint's",
+        help="the least score that a detection needs, 0 to 1; default: that of the checkpoint",
     )
     group.add_argument(
         "--latency",
         choices=("delayed", "live"),
         default="delayed",
-        help="delayed leaves out objects that prove spurious; live gives every frame at once",
+        help="delayed leaves out objects that prove spurious; live gives each frame at once",
     )
 
 
@@ -69,36 +69,45 @@ def _add_run_options(parser: ArgumentParser) -> None:
         "--direction",
         choices=("forward", "backward", "both"),
         default="forward",
-        help="from --start on, from --start back, or one after the other",
+        help="from --start to the end, from --start to the beginning, or one after the other",
     )
     group.add_argument(
         "--start",
         type=count,
         metavar="FRAME",
-        help="0-based; default: 0, backward the last frame, both the first @FRAME of a prompt",
+        help="the frame to start on, counted from 0; default: forward 0, backward the last frame, "
+        "both the first @FRAME of a prompt",
     )
     group.add_argument(
         "--max-frames", type=positive, metavar="N", help="at most N frames in each direction"
     )
     group.add_argument(
-        "--fps", type=rate, metavar="FPS", help="timing of a folder of pictures; default: 25"
+        "--fps",
+        type=rate,
+        metavar="FPS",
+        help="the frames per second of a folder of pictures; default: 25",
     )
 
 
 def _add_output_options(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: SOURCE's name with -masks, here"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write; default: ./NAME-masks with the name of SOURCE",
     )
     group.add_argument(
         "--format",
         type=_formats,
         default=list(FORMATS),
         metavar="LIST",
-        help=f"some of {','.join(FORMATS)}; default: all",
+        help=f"which files to write, of {','.join(FORMATS)}; default: all",
     )
-    group.add_argument("--no-overlay", action="store_true", help="leave out the overlay video")
-    group.add_argument("--font", metavar="FILE", help="TrueType font for the overlay's labels")
+    group.add_argument("--no-overlay", action="store_true", help="write no overlay video")
+    group.add_argument(
+        "--font", metavar="FILE", help="a TrueType font for the labels in the overlay"
+    )
     group.add_argument("--debug", action="store_true", help="show tracebacks of errors")
 
 

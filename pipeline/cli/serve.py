@@ -1,4 +1,4 @@
-"""``maskstream serve``: the runtime that sessions run on."""
+"""``maskstream serve``: runs a runtime, which serves the sessions of clients."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ def add_serve_parser(commands: Any) -> None:
     parser: ArgumentParser = commands.add_parser(
         "serve",
         help="run sessions for clients on this machine or a Ray cluster",
-        description="Serve sessions until Ctrl-C. Without --redis it starts a server of its own, "
-        "which ends with it, and prints its address for clients.",
+        description="Serve sessions until Ctrl-C. Without --redis it starts an embedded server, "
+        "prints its address for clients, and ends the server when it ends.",
         allow_abbrev=False,
     )
     add_store_options(
-        parser, url_help="Redis or Valkey to meet clients in; default: one of its own"
+        parser,
+        url_help="the Redis or Valkey that clients use too; default: start an embedded server",
     )
     parser.add_argument(
         "--persist",
         type=Path,
         metavar="DIR",
-        help="keep the data of its own server here, so that sessions survive a restart",
+        help="keep the data of the embedded server in DIR, so that sessions survive a restart",
     )
     add_runtime_options(parser)
     group = parser.add_argument_group("limits")
@@ -56,14 +57,14 @@ def add_serve_parser(commands: Any) -> None:
         type=Path,
         action="append",
         metavar="DIR",
-        help="files may be opened in this folder only; several times; default: anywhere",
+        help="open files in this folder only; may be given several times; default: anywhere",
     )
     group.add_argument(
         "--allow-scheme",
         action="append",
         metavar="SCHEME",
-        help="URLs of this scheme may be opened; several times; default: rtsp, rtsps, http, "
-        "https, file, v4l2",
+        help="open URLs of this scheme only; may be given several times; default: rtsp, rtsps, "
+        "http, https, file, v4l2",
     )
     parser.set_defaults(run=serve)
 
@@ -79,7 +80,7 @@ def serve(options: Namespace) -> int:
         StoreError: the store cannot be reached or started.
     """
     config = runtime_config(options)
-    config.policy.live_config(SessionOptions())  # schemes and folders that do not exist
+    config.policy.live_config(SessionOptions())  # fails on a scheme or folder that does not exist
     check_model(options)
     store = open_store(options.redis, options.namespace, persistence_dir=options.persist)
     try:
@@ -109,7 +110,7 @@ def _serve(store: SessionStore, config: RuntimeConfig, options: Namespace) -> in
         received.append(signal.Signals(number))
         is_over.set()
         for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)  # the second one kills
+            signal.signal(each, signal.SIG_DFL)  # the second signal kills
 
     previous = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,4 +1,4 @@
-"""``maskstream sessions``: what runs, how it is doing, and ending it."""
+"""``maskstream sessions``: lists sessions, shows one, closes one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def add_sessions_parser(commands: Any) -> None:
     """Define the command's options."""
     parser: ArgumentParser = commands.add_parser(
         "sessions",
-        help="list sessions, look at one, or close one",
-        description="List the sessions of a runtime, or tell all about one of them.",
+        help="list sessions, show one, or close one",
+        description="List the sessions of a runtime, or show everything about one of them.",
         allow_abbrev=False,
     )
-    parser.add_argument("session", metavar="SESSION", nargs="?", help="its id; default: all")
-    parser.add_argument("--owner", help="those of one owner")
     parser.add_argument(
-        "--close", action="store_true", help="end SESSION and forget it, its results included"
+        "session", metavar="SESSION", nargs="?", help="the id of a session; default: list all"
+    )
+    parser.add_argument("--owner", help="list the sessions of this owner only")
+    parser.add_argument(
+        "--close", action="store_true", help="end SESSION and delete it, with its results"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_store_options(parser)
@@ -69,7 +71,7 @@ def _list(client: Client, options: Namespace) -> int:
         return 0
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = _WIDTH  # whoever reads the output wants all of it
+        console.width = _WIDTH  # rich would cut the lines for a pipe or file
     if answer["sessions"]:
         console.print(_table(answer["sessions"]))
     else:
@@ -97,7 +99,7 @@ def _table(answers: list[Answer]) -> Table:
             number(stats.get("fps")),
             number(latency.get("p95")),
         )
-        # As text: a source may look like markup.
+        # As Text, since rich would read a source with brackets as markup.
         table.add_row(*(Text(cell) for cell in cells))
     return table
 

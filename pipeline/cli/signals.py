@@ -9,18 +9,18 @@ from typing import Self
 
 
 class StopSignals:
-    """Turns the first Ctrl-C (or SIGTERM) into a request to stop; the second one kills."""
+    """Notes the first Ctrl-C or SIGTERM in ``received``; the second one kills the process."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells count it; 0 when there was none."""
+        """128 + the signal's number, as shells count it; 0 when there was no signal."""
         return 0 if self.received is None else 128 + self.received
 
     def __enter__(self) -> Self:
-        """Take over the two signals."""
+        """Handle the two signals."""
         self._previous = {
             number: signal.signal(number, self._handle)
             for number in (signal.SIGINT, signal.SIGTERM)
@@ -33,7 +33,7 @@ class StopSignals:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give them back."""
+        """Put the previous handlers back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -41,5 +41,5 @@ class StopSignals:
         self.received = signal.Signals(number)
         for each in self._previous:
             signal.signal(each, signal.SIG_DFL)
-        # Straight to the file: a handler may interrupt any write of Python's own.
+        # Not print: the signal may have interrupted a print, which cannot run twice at once.
         os.write(2, b"\nfinishing the files; press Ctrl-C again to kill\n")

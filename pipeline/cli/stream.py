@@ -1,4 +1,4 @@
-"""``maskstream stream``: follow things in a stream, a camera or a file, as it runs."""
+"""``maskstream stream``: follows things in a stream, a camera or a file while it runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def add_stream_parser(commands: Any) -> None:
         "stream",
         help="follow things in a stream, a camera or a file while it runs",
         description="Follow things in an RTSP or HTTP stream, a camera (/dev/video0) or a file. "
-        "Without --redis it runs a runtime of its own. Ctrl-C ends it with finished files.",
+        "Without --redis it starts a runtime of its own. After Ctrl-C the files are complete.",
         allow_abbrev=False,
     )
     parser.add_argument("source", metavar="SOURCE", help="URL, camera, video file or folder")
@@ -56,36 +56,50 @@ def add_stream_parser(commands: Any) -> None:
     group.add_argument(
         "--overlay",
         action="store_true",
-        help="also write overlay videos, in segments; frames of a stream are then read here and "
-        "pushed into the session as JPEG",
+        help="also write overlay videos, in segments; then the frames of a stream are read by this "
+        "command and pushed into the session as JPEG",
     )
     group.add_argument(
-        "--segment-s", type=positive_number, default=60.0, metavar="S", help="default: 60"
+        "--segment-s",
+        type=positive_number,
+        default=60.0,
+        metavar="S",
+        help="the length of a segment; default: 60",
     )
     group.add_argument(
-        "--keep-segments", type=positive, metavar="N", help="the newest N; default: all"
+        "--keep-segments",
+        type=positive,
+        metavar="N",
+        help="keep the newest N segments; default: all",
     )
     add_runtime_options(parser)
-    add_store_options(parser, url_help="of a running runtime; default: one of its own")
+    add_store_options(parser, url_help="the store of a running runtime; default: start a runtime")
     parser.set_defaults(run=stream)
 
 
 def _add_session_options(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("session")
     add = group.add_argument
-    add("--latency", choices=("delayed", "live"), help="delayed: as offline, 15 frames late")
-    add("--target-fps", type=positive_number, metavar="FPS", help="at most so many frames a second")
-    add("--every-nth", type=positive, metavar="N", help="frames 0, N, 2N …")
-    add("--queue-size", type=positive, metavar="N", help="frames that may wait; default: 8")
-    add("--stale-after-s", type=positive_number, metavar="S", help="drop what waited longer")
+    add("--latency", choices=("delayed", "live"), help="delayed: 15 frames late; live: at once")
+    add(
+        "--target-fps", type=positive_number, metavar="FPS", help="take at most FPS frames a second"
+    )
+    add("--every-nth", type=positive, metavar="N", help="take frames 0, N, 2N …")
+    add("--queue-size", type=positive, metavar="N", help="N frames may wait; default: 8")
+    add("--stale-after-s", type=positive_number, metavar="S", help="drop frames that waited longer")
     add("--loop", action="store_true", default=None, help="begin a file again at its end")
-    add("--region", type=_region, metavar="X,Y,W,H", help="part of the picture, normalised")
-    add("--transport", choices=("tcp", "udp"), help="of RTSP; default: tcp")
-    add("--start-frame", type=count, metavar="N", help="of a file")
+    add("--region", type=_region, metavar="X,Y,W,H", help="look at this part only, normalised")
+    add("--transport", choices=("tcp", "udp"), help="how RTSP carries its packets; default: tcp")
+    add("--start-frame", type=count, metavar="N", help="begin a file at frame N")
     add("--max-frames", type=positive, metavar="N", help="end after N frames")
-    add("--score-threshold", type=probability, metavar="P", help="least score of a detection")
-    add("--max-reconnect-s", type=positive_number, metavar="S", help="give up then; default: never")
-    add("--owner", help="whose session it is")
+    add("--score-threshold", type=probability, metavar="P", help="the least score of a detection")
+    add(
+        "--max-reconnect-s",
+        type=positive_number,
+        metavar="S",
+        help="give up after S seconds without a frame; default: never",
+    )
+    add("--owner", help="the owner of the session")
 
 
 def stream(options: Namespace) -> int:
@@ -95,7 +109,7 @@ def stream(options: Namespace) -> int:
         The exit code: 0, or 128 + the signal that stopped it.
 
     Raises:
-        MaskstreamError: whatever went wrong; files that were begun are finished.
+        MaskstreamError: something went wrong. The files that were begun are complete.
     """
     if options.overlay and options.out is None:
         raise InputError("--overlay needs --out DIR to write to")
@@ -109,7 +123,7 @@ def stream(options: Namespace) -> int:
 
 @contextmanager
 def _service(options: Namespace) -> Iterator[Client]:
-    """A client of the runtime that is given, or of one that lives as long as this."""
+    """A client of the given runtime, or of one that runs as long as this context."""
     if options.redis is not None:
         with open_client(options) as client:
             yield client
@@ -121,7 +135,7 @@ def _service(options: Namespace) -> Iterator[Client]:
     store = open_store(None, options.namespace)
     try:
         with Runtime(store, config, namespace=options.namespace):
-            # Its workers load the model first.
+            # The workers load the model first, which can take minutes.
             yield Client(store, start_timeout_s=600.0, answer_timeout_s=300.0)
     finally:
         store.close()
@@ -141,7 +155,7 @@ class _Run:
         self._stop_by_s: float | None = None
 
     def run(self) -> int:
-        """Start, follow, end; the exit code."""
+        """Start the session, follow it, close it; returns the exit code."""
         started_s = time.monotonic()
         self._session_id = self._start()
         try:
@@ -156,11 +170,11 @@ class _Run:
     def _start(self) -> str:
         request, plan = self._plan.request, self._plan
         if plan.pushes:
-            # Sampling and cropping happen where the source is read.
+            # This process reads the source, so it also samples and crops.
             given = {"latency", "queue_size", "score_threshold", "owner", "max_frames"}
             fields = request.model_dump(include=given & request.model_fields_set)
             if source_kind(self._options.source) == "file":
-                fields["queue_size"] = self._ahead()  # nothing of a file is to be dropped
+                fields["queue_size"] = self._ahead()  # no frame of a file is dropped
             request = StartSession(type="start_session", resource_path=PUSHED_SOURCE, **fields)
         session_id: str = self._client.answer(request)["session_id"]
         return session_id
@@ -201,7 +215,7 @@ class _Run:
         )
 
     def _ahead(self) -> int:
-        """Frames that may be on their way at once; delayed ones come late by the hot start."""
+        """How many frames may be in the session; delayed results come 15 frames late."""
         request = self._plan.request
         held = _HOT_START_FRAMES if request.latency == "delayed" else 0
         return min(request.queue_size + held, MAX_QUEUE_SIZE)
@@ -225,7 +239,7 @@ class _Run:
         return _watched(self._client.entries(follow, is_stopped), is_stopped)
 
     def _is_stopped(self, signals: StopSignals) -> bool:
-        """At a signal have the session stopped; whether it has had time enough for its end."""
+        """After a signal, cancel the session; True when it has not ended in time."""
         if signals.received is None:
             return False
         if self._stop_by_s is None:
@@ -240,11 +254,14 @@ class _Run:
         try:
             self._client.handle_request(request)
         except (SessionError, StoreError):
-            return  # it is gone already, or out of reach
+            return  # the session is gone already, or the store is out of reach
 
 
 def _watched(entries: Entries, is_stopped: Any) -> Entries:
-    """Looks for a signal at every frame too, not only while nothing comes."""
+    """The entries, until ``is_stopped``, which is asked after each one.
+
+    The client asks it only while it waits for a result.
+    """
     try:
         for found in entries:
             yield found

@@ -1,4 +1,4 @@
-"""What ``maskstream stream`` is going to do, checked before anything is started."""
+"""What ``maskstream stream`` will do, checked before anything is started."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from maskstream.pipeline.cli.typed_prompts import TypedPrompt, parse_prompts
 from maskstream.pipeline.live import LiveConfig, parse_address
 from maskstream.pipeline.sources import open_source
 
-# Options of a session that only one that runs by itself can have.
+# Options that only a session that runs by itself can have.
 _BY_ITSELF = ("target_fps", "every_nth", "stale_after_s", "loop", "region", "max_reconnect_s")
 _SESSION = (*_BY_ITSELF, "latency", "queue_size", "transport", "score_threshold", "owner")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the source is run.
+    """How the command runs the source.
 
     Attributes:
-        drives: a plain file is driven from here, so that prompts hold from its first frame and
-            none is lost.
-        pushes: frames are read here and pushed, since an overlay needs the pictures.
-        request: what starts the session.
-        prompts: what to look for.
+        drives: whether this command propagates, so that prompts hold from the first frame and no
+            frame is dropped; so it does with a plain file.
+        pushes: whether this command reads the frames and pushes them, since an overlay needs the
+            pictures.
+        request: the request that starts the session.
+        prompts: the prompts of the command line.
     """
 
     drives: bool
@@ -41,7 +42,7 @@ def make_plan(options: Namespace) -> Plan:
     """Check everything that can be checked before anything is started.
 
     Raises:
-        InputError: names what is wrong; or there is no such file.
+        InputError: an option cannot be used, or there is no such file.
     """
     kind = source_kind(options.source)
     if kind == "pushed":
@@ -62,7 +63,7 @@ def make_plan(options: Namespace) -> Plan:
 
 
 def _size(options: Namespace, kind: str) -> tuple[int, int]:
-    """(width, height) of the frames, where it matters; a file is opened to see that it can be."""
+    """(width, height) of the frames of a file, which is opened; of other sources 1, 1."""
     if kind == "file":
         try:
             with open_source(parse_address(options.source, LiveConfig()).reveal()) as source:

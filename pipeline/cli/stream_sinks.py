@@ -22,17 +22,17 @@ from maskstream.pipeline.store import ResultEntry
 
 
 class StreamSinks(Closing):
-    """JSON lines, and overlay videos in segments; nothing where no folder is given.
+    """Writes JSON lines, and overlay videos in segments; without a folder nothing.
 
     Attributes:
-        pictures: where pushed frames are had from; those of a plain file are read again.
+        pictures: gives the pictures of pushed frames. Those of a plain file are read once more.
     """
 
     def __init__(self, options: Namespace, drives: bool) -> None:
         """Create the files.
 
         Raises:
-            OutputError: they cannot be created.
+            OutputError: a file cannot be created.
         """
         self.pictures: FramePusher | None = None
         self._jsonl: JsonlSink | None = None
@@ -61,15 +61,15 @@ class StreamSinks(Closing):
 
     @property
     def paths(self) -> list[Path]:
-        """The finished files."""
+        """The files that are complete."""
         jsonl = [] if self._jsonl is None else self._jsonl.paths
         return [*jsonl, *([] if self._overlay is None else self._overlay.paths)]
 
     def write(self, entry: ResultEntry) -> FrameResult:
-        """Take one frame; gives it back unpacked.
+        """Write one frame; returns it as a FrameResult.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: a file cannot be written.
         """
         result = result_of(entry.record)
         pushed = None if self.pictures is None else self.pictures.take(entry.frame_index)
@@ -93,10 +93,10 @@ class StreamSinks(Closing):
         return result
 
     def close(self) -> None:
-        """Finish the files; without a single frame there are none. Twice is fine.
+        """Complete the files; without a frame there are none. Closing twice is fine.
 
         Raises:
-            OutputError: one cannot be finished; the others are.
+            OutputError: one of the files cannot be completed; the others are.
         """
         first: MaskstreamError | None = None
         if self._jsonl is not None and self._num_written == 0:
@@ -111,7 +111,7 @@ class StreamSinks(Closing):
             raise first
 
     def _read(self, source: FrameSource, index: int) -> Frame:
-        """A frame of the file; they are asked for in order."""
+        """A frame of the file. Frames are asked for in ascending order."""
         if self._frames is None:
             self._frames = source.iterate(index)
         for frame in self._frames:

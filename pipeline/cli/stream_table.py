@@ -1,4 +1,4 @@
-"""What ``maskstream stream`` shows while it runs."""
+"""The table that ``maskstream stream`` shows while it runs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _TELL_EVERY_S = 10.0
 
 
 class StreamTable:
-    """The objects of the newest frame, and how the session is doing.
+    """Shows the objects of the newest frame, and figures of the session.
 
-    On a terminal it is a table that stays in its place; elsewhere a line every ten seconds.
+    On a terminal this is a table that is drawn again in its place; elsewhere it is a line every ten
+    seconds, without the objects.
     """
 
     def __init__(self, client: Client, session_id: str, console: Console | None = None) -> None:
@@ -38,7 +39,7 @@ class StreamTable:
         self._num_frames = 0
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the table."""
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
@@ -50,12 +51,12 @@ class StreamTable:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Remove the table from the terminal."""
         if self._live is not None:
             self._live.stop()
 
     def show(self, entry: ResultEntry) -> None:
-        """A new result."""
+        """Show a new result."""
         self._num_frames += 1
         now_s = time.monotonic()
         if self._about is None or now_s - self._asked_s >= _ASK_EVERY_S:
@@ -79,7 +80,7 @@ class StreamTable:
         ]
         dropped = sum(about["frames"]["dropped"].values())
         parts += [f"{dropped} dropped"] if dropped else []
-        # In a session that is driven, epochs only count the runs.
+        # In a session that waits for its client, the epoch only counts its runs.
         parts += [f"epoch {entry.epoch}"] if entry.epoch and about["runs_by_itself"] else []
         fault, state = stats.get("last_fault"), stats.get("source_state")
         parts += [f"{state}: {fault}"] if fault and state not in (None, "running") else []

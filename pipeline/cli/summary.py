@@ -1,4 +1,4 @@
-"""What a run has seen, and the table of it that is printed at the end."""
+"""The objects that a run has seen, and the table of them that is printed at its end."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class ObjectSummary:
 
     @property
     def mean_score(self) -> float | None:
-        """Mean detection score over the frames that have one."""
+        """The mean score over the frames on which the object was detected; None without one."""
         return self.total_score / self.num_scores if self.num_scores else None
 
 
 @dataclass(slots=True)
 class RunSummary:
-    """What was seen. Its size depends on the number of objects, never on that of frames."""
+    """The objects of a run. Its size depends on the number of objects, never on that of frames."""
 
     num_frames: int = 0
     objects: dict[int, ObjectSummary] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class RunSummary:
 
 
 def print_summary(summary: RunSummary, paths: Sequence[Path], elapsed_s: float) -> None:
-    """Print the objects that were seen, and where the results are."""
+    """Print the objects of a run, and the paths of its files."""
     console = Console(highlight=False)
     rate = summary.num_frames / elapsed_s if elapsed_s > 0 else 0.0
     console.print(

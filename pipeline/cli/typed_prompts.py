@@ -1,4 +1,4 @@
-"""Prompts as they are typed on the command line."""
+"""The prompt options of the command line, and the commands that are made from them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _MAX_DIGITS = 12
 
 @dataclass(frozen=True, slots=True)
 class TypedPrompt:
-    """A prompt and the option that it was typed as.
+    """A prompt, and the option as it was typed.
 
     Attributes:
         typed: the option, for messages.
-        command: the prompt in normalised coordinates; without a ``frame_index`` it is shown on the
-            first frame of the run.
+        command: the prompt in normalised coordinates. Its ``frame_index`` is the typed @FRAME; None
+            stands for the first frame of the run.
     """
 
     typed: str
@@ -46,13 +46,13 @@ class TypedPrompt:
 
     @property
     def needs_frame(self) -> bool:
-        """Words alone need none."""
+        """Whether the prompt is drawn on a frame; words alone are not."""
         return isinstance(self.command, AddObject) or bool(self.command.boxes)
 
 
 def add_prompt_options(parser: ArgumentParser) -> None:
-    """The options that ``parse_prompts`` reads."""
-    group = parser.add_argument_group("prompts", "each can be given several times")
+    """Define the options that ``parse_prompts`` reads."""
+    group = parser.add_argument_group("prompts", "each may be given several times")
     add = group.add_argument
     add("--text", action="append", default=[], metavar="WORDS", help="a concept to find")
     add(
@@ -60,23 +60,25 @@ def add_prompt_options(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="X,Y,W,H[,LABEL][;…][@FRAME]",
-        help="boxes around examples of a concept, label 0 for counter-examples; together with "
-        "exactly one --text they describe that concept",
+        help="boxes around examples of a concept, with label 0 around counter-examples; together "
+        "with exactly one --text they describe that concept",
     )
     add(
         "--point",
         action="append",
         default=[],
         metavar="X,Y[,LABEL][;…][@FRAME]",
-        help="one object by points on it (label 1) and beside it (label 0)",
+        help="one object, by points on it (label 1) and beside it (label 0)",
     )
-    add("--box", action="append", default=[], metavar="X,Y,W,H[@FRAME]", help="one object by a box")
+    add(
+        "--box", action="append", default=[], metavar="X,Y,W,H[@FRAME]", help="one object, by a box"
+    )
     add(
         "--mask",
         action="append",
         default=[],
         metavar="FILE[@FRAME]",
-        help="one object by a picture of the frame's size, 0 outside it",
+        help="one object, by a picture of the frame's size that is 0 outside the object",
     )
     group.add_argument("--pixels", action="store_true", help="coordinates are pixels")
 
@@ -85,13 +87,13 @@ def parse_prompts(options: Namespace, width: int, height: int) -> list[TypedProm
     """Check the prompt options against frames of ``width`` × ``height`` pixels.
 
     Args:
-        options: with the lists ``text``, ``exemplar``, ``point``, ``box`` and ``mask``, and
+        options: has the lists ``text``, ``exemplar``, ``point``, ``box`` and ``mask``, and the flag
             ``pixels``.
-        width: of the frames.
-        height: likewise.
+        width: width of the frames in pixels.
+        height: their height in pixels.
 
     Raises:
-        PromptError: nothing was asked for, or something that cannot be used; all faults are named.
+        PromptError: no prompt was typed, or one that cannot be used; all faults are named.
     """
     size = (float(width), float(height)) if options.pixels else UNIT
     prompts: list[TypedPrompt] = []
@@ -122,7 +124,7 @@ def parse_prompts(options: Namespace, width: int, height: int) -> list[TypedProm
 
 
 def _joined(prompts: list[TypedPrompt]) -> list[TypedPrompt]:
-    """One text and one exemplar option describe one concept together."""
+    """Exactly one --text and exactly one --exemplar are one prompt."""
     concepts = [(item, item.command) for item in prompts if isinstance(item.command, AddConcept)]
     texts = [pair for pair in concepts if not pair[0].needs_frame]
     shown = [pair for pair in concepts if pair[0].needs_frame]
@@ -173,7 +175,7 @@ def _parse_box(value: str, size: Size) -> AddObject:
 
 
 def _parse_mask(value: str, width: int, height: int) -> AddObject:
-    # A file name may hold an @ of its own.
+    # The name of a file may contain an @ itself.
     match = re.fullmatch(r"(.+)@(\d+)", value)
     named = match is not None and not os.path.exists(value)
     path, frame_index = (match[1], _frame_index(match[2])) if match and named else (value, None)
@@ -189,7 +191,7 @@ def _parse_mask(value: str, width: int, height: int) -> AddObject:
 
 
 def _load_mask(path: Path) -> NDArray[np.bool_]:
-    """Every pixel that is not 0 is inside, of a palette picture every index that is not 0."""
+    """(H, W) bool: the pixels that are not 0; of a picture with a palette, the indices."""
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture if picture.mode != "RGBA" else picture.convert("RGB"))
@@ -228,7 +230,7 @@ def _frame_index(value: str) -> int:
 
 
 def _labels(rows: list[list[float]], place: int) -> list[int]:
-    """The label behind the coordinates, 1 where it is left out; -1 stands for a fraction."""
+    """The label after the coordinates; 1 when it is left out, -1 when it is neither 0 nor 1."""
     labels = [row[place] if len(row) > place else 1.0 for row in rows]
     return [int(label) if label in (0.0, 1.0) else -1 for label in labels]
 

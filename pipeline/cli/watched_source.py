@@ -1,4 +1,4 @@
-"""A source that shows its frames to the command before they are segmented, and can be stopped."""
+"""A source that calls a hook before each frame, and that can be stopped."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from maskstream.pipeline.sources import Frame, FrameSource, SourceInfo
 
 
 class WatchedSource(Closing):
-    """A source that shows each frame to a hook first, and ends when it is told to.
+    """Calls a hook before each frame of a source, and ends when it is told to stop.
 
-    It also ends where its frames can no longer be decoded, and keeps the error in ``fault``: the
-    segmenter then finishes the results that it still holds back.
+    It also ends when a frame cannot be decoded, and keeps the error in ``fault``. So the segmenter
+    sees an end, and gives the results that it still holds back.
+
+    Args:
+        before_frame: the hook.
+        stopped: whether to end before the next frame.
     """
 
     def __init__(
@@ -30,11 +34,11 @@ class WatchedSource(Closing):
 
     @property
     def info(self) -> SourceInfo:
-        """That of the source."""
+        """The facts about the source."""
         return self._source.info
 
     def __iter__(self) -> Iterator[Frame]:
-        """From ``start_frame`` on."""
+        """All frames from ``start_frame`` on."""
         return self.iterate()
 
     def iterate(
