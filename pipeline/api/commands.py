@@ -7,6 +7,7 @@ not need to know how large the frames are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -42,7 +43,7 @@ class Command(BaseModel):
         return self.model_dump(mode="json")
 
 
-class PromptCommand(Command):
+class PromptCommand(Command, ABC):
     """Base of the two prompts.
 
     A prompt is checked when it is made, from a request or from an entry of the journal. Pixels are
@@ -83,13 +84,13 @@ class PromptCommand(Command):
         if faults:
             raise RequestError(faults)
 
+    @abstractmethod
     def _faults(self, size: Size) -> list[str]:
-        """What is wrong with it on a frame of this size."""
-        raise NotImplementedError
+        """What is wrong with the prompt on a frame of this (width, height)."""
 
+    @abstractmethod
     def _normalised(self, size: Size) -> dict[str, Any]:
-        """The fields that hold coordinates."""
-        raise NotImplementedError
+        """The fields that hold coordinates, normalised to a frame of this (width, height)."""
 
 
 class AddConcept(PromptCommand):
