@@ -1,10 +1,11 @@
 # make demo    segment the bundled clip by words
 # make test    run all tests
-# make check   format, lint and types
+# make check   format, lint, types and what may import what
+# make wheel   build maskstream and, for machines that only talk to a service, maskstream-client
 #
-# Each makes the virtual environment it needs and keeps it for as long as pyproject.toml stays the
-# same. Variables: PYTHON (3.11 or newer), VENV, JOBS (tests side by side), PYTEST_ARGS, and pip's
-# own, such as PIP_INDEX_URL.
+# Each makes the virtual environment it needs and keeps it for as long as pyproject.toml and
+# constraints.txt stay the same. Variables: PYTHON (3.11 or newer), VENV, JOBS (tests side by side),
+# PYTEST_ARGS, and pip's own, such as PIP_INDEX_URL.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,29 +19,28 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean venv venv-dev
+.PHONY: help demo test check format bench clean venv venv-dev wheel client-wheel
 
 help:
 	@sed -n 's/^# //p' Makefile | sed -n '1,/^Each/p' | sed '$$d'
 
-# $(1): name of the stamp, $(2): extras to install. The stamp is a copy of pyproject.toml, so that
-# its content decides and not its age. torch is named beside the package to keep pip on the pinned
-# build while it resolves the rest.
+# $(1): name of the stamp, $(2): extras to install. The stamp is a copy of what says what to install,
+# so that its content decides and not its age.
+WANTED := pyproject.toml constraints.txt
 define ensure_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is too old: Python 3.11 or newer is needed (set PYTHON=...)"; exit 1; }
-	@cmp -s pyproject.toml $(VENV)/.$(1).stamp || { \
+	@cat $(WANTED) | cmp -s - $(VENV)/.$(1).stamp || { \
 		set -e; \
 		test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
-		torch=$$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml); \
 		echo "installing into $(VENV) (once)"; \
-		$(BIN)/python -m pip install --quiet "$$torch" --editable ".$(2)"; \
-		cp pyproject.toml $(VENV)/.$(1).stamp; \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".$(2)"; \
+		cat $(WANTED) >$(VENV)/.$(1).stamp; \
 	}
 endef
 
 venv:
-	@cmp -s pyproject.toml $(VENV)/.dev.stamp || $(MAKE) --no-print-directory venv-run
+	@cat $(WANTED) | cmp -s - $(VENV)/.dev.stamp || $(MAKE) --no-print-directory venv-run
 
 .PHONY: venv-run
 venv-run:
@@ -90,9 +90,19 @@ format: venv-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Left over from an earlier build, a file that is gone since would be packed again.
+wheel: venv-dev client-wheel
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+client-wheel: venv-dev
+	rm -rf packaging/client/build
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist \
+		./packaging/client
+
 bench: venv-dev
 	$(BIN)/python -m benchmarks.model
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUT) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_OUT) dist build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """SAM 3 on live video and on archives: the front door.
 
-A name is imported when it is first used, so reading a result needs neither torch nor Ray.
+A name is imported when it is first used, so reading a result needs neither torch nor Ray. This file
+is also the front door of maskstream-client, which has some of the names only.
 """
 
 from __future__ import annotations
@@ -55,7 +56,16 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"maskstream.{_MODULES[name]}"), name)
+    try:
+        module = import_module(f"maskstream.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("maskstream."):
+            raise
+        raise ImportError(
+            f"{name} is not in maskstream-client, which holds the session API alone; "
+            "it comes with: pip install maskstream"
+        ) from error
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:
