@@ -85,6 +85,7 @@ check: venv-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 format: venv-dev
 	$(BIN)/ruff format .
