@@ -116,6 +116,8 @@ def _pip(*arguments: str) -> None:
 
 def _run(*command: str, cwd: Path | None = None) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    # Threads that wait for each other on a busy machine take many times as long as one.
+    kept["OMP_NUM_THREADS"] = "1"
     done = subprocess.run(
         command, cwd=cwd, env=kept, capture_output=True, text=True, timeout=200, check=False
     )
