@@ -2,7 +2,7 @@
 
     python -m benchmarks.model [--device cpu|cuda] [--dtype …] [--quick] [--section …]
 
-Writes a table to ``benchmarks/results/`` beside the same numbers as JSON, and prints it. How to
+Writes a table to ``benchmarks/output/`` beside the same numbers as JSON, and prints it. How to
 read it is said in ``benchmarks/README.md``.
 """
 
@@ -26,7 +26,7 @@ from benchmarks.sections import Bench, frames, tracking
 from maskstream.core.linear import linear
 from maskstream.pipeline.video.model import VideoModel
 
-RESULTS = Path(__file__).parent / "results"
+OUTPUT = Path(__file__).parent / "output"
 SECTIONS = ("frame", "tracking", "stream")
 CUDA_TFLOP_PER_S = 790.0
 """What a Hopper card was seen to do in bfloat16."""
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--section", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--tflop-per-s", type=float, help="rate of the arithmetic floor")
     parser.add_argument("--quick", action="store_true", help="few rounds, short streams")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=OUTPUT)
     given = parser.parse_args()
     given.dtype = given.dtype or ("bfloat16" if given.device.startswith("cuda") else "float32")
     given.rounds = given.rounds or (3 if given.quick else 15)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality [--checkpoint …] [--section …] [--reference] [--quick]
 
-Writes tables to ``benchmarks/results/`` beside the same numbers as JSON and a CSV of all names,
+Writes tables to ``benchmarks/output/`` beside the same numbers as JSON and a CSV of all names,
 and prints them. What is measured and how to read it is said in ``benchmarks/README.md``.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from benchmarks.measure import surroundings
-from benchmarks.model import RESULTS, table
+from benchmarks.model import OUTPUT, table
 from benchmarks.quality_clicks import NUM_FOLLOWED, click_clips, rows_of_groups
 from benchmarks.quality_images import ask, rows_by_language, rows_by_sort, rows_by_threshold
 from benchmarks.quality_scenes import SIZE
@@ -183,7 +183,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="frames of a clip")
     parser.add_argument("--reference", action="store_true", help="transformers beside it")
     parser.add_argument("--quick", action="store_true", help="just enough to see that it runs")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=OUTPUT)
     given = parser.parse_args(arguments)
     given.images = given.images or (6 if given.quick else 1000)
     given.clips = given.clips or (2 if given.quick else 40)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.runtime [--quick] [--section …] [--frames N] [--rounds N]
 
-Writes a table to ``benchmarks/results/`` beside the same numbers as JSON, and prints it. How to
+Writes a table to ``benchmarks/output/`` beside the same numbers as JSON, and prints it. How to
 read it is said in ``benchmarks/README.md``.
 """
 
@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.clip import steady, texts, write_clip
 from benchmarks.measure import surroundings
-from benchmarks.model import RESULTS, table
+from benchmarks.model import OUTPUT, table
 from maskstream.detector.frames import DetectedFrame, FrameDetector
 from maskstream.pipeline.api.frame_codec import encode_frame
 from maskstream.pipeline.client.client import Client
@@ -359,7 +359,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds, short clips")
     parser.add_argument("--frames", type=int, help="of the clip; of `sessions`, a third of them")
     parser.add_argument("--rounds", type=int, help="of `speed`")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=OUTPUT)
     given = parser.parse_args()
     results = measure(given)
     text = report(results)

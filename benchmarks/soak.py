@@ -4,7 +4,7 @@
 
 A looped clip of small frames, in which objects come and go, through the whole runtime; its client
 reads every result. Every few seconds: resident memory of all processes, memory of Redis, and of
-the object store. Writes ``soak.csv`` and ``soak.png`` to ``benchmarks/results/``, and says how much
+the object store. Writes ``soak.csv`` and ``soak.png`` to ``benchmarks/output/``, and says how much
 each has grown since the warm-up.
 """
 
@@ -24,7 +24,7 @@ import redis
 from PIL import Image, ImageDraw
 
 from benchmarks.clip import TEXTS, coming_and_going, write_clip
-from benchmarks.model import RESULTS
+from benchmarks.model import OUTPUT
 from maskstream.core.errors import StoreError
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.runtime import Runtime, RuntimeConfig
@@ -160,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--every-s", type=float, default=5.0)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=OUTPUT)
     given = parser.parse_args()
     rows = soak(given.frames, given.every_s)
     given.out.mkdir(parents=True, exist_ok=True)
