@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -43,3 +45,12 @@ def test_types_are_checked_everywhere() -> None:
 def test_imports_by_the_name_of_a_folder_are_banned() -> None:
     banned = PROJECT["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
     assert set(banned) == set(FOLDERS)
+
+
+def test_ci_pins_everything_that_the_project_asks_for() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    project = PROJECT["project"]
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    names = {re.split(r"[^\w-]", line)[0].lower().replace("_", "-") for line in asked}
+    assert names - {"maskstream"} <= pins.keys()

@@ -1,10 +1,11 @@
-"""The README says what is so: its commands parse, its code compiles, its table is complete."""
+"""The documents say what is so: commands parse, code compiles, what is pointed at is there."""
 
 from __future__ import annotations
 
 import ast
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +16,13 @@ from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.api.requests import Request
 from maskstream.pipeline.cli.main import _parser
 
-TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *(path for folder in ("benchmarks", "examples", "packaging", "training")
+      for path in (ROOT / folder).rglob("*.md")),
+]  # fmt: skip
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line.partition(" #")[0]
@@ -44,6 +51,32 @@ def test_python_compiles_and_imports_what_there_is(number: int) -> None:
         if isinstance(node, ast.ImportFrom) and node.module == "maskstream":
             for name in node.names:
                 assert hasattr(maskstream, name.name)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_pointed_at_is_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    missing = [
+        link for link in links if "://" not in link and not (document.parent / link).exists()
+    ]
+    assert not missing
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", make, re.MULTILINE), target
+    for module in re.findall(r"python -m (benchmarks\.\w+)", text):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), module
+
+
+def test_the_tour_names_every_folder_with_code() -> None:
+    tour = TEXT[TEXT.index("## A tour") :]
+    folders = {path.parent.name for path in ROOT.glob("[a-z]*/*.py")} - {"maskstream", "tests"}
+    assert folders <= set(re.findall(r"^\| `(\w+)/`", tour, re.MULTILINE))
+
+
+def test_this_version_is_in_the_changelog() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"## {project['version']}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("model", get_args(Request), ids=lambda model: model.__name__)
