@@ -207,7 +207,11 @@ def check_ray(options: Namespace) -> Iterator[Finding]:
     was_running = ray.is_initialized()
     if not was_running:
         ray.init(
-            num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            address="local",
+            num_cpus=1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

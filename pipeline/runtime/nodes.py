@@ -41,7 +41,9 @@ def start_ray(config: RuntimeConfig) -> bool:
         _check_address(config.ray_address)
         options["address"] = config.ray_address
     else:
+        # Else Ray joins what `ray start`, or a test, has left its address of on this machine.
         options |= {
+            "address": "local",
             "include_dashboard": False,
             "num_cpus": config.num_cpus,
             "object_store_memory": config.object_store_bytes,

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
 from maskstream.pipeline.api.commands import AddConcept
 from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.runtime.nodes import start_ray
 from maskstream.pipeline.store import SessionStore
 from maskstream.pipeline.video.model import VideoModel
 from tests.faults.killing import decoders, kill
@@ -47,6 +49,16 @@ def raylet_of(pid: int) -> int:
     assert parent is not None
     assert parent.name() == "raylet"
     return parent.pid
+
+
+def test_without_an_address_ray_is_ones_own(cluster: Cluster) -> None:
+    """Though there is a cluster on this machine that Ray would find by itself."""
+    assert start_ray(CONFIG)
+    try:
+        assert ray.get_runtime_context().gcs_address != cluster.address
+        assert len(ray.nodes()) == 1
+    finally:
+        ray.shutdown()
 
 
 def test_sessions_outlive_a_node(

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import ray
+from ray._private import services
 
 from maskstream.core.errors import ConfigError
 from maskstream.pipeline.runtime import RuntimeConfig
@@ -18,7 +19,10 @@ def test_an_address_that_is_none(address: str) -> None:
         start_ray(RuntimeConfig(ray_address=address))
 
 
-def test_nobody_is_there() -> None:
+def test_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other tests may have a cluster on this machine at this moment.
+    monkeypatch.setattr(services, "find_gcs_addresses", frozenset)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: None)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         host, port = closed.getsockname()
     for address in (f"{host}:{port}", "auto"):
