@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from maskstream.core.errors import ConfigError, StoreError
 from maskstream.core.redaction import redact, redact_url
-from maskstream.pipeline.store import problems
+from maskstream.pipeline.store import problems, stored
 from maskstream.pipeline.store.keys import Keys
 from maskstream.pipeline.store.scripts import SCRIPTS
 
@@ -107,7 +107,8 @@ class Connection:
             SessionNotFoundError: there is no such session.
             SessionLimitError: a limit of the session would be exceeded.
             SessionError: the writer was superseded.
-            StoreError: see ``run``; or the server has lost its data.
+            StoreError: see ``run``; or the server has lost its data, or the session's state is none
+                that we have written.
         """
         if not problems.is_session_id(session_id):
             raise problems.not_found(session_id)
@@ -116,6 +117,8 @@ class Connection:
             self._missing(session_id)
         if answer[0] == "superseded":
             raise problems.superseded(session_id)
+        if answer[0] == "refused":
+            stored.state(answer[1], self.keys.session(session_id))
         if answer[0] == "limit":
             raise problems.limit(session_id, answer[2].decode(), int(answer[1]))
         return answer

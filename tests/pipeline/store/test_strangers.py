@@ -283,3 +283,13 @@ def test_stored_json_is_plain(filled: SessionStore, raw: redis.Redis, keys: Keys
         "gap_s": 0.0,
         "record": {},
     }
+
+
+def test_a_state_that_is_none_stops_a_change(
+    filled: SessionStore, raw: redis.Redis, keys: Keys
+) -> None:
+    for value in (b"\x80", b"dancing"):
+        raw.hset(keys.session("s"), "state", value)
+        with pytest.raises(StoreError, match=f"entry state of {keys.session('s')}") as caught:
+            filled.append_entry("s", concept())
+        assert (caught.value.key, caught.value.entry) == (keys.session("s"), "state")
