@@ -23,7 +23,7 @@ from maskstream.pipeline.video.model import VideoModel
 from tests.pipeline import scene
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = ROOT / "tests" / "pipeline" / "client_program.py"
+PROGRAM = ROOT / "tests" / "pipeline" / "client" / "client_program.py"
 NUM_FRAMES = 18
 
 Place = Sam3VideoPredictor | Runtime | Client
