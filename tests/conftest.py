@@ -1,17 +1,29 @@
-"""What all tests share: few threads, fixed seeds, and no network."""
+"""What all tests share: few threads, fixed seeds, no network; and what runs where and when."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 # Before huggingface_hub is imported, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Each runtime of a test starts a Ray of its own.
+os.environ.pop("RAY_ADDRESS", None)
 
 import hypothesis
 import numpy as np
 import pytest
 import torch
+
+from tests.shared import RUNTIME
+
+ROOT = Path(__file__).parent
+# By the folder that a test lies in.
+CLUSTER_FOLDERS = {"faults", "integration"}
+LONG_FOLDERS = {"parity"}
+USUAL_TIMEOUT_S = 300
+"""As in pyproject.toml. Who asks for more is long."""
 
 # Tests that run side by side have a thread each: threads that wait for each other on a busy machine
 # take many times as long as one.
@@ -21,6 +33,49 @@ torch.set_num_threads(NUM_THREADS)
 # The same examples on every run; per-test time-outs are pytest's.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder, and order and group them for test processes side by side.
+
+    First come those that mostly wait: with a Ray of their own, then with that of their process.
+    What computes for long is next, so that no process is left alone with it at the end. The tests
+    of a file stay together, since they share fixtures; those on Ray go to whoever is free.
+    """
+    for item in items:
+        folder = item.path.relative_to(ROOT).parts[0]
+        if folder in CLUSTER_FOLDERS:
+            item.add_marker("cluster")
+        else:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+        if folder in LONG_FOLDERS or _timeout_s(item) > USUAL_TIMEOUT_S:
+            item.add_marker("long")
+    items.sort(key=_turn)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if not _shares_runtime(item):
+        RUNTIME.close()
+
+
+def pytest_sessionfinish() -> None:
+    RUNTIME.close()
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("cluster"):
+        return 1 if _shares_runtime(item) else 0
+    return 2 if item.get_closest_marker("long") else 3
+
+
+def _shares_runtime(item: pytest.Item) -> bool:
+    return "shared_runtime" in getattr(item, "fixturenames", ())
+
+
+def _timeout_s(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return mark.args[0] if mark is not None else USUAL_TIMEOUT_S
 
 
 @pytest.fixture(autouse=True)

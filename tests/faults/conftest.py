@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import clip, model, name, one_thread, runtime, served_by, store
+from tests.integration.conftest import (
+    clip,
+    model,
+    name,
+    one_thread,
+    runtime,
+    served_by,
+    shared_runtime,
+    store,
+)
 
-__all__ = ["clip", "model", "name", "one_thread", "runtime", "served_by", "store"]
+__all__ = [
+    "clip",
+    "model",
+    "name",
+    "one_thread",
+    "runtime",
+    "served_by",
+    "shared_runtime",
+    "store",
+]

@@ -1,9 +1,8 @@
-"""One runtime for the tests of a file that say ``runtime`` or ``store``."""
+"""One runtime for all tests of a process that say ``runtime`` or ``store``."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from maskstream.pipeline.store import SessionStore
 from maskstream.pipeline.video.model import VideoModel
 from tests.integration.serving import load_model, running_runtime
 from tests.pipeline import scene
+from tests.shared import RUNTIME
 
 
 @pytest.fixture(autouse=True)
@@ -22,18 +22,25 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def served_by() -> Iterator[tuple[Runtime, SessionStore]]:
-    with running_runtime() as both:
-        yield both
+@pytest.fixture
+def shared_runtime() -> tuple[Runtime, SessionStore]:
+    """One for all tests of this process that ask for it: none leaves a session behind."""
+    both: tuple[Runtime, SessionStore] = RUNTIME.get(running_runtime)
+    return both
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def served_by(shared_runtime: tuple[Runtime, SessionStore]) -> tuple[Runtime, SessionStore]:
+    """What ``runtime`` and ``store`` are; files with a runtime of their own say their own."""
+    return shared_runtime
+
+
+@pytest.fixture
 def runtime(served_by: tuple[Runtime, SessionStore]) -> Runtime:
     return served_by[0]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def store(served_by: tuple[Runtime, SessionStore]) -> SessionStore:
     return served_by[1]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from maskstream.pipeline.store import SessionStore, open_store
-from tests.pipeline.store.servers import RedisServer, running, shared_url
+from tests.pipeline.store.servers import RedisServer, running
 
 KEY = bytes(range(32))
 
@@ -23,10 +23,6 @@ def embedded_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    given = shared_url()
-    if given is not None:
-        yield given
-        return
     with running(RedisServer(tmp_path_factory.mktemp("redis"))) as server:
         yield server.url
 

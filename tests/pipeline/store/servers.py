@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -99,8 +98,3 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
-def shared_url() -> str | None:
-    """Of the server that ``.ci/run`` has started, if it has."""
-    return os.environ.get("MASKSTREAM_TEST_REDIS_URL")
