@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
+
+from maskstream.core.errors import RequestError
+from maskstream.pipeline.api.faults import MAX_FAULTS
+from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.parsing import parse_request
+from maskstream.pipeline.api.requests import StartSession
 
 TYPES = [
     "start_session", "add_prompt", "propagate_in_video", "remove_object", "remove_prompt",
@@ -39,3 +47,37 @@ REQUESTS = st.builds(
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=8),
     st.dictionaries(st.one_of(st.text(max_size=8), st.integers()), VALUES, max_size=2),
 )
+OPTIONS = st.dictionaries(st.sampled_from(sorted(SessionOptions.model_fields)), VALUES, max_size=6)
+
+
+def check_request(request: dict[Any, Any]) -> bool:
+    """It is taken or refused, and shows no password; whether it was taken."""
+    try:
+        found = parse_request(request)
+    except RequestError as refusal:
+        check_faults(refusal)
+        return False
+    assert "hunter2" not in repr(found)
+    assert found.type == request["type"]
+    return True
+
+
+def check_faults(refusal: RequestError) -> None:
+    """It names what is wrong, not without end, and without the password of our examples."""
+    assert "hunter2" not in repr(refusal)
+    assert 1 <= len(refusal.faults) <= MAX_FAULTS + 1
+    assert all(fault and len(fault) < 1000 for fault in refusal.faults)
+
+
+def check_options(options: dict[str, Any]) -> bool:
+    """What a request may say is stored as it is, and a source can do it; whether it was taken."""
+    request = {"type": "start_session", "resource_path": "rtsp://cam/x", **options}
+    try:
+        parsed = parse_request(request)
+    except RequestError:
+        return False
+    assert isinstance(parsed, StartSession)
+    stored = parsed.options.to_stored()
+    assert SessionOptions.from_stored(stored) == parsed.options
+    parsed.options.to_live_config()
+    return True
