@@ -1,16 +1,22 @@
-# make demo    segment the bundled clip by words
-# make test    run all tests
-# make check   format, lint, types and what may import what
-# make wheel   build maskstream and, for machines that only talk to a service, maskstream-client
+# make demo        segment the bundled clip by words
+# make test        run all tests
+# make test-quick  run those that neither start Ray nor compute for long, while one edits
+# make chaos       kill and stop processes of a service in a random order, of SEED, for SECONDS
+# make fuzz        try requests, journal entries, frames and records made up of SEED, for SECONDS
+# make check       format, lint, types and what may import what
+# make wheel       build maskstream and, for machines that only talk to a service, maskstream-client
 #
 # Each makes the virtual environment it needs and keeps it for as long as pyproject.toml and
-# constraints.txt stay the same. Variables: PYTHON (3.11 or newer), VENV, JOBS (tests side by side),
-# PYTEST_ARGS, and pip's own, such as PIP_INDEX_URL.
+# constraints.txt stay the same. Variables: PYTHON (3.11 or newer), VENV, JOBS (test processes side by
+# side; many of them wait most of the time, so more than there are processors), PYTEST_ARGS, and
+# pip's own, such as PIP_INDEX_URL.
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
-JOBS ?= 2
+JOBS ?= 4
+SEED ?= 0
+SECONDS ?= 60
 DEMO_CLIP ?= pipeline/assets/demo.mp4
 DEMO_OUT ?= demo-output
 
@@ -19,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean venv venv-dev wheel client-wheel
+.PHONY: help demo test test-quick chaos fuzz check format bench clean venv venv-dev wheel client-wheel
 
 help:
 	@sed -n 's/^# //p' Makefile | sed -n '1,/^Each/p' | sed '$$d'
@@ -73,13 +79,20 @@ ifneq ($(strip $(PACKAGES)),)
 		apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
 endif
 
-# Tests that only compute run side by side. The rest start processes, mind the time or share a server,
-# and have the machine to themselves.
-COMPUTING := $(addprefix tests/,benchmarks core detector parity tracker training)
+# What runs beside what, and in which order, says tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadgroup --no-loadscope-reorder
 
 test: venv-dev system
-	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(COMPUTING) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(COMPUTING)) $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
+
+test-quick: venv-dev system
+	$(PYTEST) -m "not cluster and not long" $(PYTEST_ARGS)
+
+chaos: venv-dev system
+	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS) $(if $(OUT),--out $(OUT))
+
+fuzz: venv-dev
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --seconds $(SECONDS)
 
 check: venv-dev
 	$(BIN)/ruff format --check .

@@ -17,16 +17,27 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def workers(kind: str, below: int | None = None) -> list[int]:
+    """Process ids of the workers on this machine that a process has started.
+
+    Args:
+        kind: ``decode``, ``detect`` or ``track``.
+        below: id of that process; None is this one.
+    """
+    title = f"{kind.capitalize()}Worker"
+    children = psutil.Process(below).children(recursive=True)
+    return [child.pid for child in children if _is_alive_as(title, child)]
+
+
 def decoders() -> list[int]:
-    """Process ids of the decode workers on this machine that this test process has started."""
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if _is_decoder(child)]
+    """Process ids of the decode workers that this test process has started."""
+    return workers("decode")
 
 
-def _is_decoder(process: psutil.Process) -> bool:
+def _is_alive_as(title: str, process: psutil.Process) -> bool:
     try:
         alive = process.status() != psutil.STATUS_ZOMBIE
-        return alive and "DecodeWorker" in " ".join(process.cmdline())
+        return alive and title in " ".join(process.cmdline())
     except psutil.NoSuchProcess:  # it has ended since it was listed
         return False
 

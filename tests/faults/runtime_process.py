@@ -1,4 +1,6 @@
-"""A runtime in a process of its own, to be killed: ``python -m tests.faults.runtime_process URL``.
+"""A runtime in a process of its own, to be killed.
+
+    python -m tests.faults.runtime_process URL [MAX_DEATHS]
 
 Prints ``ready`` when it serves.
 """
@@ -9,29 +11,40 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from maskstream.pipeline.runtime import Runtime
+from maskstream.pipeline.runtime import Runtime, RuntimeConfig
 from maskstream.pipeline.store import open_store
-from tests.integration.serving import CONFIG, KEY
+from tests.integration.serving import CONFIG, KEY, RUNNER, faster
 
 ROOT = Path(__file__).parents[2]
 
 
 class RuntimeProcess:
-    """The other end: starts one, waits until it serves, kills it with SIGKILL."""
+    """The other end: starts one, waits until it serves, kills it with SIGKILL.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: of the store.
+        max_deaths: how often each of its workers may die; None is the usual number.
+    """
+
+    def __init__(self, url: str, max_deaths: int | None = None) -> None:
+        arguments = [url] if max_deaths is None else [url, str(max_deaths)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.runtime_process", url],
+            [sys.executable, "-m", "tests.faults.runtime_process", *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait_ready(self) -> None:
         assert self._process.stdout is not None
@@ -56,9 +69,17 @@ class RuntimeProcess:
             self._process.stdout.close()
 
 
+def configured(max_deaths: int) -> RuntimeConfig:
+    """Workers may die so often, and are not waited for long."""
+    runner = replace(RUNNER, max_decoder_deaths=max_deaths, unresponsive_s=4.0)
+    return faster(CONFIG, max_deaths=max_deaths, runner=runner)
+
+
 def main() -> None:
-    store = open_store(sys.argv[1], secret_key=KEY)
-    runtime = Runtime(store, CONFIG, secret_key=KEY)
+    url, *rest = sys.argv[1:]
+    store = open_store(url, secret_key=KEY)
+    config = configured(int(rest[0])) if rest else CONFIG
+    runtime = Runtime(store, config, secret_key=KEY)
     runtime.start()
     runtime.worker_pids()
     print("ready", flush=True)

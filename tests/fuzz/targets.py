@@ -110,7 +110,7 @@ def check_command(example: tuple[str, dict[str, Any]]) -> Answer:
     if isinstance(command, AddConcept | AddObject):
         # Pixels may lie outside of a frame that the client did not know the size of.
         with contextlib.suppress(RequestError):
-            command.to_prompt(320, 240)
+            command.at(320, 240)
     return "taken"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from maskstream.pipeline.api.commands import (
 from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.runtime import RunnerConfig, Runtime, RuntimeConfig
-from maskstream.pipeline.sources import open_source
+from maskstream.pipeline.sources import Frame, open_source
 from maskstream.pipeline.store import (
     NewEntry,
     NewSession,
@@ -177,16 +178,25 @@ def play_prompts(
     num_frames: int | None = None,
 ) -> list[FrameResult]:
     """In this process: the frames of a file, with prompts before certain ones of them."""
+    with open_source(source) as opened:
+        return play_frames(model, islice(opened, num_frames), prompts, latency=latency)
+
+
+def play_frames(
+    model: VideoModel,
+    frames: Iterable[Frame],
+    prompts: Sequence[tuple[int, Command]],
+    *,
+    latency: Any = "delayed",
+) -> list[FrameResult]:
+    """In this process: any frames, with prompts before certain ones of them."""
     segmenter = VideoSegmenter(model, latency=latency)
     results = []
-    with open_source(source) as opened:
-        for frame in opened:
-            if frame.index == num_frames:
-                break
-            for index, command in prompts:
-                if index == frame.index:
-                    apply(segmenter, frame, command)
-            results += segmenter.step(frame)
+    for frame in frames:
+        for index, command in prompts:
+            if index == frame.index:
+                apply(segmenter, frame, command)
+        results += segmenter.step(frame)
     return results + segmenter.flush()
 
 
