@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before huggingface_hub is imported, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,6 +18,9 @@ import pytest
 import torch
 
 from tests.shared import RUNTIME
+
+if TYPE_CHECKING:
+    from maskstream.pipeline.video.model import VideoModel
 
 ROOT = Path(__file__).parent
 # By the folder that a test lies in.
@@ -90,3 +94,11 @@ def _same_start() -> Iterator[None]:
 def two_threads() -> None:
     """For what has to be the same however a product is shared out among threads."""
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def model() -> VideoModel:
+    """The embedded model, as workers run it. All tests of a process share it: none changes it."""
+    from maskstream.pipeline.video.model import VideoModel
+
+    return VideoModel.from_checkpoint("tiny", device="cpu")

@@ -29,11 +29,6 @@ from training.spec import make_clip
 from training.vocabulary import concept_named
 
 
-@pytest.fixture(scope="module")
-def model() -> VideoModel:
-    return VideoModel.from_checkpoint("tiny", device="cpu")
-
-
 def test_clips_are_not_those_of_training() -> None:
     spec = unseen_clip(7, (3, 5))
     assert spec.seed == FIRST_SEED + 7

@@ -29,9 +29,10 @@ from random import Random
 import torch
 
 from maskstream.pipeline.store import SessionStore, open_store
+from maskstream.pipeline.video.model import VideoModel
 from tests.chaos.faults import FAULTS, Service, serving
 from tests.chaos.sessions import NUM_FRAMES, Run
-from tests.integration.serving import KEY, load_model
+from tests.integration.serving import KEY
 from tests.pipeline import scene
 
 STUCK_S = 180.0
@@ -133,7 +134,8 @@ def start_round(store: SessionStore, clip: Path, number: int) -> list[Run]:
 
 def chaos(seed: int, seconds: float, folder: Path) -> Report:
     """Play rounds until the time is over, and the last one to its end."""
-    report, random, model = Report(), Random(seed), load_model()
+    report, random = Report(), Random(seed)
+    model = VideoModel.from_checkpoint("tiny", device="cpu")
     clip = scene.write_scene(folder / "clip.mp4", NUM_FRAMES)
     end_s = time.monotonic() + seconds
     with (

@@ -6,13 +6,8 @@ import pytest
 import torch
 
 from maskstream.core.errors import PromptError
-from maskstream.detector.build import Sam3ImageModel, build_sam3_image_model
+from maskstream.detector.build import Sam3ImageModel
 from maskstream.detector.concepts import ConceptEncoder
-
-
-@pytest.fixture(scope="module")
-def model() -> Sam3ImageModel:
-    return build_sam3_image_model(checkpoint_path="tiny", device="cpu")
 
 
 @torch.inference_mode()

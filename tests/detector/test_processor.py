@@ -14,11 +14,6 @@ from maskstream.detector.build import Sam3ImageModel, build_sam3_image_model
 from maskstream.detector.processor import Sam3Processor
 
 
-@pytest.fixture(scope="module")
-def model() -> Sam3ImageModel:
-    return build_sam3_image_model(checkpoint_path="tiny", device="cpu")
-
-
 def picture(height: int = 90, width: int = 130) -> Image.Image:
     """A red disc on grey."""
     y, x = np.mgrid[:height, :width]

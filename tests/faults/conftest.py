@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.integration.conftest import (
     clip,
-    model,
     name,
     one_thread,
     runtime,
@@ -15,7 +14,6 @@ from tests.integration.conftest import (
 
 __all__ = [
     "clip",
-    "model",
     "name",
     "one_thread",
     "runtime",

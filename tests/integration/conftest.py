@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 
 from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.store import SessionStore
-from maskstream.pipeline.video.model import VideoModel
-from tests.integration.serving import load_model, running_runtime
+from tests.integration.serving import running_runtime
+from tests.integration.streams import write_stream
 from tests.pipeline import scene
+from tests.pipeline.live.rtsp import RtspServer
 from tests.shared import RUNTIME
 
 
@@ -46,11 +48,6 @@ def store(served_by: tuple[Runtime, SessionStore]) -> SessionStore:
 
 
 @pytest.fixture(scope="session")
-def model() -> VideoModel:
-    return load_model()
-
-
-@pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scene, 40 frames."""
     return scene.write_scene(tmp_path_factory.mktemp("scene") / "clip.mp4", 40)
@@ -59,3 +56,25 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def name() -> str:
     return uuid.uuid4().hex[:12]
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that ``shared_server`` plays: ``clip.mp4`` is the scene as a stream."""
+    folder = tmp_path_factory.mktemp("media")
+    write_stream(folder / "clip.mp4")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_server(media: Path) -> Iterator[RtspServer]:
+    """A camera, for tests that leave it as it is."""
+    with RtspServer(media) as running:
+        yield running
+
+
+@pytest.fixture
+def server(shared_server: RtspServer) -> Iterator[RtspServer]:
+    """The same, for tests that kill or freeze it."""
+    yield shared_server
+    shared_server.restore()

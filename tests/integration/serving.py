@@ -164,11 +164,6 @@ class Served:
         self.store.delete_session(self.session_id)
 
 
-def load_model() -> VideoModel:
-    """The model that workers run."""
-    return VideoModel.from_checkpoint("tiny", device="cpu")
-
-
 def play_prompts(
     model: VideoModel,
     source: Path,

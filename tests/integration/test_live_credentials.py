@@ -25,7 +25,6 @@ from tests.integration.streams import (
     has_objects,
     resumed_after_s,
     wait_for_fault,
-    write_stream,
 )
 from tests.pipeline.live.rtsp import RtspProxy, RtspServer
 from tests.pipeline.ports import free_port
@@ -35,14 +34,6 @@ USER, WRONG, RIGHT = "Horst", "Buche42", "Eiche/23 @"
 WRONG_LOGIN, RIGHT_LOGIN = "Horst:Buche42@", "Horst:Eiche%2F23%20%40@"
 SECRETS = (USER, "Buche", "Eiche")
 PAUSE_S = LiveConfig().unauthorized_pause_s
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RtspServer]:
-    folder = tmp_path_factory.mktemp("media")
-    write_stream(folder / "clip.mp4")
-    with RtspServer(folder) as running:
-        yield running
 
 
 def test_wrong_credentials_are_told_and_right_ones_work(

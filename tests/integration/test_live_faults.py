@@ -6,10 +6,7 @@ every frame is accounted for, and each has its result once and in order.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from maskstream.pipeline.api.commands import AddConcept
 from maskstream.pipeline.api.results import FrameResult
@@ -30,26 +27,6 @@ from tests.pipeline.live.rtsp import RtspProxy, RtspServer
 
 RESUMES_WITHIN_S = 2.0
 LOST = 0.02
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("media")
-    write_stream(folder / "clip.mp4")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def shared_server(media: Path) -> Iterator[RtspServer]:
-    with RtspServer(media) as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared_server: RtspServer) -> Iterator[RtspServer]:
-    """For tests that kill or freeze it."""
-    yield shared_server
-    shared_server.restore()
 
 
 def test_a_server_that_is_killed_and_comes_back(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from maskstream.core.rle import encode_mask
@@ -17,17 +15,9 @@ from maskstream.pipeline.video.model import VideoModel
 from maskstream.pipeline.video.segmenter import VideoSegmenter
 from tests.faults.killing import kill, one_pid
 from tests.integration.serving import Served, assert_same, eventually
-from tests.integration.streams import end_stream, ids_of, start_stream, write_stream
+from tests.integration.streams import end_stream, ids_of, start_stream
 from tests.pipeline import scene
 from tests.pipeline.live.rtsp import RtspServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RtspServer]:
-    folder = tmp_path_factory.mktemp("media")
-    write_stream(folder / "clip.mp4")
-    with RtspServer(folder) as running:
-        yield running
 
 
 def test_a_stream_goes_on_after_its_trackers_and_its_decoders_death(

@@ -21,12 +21,11 @@ from maskstream.pipeline.sources import open_source
 from maskstream.pipeline.store import SessionStore
 from maskstream.pipeline.video.model import VideoModel
 from tests.pipeline import scene
+from tests.pipeline.asking import Place, ask, start
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "pipeline" / "client" / "client_program.py"
 NUM_FRAMES = 18
-
-Place = Sam3VideoPredictor | Runtime | Client
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +40,6 @@ def expected(model: VideoModel, short_clip: Path) -> list[dict[str, Any]]:
     answers = whole_session(predictor, short_clip)
     predictor.close()
     return answers
-
-
-def ask(place: Place, kind: str, session_id: str, **fields: Any) -> dict[str, Any]:
-    return place.handle_request({"type": kind, "session_id": session_id, **fields})
-
-
-def start(place: Place, source: Path | str, **fields: Any) -> str:
-    request = {"type": "start_session", "resource_path": str(source), **fields}
-    session_id: str = place.handle_request(request)["session_id"]
-    return session_id
 
 
 def whole_session(place: Place, clip: Path) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from maskstream.pipeline.api.parsing import parse_request
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.store import SessionStore, open_store
 from maskstream.pipeline.store.redis_store import RedisStore
+from tests.pipeline.asking import ask, start
 from tests.pipeline.clips import numbered_image, write_numbered_clip
 from tests.pipeline.hostile import REQUESTS
 from tests.pipeline.ports import free_port
@@ -45,16 +46,6 @@ def store() -> Iterator[SessionStore]:
 def client(store: SessionStore) -> Iterator[Client]:
     with serving(store):
         yield Client(store, start_timeout_s=20, answer_timeout_s=20)
-
-
-def start(client: Client, source: str, **fields: Any) -> str:
-    answer = client.handle_request({"type": "start_session", "resource_path": source, **fields})
-    session_id: str = answer["session_id"]
-    return session_id
-
-
-def ask(client: Client, kind: str, session_id: str, **fields: Any) -> dict[str, Any]:
-    return client.handle_request({"type": kind, "session_id": session_id, **fields})
 
 
 def everything(store: SessionStore) -> bytes:

@@ -33,7 +33,7 @@ from maskstream.pipeline.live import LiveConfig, Region
         {"target_fps": -5},
         {"every_nth": 2, "target_fps": 5.0},
         {"stale_after_s": 0.0},
-        {"allowed_schemes": frozenset({"rtsp", "concat"})},
+        pytest.param({"allowed_schemes": frozenset({"rtsp", "concat"})}, id="a scheme too many"),
         {"allowed_roots": (Path("/no/such/folder"),)},
     ],
     ids=str,

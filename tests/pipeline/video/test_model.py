@@ -18,11 +18,6 @@ from tests.parity.reference import transformers_sam3, video_model_class
 TINY = Path(__file__).parents[3] / "configs" / "checkpoints" / "tiny"
 
 
-@pytest.fixture(scope="module")
-def model() -> VideoModel:
-    return VideoModel.from_checkpoint("tiny", device="cpu")
-
-
 def test_the_embedded_checkpoint_is_small_and_whole() -> None:
     assert sum(file.stat().st_size for file in TINY.iterdir()) <= 16 * 2**20
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= {

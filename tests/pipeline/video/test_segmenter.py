@@ -20,11 +20,6 @@ CIRCLE_BOX = [0.16, 0.17, 0.24, 0.33]
 SQUARE_CENTRE = [230 / scene.WIDTH, 170 / scene.HEIGHT]
 
 
-@pytest.fixture(scope="module")
-def model() -> VideoModel:
-    return VideoModel.from_checkpoint("tiny", device="cpu")
-
-
 def play(segmenter: VideoSegmenter, frames: Sequence[Frame]) -> list[FrameResult]:
     results = [result for frame in frames for result in segmenter.step(frame)]
     return results + segmenter.flush()

@@ -30,11 +30,6 @@ SAVED_AT = (3, 17)
 
 
 @pytest.fixture(scope="module")
-def model() -> VideoModel:
-    return VideoModel.from_checkpoint("tiny", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def detector(model: VideoModel) -> FrameDetector:
     return FrameDetector(model.detector)
 
