@@ -10,6 +10,7 @@ from typing import Any
 from maskstream.pipeline.api.commands import AddConcept, Cancel
 from maskstream.pipeline.store import ResultEntry, SessionState, SessionStore
 from tests.integration.serving import LONG_S, Served, check_account
+from tests.machine import Stopwatch
 from tests.pipeline import scene
 from tests.pipeline.clips import write_clip
 
@@ -56,10 +57,11 @@ def resumed_after_s(
         condition: what is told of the frame besides.
 
     Returns:
-        Seconds from the return until its result was read.
+        Seconds from the return until its result was read, as a ``Stopwatch`` tells them.
     """
-    served.read_until(lambda entry: entry.wall_s > returned_s and condition(entry))
-    return time.time() - returned_s
+    with Stopwatch() as watch:
+        served.read_until(lambda entry: entry.wall_s > returned_s and condition(entry))
+    return watch.seconds
 
 
 def wait_for_fault(store: SessionStore, session_id: str, *kinds: str) -> str:

@@ -6,7 +6,6 @@ import logging
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from maskstream.pipeline.store import (
     open_store,
 )
 from maskstream.pipeline.store.sealing import KEY_VARIABLE, Sealer
+from tests.machine import Stopwatch
 from tests.pipeline.ports import HOST, free_port
 from tests.pipeline.store.conftest import KEY
 from tests.pipeline.store.records import checkpoint, concept, new_session, result
@@ -126,20 +126,26 @@ def test_retries_are_bounded(tmp_path: Path) -> None:
         store.create_session(new_session())
         server.kill()
         for call in (store.ping, lambda: store.get_session("s"), lambda: store.take_over("s")):
-            begin = time.monotonic()
-            with pytest.raises(StoreError, match="no Redis server can be reached at redis://"):
+            with (
+                Stopwatch() as watch,
+                pytest.raises(StoreError, match="no Redis server can be reached at redis://"),
+            ):
                 call()
-            assert time.monotonic() - begin < 5
+            assert watch.seconds < 5
         store.close()
 
 
 def test_a_frozen_server_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     with running(RedisServer(tmp_path)) as server:
-        store = open_store(server.url, num_retries=0, timeout_s=0.05)
+        store = open_store(server.url, num_retries=0, timeout_s=1)
         store.create_session(new_session())
         server.signal(signal.SIGSTOP)
-        with pytest.raises(StoreError, match="does not answer in time"):
+        with (
+            Stopwatch() as watch,
+            pytest.raises(StoreError, match="does not answer in time"),
+        ):
             store.get_session("s")
+        assert watch.seconds < 5
         server.signal(signal.SIGCONT)
         assert store.get_session("s").state == "starting"
         store.close()
@@ -147,10 +153,12 @@ def test_a_frozen_server_is_not_waited_for_for_ever(tmp_path: Path) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     for url in (f"redis://u:{PASSWORD}@{HOST}:{free_port()}", f"unix://{tmp_path}/no.sock"):
-        begin = time.monotonic()
-        with pytest.raises(StoreError, match="no Redis server can be reached") as caught:
+        with (
+            Stopwatch() as watch,
+            pytest.raises(StoreError, match="no Redis server can be reached") as caught,
+        ):
             open_store(url)
-        assert time.monotonic() - begin < 5
+        assert watch.seconds < 5
         assert PASSWORD not in f"{caught.value!r}{caught.value.__cause__!r}"
 
 

@@ -316,15 +316,16 @@ def test_a_claim_tells_its_holder_and_when_it_has_run_out(store: SessionStore) -
         return claim is not None and claim.has_run_out
 
     assert eventually(has_run_out)
+    begin_s = time.monotonic()
     assert store.renew_claim("s", "first") is True  # late, and nobody else has come
     renewed = store.get_claim("s")
     assert renewed is not None
-    assert renewed.silent_s < 0.5
+    assert renewed.silent_s < time.monotonic() - begin_s + 0.01
     assert eventually(has_run_out)
-    assert store.claim_session("second", lease_s=0.4) == "s"
+    assert store.claim_session("second", lease_s=LONG_S) == "s"
     taken = store.get_claim("s")
     assert taken is not None
-    assert (taken.holder, taken.lease_s, taken.has_run_out) == ("second", 0.4, False)
+    assert (taken.holder, taken.lease_s, taken.has_run_out) == ("second", LONG_S, False)
     store.transition("s", SessionState.FAILED)
     assert store.get_claim("s") is None
 
