@@ -20,6 +20,7 @@ from maskstream.core.closing import Closing
 from maskstream.core.error_text import error_text
 from maskstream.core.errors import ConfigError, MaskstreamError, SessionError, StoreError
 from maskstream.core.redaction import redact
+from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.runtime.cluster import Cluster, wait_for
 from maskstream.pipeline.runtime.config import RuntimeConfig
 from maskstream.pipeline.runtime.nodes import addresses, check_reachable, start_ray
@@ -100,7 +101,7 @@ class Runtime(Closing):
         self._threads: list[threading.Thread] = []
         self._owns_ray = False
         self._cluster: Cluster | None = None
-        self._client: Any = None
+        self._client: Client | None = None
 
     # Life
 
@@ -148,7 +149,7 @@ class Runtime(Closing):
             cluster.kill()
         self._sessions.clear()
         if self._client is not None:
-            self._client.close()
+            self._client.store.close()
             self._client = None
         if self._owns_ray:
             ray.shutdown()
@@ -163,19 +164,15 @@ class Runtime(Closing):
 
     def handle_request(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """See :class:`maskstream.pipeline.client.client.Client`."""
-        answer: dict[str, Any] = self._own_client().handle_request(request)
-        return answer
+        return self._own_client().handle_request(request)
 
     def handle_stream_request(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """See :class:`maskstream.pipeline.client.client.Client`."""
-        answers: Iterator[dict[str, Any]] = self._own_client().handle_stream_request(request)
-        return answers
+        return self._own_client().handle_stream_request(request)
 
-    def _own_client(self) -> Any:
+    def _own_client(self) -> Client:
         if self._client is None:
-            from maskstream.pipeline.client.client import Client
-
-            self._client = Client(store=self._address.open())
+            self._client = Client(self._address.open())
         return self._client
 
     # Looking in
