@@ -1,4 +1,4 @@
-"""Sources that run by themselves: cameras and streams that come and go, and files."""
+"""Sources that run by themselves: cameras, streams that fail and come back, and files."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def open_live(
 ) -> LiveSource:
     """Start reading a stream (rtsp, rtsps, http, https), a camera (/dev/video0), a file or folder.
 
-    Returns at once; whether anybody is there shows in ``state`` and ``last_fault``. Close it, or
-    use it as a context manager: it has threads.
+    Returns at once, before it is connected; ``state`` and ``last_fault`` say how that goes. The
+    source has threads: close it, or use it as a context manager.
 
     Args:
         source: URL or path.
         config: how to connect, wait, drop and crop; None takes the defaults.
-        rng: for the jitter of the pauses between attempts.
+        rng: draws the jitter of the back-off.
 
     Raises:
-        InputError: not a URL or path, or one that is not allowed.
-        SourceError: a path where nothing is.
+        InputError: it is no URL or path, or one that is not allowed.
+        SourceError: the path does not exist.
     """
     config = config if config is not None else LiveConfig()
     address = parse_address(source, config)

@@ -1,4 +1,4 @@
-"""How long to wait between attempts to connect."""
+"""Back-off: how long to wait between attempts to connect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 
 class Backoff:
-    """Pauses that double up to a limit, each shortened by a random part of itself."""
+    """Gives pauses that double up to a limit, each shortened by a random part of itself."""
 
     def __init__(self, min_s: float, max_s: float, jitter: float, rng: random.Random) -> None:
         self._min_s = min_s
@@ -16,7 +16,7 @@ class Backoff:
         self._next_s = min_s
 
     def reset(self) -> None:
-        """Start with the shortest pause again: a connection has worked."""
+        """Start with the shortest pause again, after a connection that worked."""
         self._next_s = self._min_s
 
     def next_s(self) -> float:

@@ -1,4 +1,4 @@
-"""The bounded queue between a decoding thread and a consumer, and the account of every frame."""
+"""The bounded queue from a decoding thread to a consumer, which accounts for every frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RATE_WINDOW_S = 4.0
 
 
 class Producer:
-    """The buffer's view of one connection. Only the buffer changes it, under its lock."""
+    """What the buffer knows of one connection. Only the buffer changes it, under its lock."""
 
     def __init__(self) -> None:
         self.is_cancelled = False
@@ -33,7 +33,7 @@ class Producer:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A frame that was decoded and counted, and whose picture is still to come."""
+    """A frame that was decoded and counted; its picture is still being converted."""
 
     index: int
     pts_s: float | None
@@ -58,15 +58,15 @@ class Counts:
 
 
 class FrameBuffer:
-    """Counts frames, places them in time, and keeps the newest few for the consumer.
+    """Counts every frame, gives it an epoch and a gap, and keeps the newest for the consumer.
 
-    One producer at a time writes: ``admit`` for every decoded frame, then ``submit`` for those
-    that got a ticket. A cancelled producer's calls change nothing.
+    One producer at a time writes: it calls ``admit`` for every decoded frame, then ``submit`` for
+    those that got a ticket. The calls of a producer that was cancelled change nothing.
 
-    Everything happens under one re-entrant lock, with three conditions, so that a frame wakes
-    nobody but the one who needs it: a consumer that waits for a frame, a producer that waits for
-    room, and ``changed`` for the rest: told of every producer's first frame and of every end,
-    and of each single frame only while somebody is in ``wait_for``.
+    One re-entrant lock guards everything. It has three conditions, so that a frame wakes only the
+    thread that needs it: the consumer that waits for a frame, the producer that waits for room,
+    and all others by ``changed``. This is notified of every producer's first frame and of every
+    end; of other frames only while a thread is in ``wait_for``.
     """
 
     def __init__(self, config: LiveConfig) -> None:
@@ -99,13 +99,14 @@ class FrameBuffer:
     def begin(
         self, producer: Producer, cause: GapCause, *, is_live: bool, blocks: bool | None = None
     ) -> None:
-        """A connection stands; its frames follow.
+        """Note that a connection is open; its frames follow.
 
         Args:
-            producer: who writes.
+            producer: of the connection.
             cause: ``RECONNECT``, or ``LOOP`` for a new pass over a file.
-            is_live: frames come in their own time.
-            blocks: when full, make the producer wait instead of dropping; None: as configured.
+            is_live: the source sets the pace of its frames, not the reader.
+            blocks: when the queue is full, the producer waits, and no frame is dropped; None: as
+                configured.
         """
         with self.changed:
             if producer.is_cancelled:
@@ -122,7 +123,7 @@ class FrameBuffer:
         *,
         is_corrupt: bool = False,
     ) -> Ticket | None:
-        """Count a decoded frame; None when its picture is not wanted."""
+        """Count a decoded frame. Returns None when its picture is not wanted."""
         with self.changed:
             if producer.is_cancelled or self._is_closed:
                 return None
@@ -152,10 +153,10 @@ class FrameBuffer:
         image: NDArray[np.uint8],
         crop: Crop | None = None,
     ) -> bool:
-        """Hand in a picture; waits for room when the policy says so.
+        """Put a picture into the queue; wait for room first, if the policy is to block.
 
         Returns:
-            False when the producer was cancelled, or the buffer closed: stop decoding.
+            False when the producer was cancelled or the buffer closed: then stop decoding.
         """
         with self.changed:
             if self._blocks and len(self._queue) >= self._capacity:
@@ -177,13 +178,13 @@ class FrameBuffer:
             return True
 
     def discard(self, producer: Producer) -> None:
-        """The ticket's picture will not come."""
+        """Give a ticket back: its frame cannot be converted."""
         with self.changed:
             if not producer.is_cancelled:
                 self._release(producer, DropReason.CORRUPT)
 
     def cancel(self, producer: Producer) -> None:
-        """From now on the producer's calls change nothing."""
+        """Cancel a producer: its calls change nothing from now on."""
         with self.changed:
             if not producer.is_cancelled:
                 self._release(producer, DropReason.ABANDONED)
@@ -191,7 +192,7 @@ class FrameBuffer:
                 self._tell_all()
 
     def finish(self, error: SourceError | None = None) -> None:
-        """No more frames will come. What waits is still delivered, then ``error`` is raised."""
+        """End the frames: those that wait are still delivered, then ``error`` is raised."""
         with self.changed:
             self._is_finished = True
             self._error = error
@@ -200,13 +201,13 @@ class FrameBuffer:
     # What the consumer calls.
 
     def take(self, timeout_s: float | None = None) -> LiveFrame | None:
-        """The oldest frame that waits.
+        """Take the oldest frame that waits.
 
         Returns:
-            None when none came within ``timeout_s``, or, with ``is_over``, at the end.
+            None when none came within ``timeout_s``, or when ``is_over``.
 
         Raises:
-            SourceError: the source failed, and everything before that was delivered.
+            SourceError: the source has failed, and all frames before that were delivered.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         with self.changed:
@@ -227,13 +228,13 @@ class FrameBuffer:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will be delivered any more."""
+        """Whether no frame will be delivered any more."""
         with self.changed:
             is_empty = not self._queue and not self._num_converting
             return self._is_closed or (self._is_finished and is_empty)
 
     def close(self) -> None:
-        """Drop what waits, and let everybody who waits go on."""
+        """Drop the frames that wait, and wake all threads that wait."""
         with self.changed:
             self._is_closed = True
             while self._queue:
@@ -260,7 +261,7 @@ class FrameBuffer:
             )
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until a condition holds, which is looked at after every change."""
+        """Wait until a condition holds; it is looked at after every change."""
         with self.changed:
             self._num_observers += 1
             try:
@@ -279,7 +280,7 @@ class FrameBuffer:
             condition.notify_all()
 
     def _wait_for_room(self, producer: Producer) -> None:
-        """Wait until half of the queue is free, so that the two threads do not alternate."""
+        """Wait until half of the queue is free, so that threads do not switch at every frame."""
         producer.is_blocked = True
         self._tell()
         while len(self._queue) > self._capacity // 2 and not (
@@ -309,7 +310,7 @@ class FrameBuffer:
             self._tell()
 
     def _drop_oldest(self, reason: DropReason) -> None:
-        """The next frame in line takes over the gap before the dropped one."""
+        """Drop the frame at the head of the queue; the next one takes over the gap before it."""
         frame, _ = self._queue.popleft()
         self._dropped[reason] += 1
         gap = Gap(1, 0.0, (GapCause.DROPPED,))
@@ -321,7 +322,7 @@ class FrameBuffer:
             self._carried = gap.then(self._carried)
 
     def _drop(self, reason: DropReason) -> None:
-        """Drop the newest frame, which never was in the queue."""
+        """Drop a frame that has not got into the queue."""
         self._dropped[reason] += 1
         self._carry(Gap(1, 0.0, (GapCause.DROPPED,)))
 
@@ -329,7 +330,7 @@ class FrameBuffer:
         self._carried = gap if self._carried is None else self._carried.then(gap)
 
     def _release(self, producer: Producer, reason: DropReason) -> None:
-        if self._is_closed:  # ``close`` has counted it
+        if self._is_closed:  # ``close`` has counted them
             return
         for _ in range(producer.num_converting):
             self._drop(reason)
@@ -347,7 +348,7 @@ class _Rate:
         self._times_s.append(now_s)
 
     def per_second(self, now_s: float) -> float:
-        """0 until there are two, and when nothing came for the whole window."""
+        """Events per second; 0 where the last seconds have had fewer than two."""
         while self._times_s and self._times_s[0] < now_s - _RATE_WINDOW_S:
             self._times_s.popleft()
         if len(self._times_s) < 2:

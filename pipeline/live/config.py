@@ -13,8 +13,8 @@ Transport = Literal["tcp", "udp"]
 Policy = Literal["auto", "drop_oldest", "block"]
 
 DEFAULT_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "file", "v4l2"})
-#: What may be allowed beyond the default. FFmpeg's composing protocols (concat, subfile, data,
-#: pipe, ...) reach files and descriptors of this process, and are never allowed.
+#: Schemes that can be allowed. FFmpeg's composing protocols (concat, subfile, data, pipe, ...) are
+#: not among them: they reach files and descriptors of this process.
 KNOWN_SCHEMES = DEFAULT_SCHEMES | {"rtmp", "rtmps", "srt", "udp", "rtp", "tcp"}
 
 
@@ -22,7 +22,7 @@ KNOWN_SCHEMES = DEFAULT_SCHEMES | {"rtmp", "rtmps", "srt", "udp", "rtp", "tcp"}
 class Region:
     """A region of interest, relative to the shown picture: 0 ≤ x0 < x1 ≤ 1, likewise y.
 
-    Relative, so that it stays where it is when the camera changes its resolution.
+    It is relative, so that it stays at its place when the camera changes its resolution.
     """
 
     x0: float
@@ -51,63 +51,63 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveConfig:
-    """Options of a source that runs by itself. Checked once, when made."""
+    """Options of a source that runs by itself, checked when they are made."""
 
     transport: Transport = "tcp"
-    """How RTSP carries its packets. UDP loses some; TCP never does, but delays."""
+    """How RTSP carries its packets. UDP may lose some; TCP loses none, but may delay them."""
 
     open_timeout_s: float = 5.0
     """How long one attempt to connect may take."""
 
     read_timeout_s: float = 3.0
-    """How long FFmpeg may wait for the next packet before its call is broken off."""
+    """How long FFmpeg waits for the next packet before it gives up."""
 
     stall_timeout_s: float = 3.0
-    """How long a connection may give no new frame, whatever else it sends, before it is left
-    for a new one."""
+    """The watchdog ends a connection that has given no new frame for so long, whatever else it
+    sends; then a new one is made."""
 
     backoff_min_s: float = 0.25
-    """Pause before the first new attempt; doubled after each one that fails."""
+    """Back-off: the pause before the first new attempt; it doubles with each that fails."""
 
     backoff_max_s: float = 0.75
-    """Longest pause between attempts: with it, connecting and the first result, a source is back
-    within two seconds of its server's return, on a busy machine too."""
+    """The longest pause between attempts. It is short enough for a first result within two seconds
+    of a server's return, on a busy machine too."""
 
     backoff_jitter: float = 0.25
-    """Each pause is shortened by a random part of itself, up to this one (0 to 1), so that
-    many sources of one recorder do not come back in step."""
+    """Each pause is shortened by a random part of itself, at most this one (0 to 1), so that many
+    sources of one recorder do not connect at the same moment."""
 
     unauthorized_pause_s: float = 5.0
-    """Pause after wrong credentials: cameras lock accounts that are tried too often."""
+    """The least pause after wrong credentials: cameras lock accounts after too many attempts."""
 
     max_reconnect_s: float | None = None
-    """Give up after this long without a frame; None never does."""
+    """The source fails after so long without a frame; None: it never gives up."""
 
     queue_size: int = 8
     """How many frames may wait for the consumer."""
 
     policy: Policy = "auto"
-    """When the queue is full: ``drop_oldest`` loses frames and counts them, ``block`` makes the
-    decoder wait. ``auto`` drops for what is live and blocks for what has an end."""
+    """When the queue is full: ``drop_oldest`` drops the oldest frame and counts it, ``block`` makes
+    the decoder wait. ``auto`` drops for live sources and blocks for those with an end."""
 
     stale_after_s: float | None = None
-    """Frames that waited longer than this are dropped instead of delivered."""
+    """Frames that have waited longer are dropped; None: none are."""
 
     every_nth: int = 1
     """Deliver frames 0, n, 2n, ... as the decoder counts them."""
 
     target_fps: float | None = None
-    """Deliver at most so many frames a second, by their own time stamps."""
+    """Deliver at most so many frames a second, by their time stamps."""
 
     region: Region | None = None
-    """Part of the picture to deliver."""
+    """The part of the picture to deliver; None: all of it."""
 
     loop: bool = False
     """Start a file again at its end, for ever."""
 
     drop_corrupt: bool = True
     """Drop frames that the decoder marks as damaged, such as those before the first key frame.
-    What it conceals itself, after a lost packet, it does not mark: such frames are delivered."""
+    It does not mark damage that it conceals, as after a lost packet: such frames are delivered."""
 
     pts_jump_s: float = 1.0
     """Time stamps that go back by more than this, or ahead of the clock by more than this,

@@ -1,4 +1,4 @@
-"""FFmpeg's errors, told apart and told without credentials."""
+"""FFmpeg's errors as faults: each of a kind, with a message that holds no credentials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskstream.core.errors import SourceError
 from maskstream.pipeline.live.frames import Fault, FaultKind
 from maskstream.pipeline.live.url import SourceAddress
 
-# The first match counts: av's classes derive from each other.
+# The first class that matches counts, since av's classes derive from each other.
 _KINDS: tuple[tuple[type[av.FFmpegError], FaultKind, str], ...] = (
     (av.HTTPUnauthorizedError, FaultKind.UNAUTHORIZED, "wrong or missing user name or password"),
     (av.HTTPForbiddenError, FaultKind.UNAUTHORIZED, "access is forbidden to these credentials"),
@@ -31,10 +31,10 @@ _KINDS: tuple[tuple[type[av.FFmpegError], FaultKind, str], ...] = (
 
 
 class LiveSourceError(SourceError):
-    """A connection could not be made or was lost; of a source, it has failed for good.
+    """A connection could not be made, or was lost. A source that raises it has failed for good.
 
     Attributes:
-        fault: the kind for programs, and the message without credentials.
+        fault: its kind, its message without credentials, and its time.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -42,12 +42,12 @@ class LiveSourceError(SourceError):
         self.fault = fault
 
     def __reduce__(self) -> tuple[type[LiveSourceError], tuple[Fault]]:
-        """Travel between processes whole."""
+        """Keep the fault when the error goes to another process."""
         return LiveSourceError, (self.fault,)
 
     @classmethod
     def of(cls, kind: FaultKind, address: SourceAddress, what: str) -> LiveSourceError:
-        """A fault that happens now."""
+        """The error for a fault that happens now."""
         what = address.scrub(what)
         message = what if what.startswith(str(address)) else f"{address}: {what}"
         return cls(Fault(kind, message, time.time()))
@@ -61,8 +61,8 @@ def opening_fault(
 ) -> LiveSourceError:
     """Why a connection could not be opened.
 
-    FFmpeg reports a server that accepts and never answers as invalid data; the time it took
-    tells them apart.
+    FFmpeg calls it invalid data, too, when a server accepts and never answers. What differs is the
+    time that it took.
     """
     if isinstance(error, av.InvalidDataError) and elapsed_s >= 0.9 * timeout_s:
         what = f"no answer within {timeout_s:g} s"
@@ -87,6 +87,6 @@ def _fault(error: av.FFmpegError | OSError | ValueError, address: SourceAddress)
 
 
 def _words(error: av.FFmpegError | OSError | ValueError) -> str:
-    """Never ``str(error)``, which ends with the URL."""
+    """FFmpeg's words for an error. ``str(error)`` would end with the URL."""
     words = getattr(error, "strerror", None)
     return words if isinstance(words, str) and words else type(error).__name__

@@ -1,4 +1,4 @@
-"""Files and folders as connections: lossless, with an end."""
+"""Files and folders as connections: no frame is lost, and they end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskstream.pipeline.sources import Frame, FrameSource, open_source
 
 
 class FileFrame:
-    """A frame of a finite source, which comes converted."""
+    """A frame of a file or folder, which is converted already."""
 
     is_corrupt = False
 
@@ -51,7 +51,7 @@ class FileConnection:
         self.codec: str | None = None
 
     def frames(self) -> Generator[DecodedFrame, None, None]:
-        """See ``Connection.frames``: all frames up to a fault are given before it is raised."""
+        """See ``Connection.frames``. All frames before a fault are given before it is raised."""
         try:
             for frame in self._source:
                 yield FileFrame(frame)

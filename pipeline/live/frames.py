@@ -66,7 +66,7 @@ class Fault:
     Attributes:
         kind: for programs.
         message: for people.
-        wall_time_s: when, in seconds since 1970.
+        wall_time_s: when it happened, in seconds since 1970.
     """
 
     kind: FaultKind
@@ -79,9 +79,9 @@ class Gap:
     """What is missing between a frame and the delivered frame before it.
 
     Attributes:
-        num_frames: decoded but dropped; those that sampling left out do not count.
+        num_frames: frames that were decoded and dropped, but for those that sampling left out.
         lost_s: seconds for which the source gave nothing.
-        causes: in the order they happened, each once.
+        causes: in the order in which they happened, each once.
     """
 
     num_frames: int = 0
@@ -89,7 +89,7 @@ class Gap:
     causes: tuple[GapCause, ...] = ()
 
     def then(self, later: Gap | None) -> Gap:
-        """Both gaps as one."""
+        """This gap and a later one as one."""
         if later is None:
             return self
         causes = self.causes + tuple(c for c in later.causes if c not in self.causes)
@@ -98,7 +98,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """Where a frame was cut out: its upper left pixel, and the size of the whole picture."""
+    """Where a frame was cut out of a picture: its upper left pixel, and the picture's size."""
 
     x: int
     y: int
@@ -111,13 +111,13 @@ class LiveFrame:
     """One delivered picture.
 
     Attributes:
-        index: 0-based, counts every frame that was decoded since the source was opened, so that
-            it jumps where frames were dropped and goes on across reconnects.
+        index: 0-based; counts every frame that was decoded since the source was opened. It jumps
+            where frames were dropped, and goes on after a reconnect.
         pts_s: presentation time in seconds as the source gives it, comparable within one epoch;
             None where it gives none.
         wall_time_s: when it was decoded, in seconds since 1970.
-        epoch: 0 at first; goes up at every reconnect, new pass, jump of the time stamps and
-            change of the picture's size.
+        epoch: 0 at first; increases with every reconnect, new pass over a file, jump of the time
+            stamps and change of the picture's size.
         gap: what is missing before it, or None.
         image: (H, W, 3) uint8 RGB, rotation and region of interest applied. Read-only.
         crop: where ``image`` lies in the whole picture; None when it is the whole.
@@ -138,11 +138,11 @@ class LiveStats:
 
     Attributes:
         state: what the source is doing.
-        last_fault: what went wrong last, even when it is over.
+        last_fault: what went wrong last, even if it no longer does.
         decoded: frames the decoder gave.
         delivered: frames the consumer took.
         waiting: frames in the queue, or on their way into it.
-        dropped: frames by the reason they were not delivered for.
+        dropped: by reason, how many frames were not delivered.
         epoch: of the newest frame.
         num_connections: connections that gave a frame, or passes over a file.
         num_attempts: attempts to connect.
@@ -150,7 +150,7 @@ class LiveStats:
         num_bad_packets: packets that could not be decoded.
         fps: frames decoded per second, lately.
         delivered_fps: frames delivered per second, lately.
-        lag_s: how long the frame delivered last had waited.
+        lag_s: how long the frame that was delivered last had waited.
         size: (width, height) of the newest whole picture, or None.
         codec: of the stream that is or was read, or None.
     """

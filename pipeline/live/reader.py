@@ -24,14 +24,15 @@ from maskstream.pipeline.live.frames import FaultKind
 from maskstream.pipeline.live.url import SourceAddress
 from maskstream.pipeline.sources.orientation import orientation_of
 
-# Over UDP: how long to wait for a packet that was overtaken, and room for a key frame's burst.
+# Over UDP: how long to wait for a packet that a later one has overtaken, and room for the packets
+# of a key frame.
 _UDP_REORDER_S = 0.2
 _UDP_BUFFER_BYTES = 4 * 2**20
-# A file that came over the network may end this much before its declared duration.
+# A file that is read over the network may end so much before its declared duration.
 _DURATION_SLACK_S = 1.0
-# What playlists and redirects may lead to; never files of this machine.
+# Where playlists and redirects may lead: never to files of this machine.
 _PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtsp,rtmp,rtmps,srt,crypto"
-# FFmpeg's word for cameras of this machine.
+# FFmpeg's name for the cameras of this machine.
 _CAMERAS = "v4l2"
 NO_CAMERAS = (
     "install a PyAV built against the system's FFmpeg (pip install --no-binary av av), or serve "
@@ -67,7 +68,7 @@ class Connection(Protocol):
 
     @property
     def is_live(self) -> bool:
-        """Whether its end is a disconnection; otherwise it is the end of the source."""
+        """Whether it can only end by a fault; the end of others is the end of the source."""
         ...
 
     @property
@@ -84,12 +85,12 @@ class Connection(Protocol):
         """Decode to the end.
 
         Raises:
-            LiveSourceError: it was lost.
+            LiveSourceError: the connection was lost.
         """
         ...
 
     def close(self) -> None:
-        """Release it."""
+        """Close the connection."""
         ...
 
 
@@ -123,16 +124,16 @@ class StreamFrame:
 class StreamReader:
     """A connection by URL or to a camera device.
 
-    FFmpeg's calls block without holding the interpreter lock, and end by themselves at the open
-    or read time-out. Packets that cannot be decoded are counted and passed over: the next key
-    frame repairs the picture.
+    FFmpeg's calls block without holding the interpreter lock, and end at the open or read time-out
+    at the latest. Packets that cannot be decoded are counted and skipped: the next key frame
+    repairs the picture.
     """
 
     def __init__(self, address: SourceAddress, config: LiveConfig) -> None:
         """Connect.
 
         Raises:
-            LiveSourceError: with the kind of the fault; credentials are taken out.
+            LiveSourceError: with the kind of the fault, and without credentials.
         """
         self._address = address
         self._read_timeout_s = config.read_timeout_s
@@ -145,7 +146,7 @@ class StreamReader:
             raise
         self._duration_s = _declared_duration_s(self._container, address)
         self.is_live = self._duration_s is None
-        # Threads by frame would hold back as many frames as there are threads.
+        # With a thread a frame, FFmpeg would hold back as many frames as it has threads.
         self._stream.thread_type = "SLICE" if self.is_live else "AUTO"
         self.codec: str | None = self._stream.codec_context.name
 
@@ -162,18 +163,18 @@ class StreamReader:
                     decoded = StreamFrame(frame, self._stream.time_base, reformatter)
                     last_pts_s = decoded.pts_s
                     yield decoded
-                    # The consumer's time is not the server's.
+                    # The time that the consumer has taken is no silence of the server.
                     waiting_since_s = time.monotonic()
         except av.FFmpegError as error:
             fault = reading_fault(error, self._address)
         else:
             self._check_end(last_pts_s, time.monotonic() - waiting_since_s)
             return
-        # Raised out here, so that it does not drag FFmpeg's error along, which holds the URL.
+        # Raised after the except block: FFmpeg's error holds the URL, and must not be its context.
         raise fault
 
     def close(self) -> None:
-        """Hang up."""
+        """See ``Connection.close``."""
         self._container.close()
 
     def _decode(self, packet: av.Packet[VideoStream]) -> list[VideoFrame]:
@@ -184,9 +185,11 @@ class StreamReader:
             return []
 
     def _check_end(self, last_pts_s: float | None, waited_s: float) -> None:
-        """The packets have ended without an error, which alone means little."""
+        """Raise the fault that ended the packets, if one did. FFmpeg ends them without an error
+        even when a connection is lost.
+        """
         if self._duration_s is None:
-            # FFmpeg's own time-out ends the packets as a hang-up does.
+            # FFmpeg's time-out ends the packets in the same way as a server that disconnects.
             if waited_s >= 0.9 * self._read_timeout_s:
                 what = f"no packet within {self._read_timeout_s:g} s"
                 raise LiveSourceError.of(FaultKind.TIMED_OUT, self._address, what)
@@ -206,7 +209,7 @@ def stream_options(address: SourceAddress, config: LiveConfig) -> dict[str, str]
     read_timeout_us = str(round(config.read_timeout_s * 1e6))
     options = {"protocol_whitelist": _PROTOCOLS}
     if address.scheme in ("rtsp", "rtsps"):
-        # The session description says all that probing would find out in a second of waiting.
+        # The session description says what FFmpeg would find out by probing for a second.
         options |= {
             "rtsp_transport": "tcp" if address.scheme == "rtsps" else config.transport,
             "allowed_media_types": "video",
@@ -228,8 +231,8 @@ def stream_options(address: SourceAddress, config: LiveConfig) -> dict[str, str]
 
 
 def reads_cameras() -> bool:
-    """Whether the installed PyAV has what it takes to read /dev/video*."""
-    # A demuxer of several names stands in the list with all of them: video4linux2,v4l2.
+    """Whether the installed PyAV can read /dev/video*."""
+    # The list gives all names of a demuxer as one text: video4linux2,v4l2.
     return any(_CAMERAS in names.split(",") for names in av.formats_available)
 
 
@@ -250,7 +253,7 @@ def _open(address: SourceAddress, config: LiveConfig) -> InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         elapsed_s = time.monotonic() - started_s
         fault = opening_fault(error, address, elapsed_s, config.open_timeout_s)
-    # Raised out here, so that it does not drag FFmpeg's error along, which holds the URL.
+    # Raised after the except block: FFmpeg's error holds the URL, and must not be its context.
     raise fault
 
 
@@ -262,7 +265,7 @@ def _video_stream(container: InputContainer, address: SourceAddress) -> VideoStr
 
 
 def _declared_duration_s(container: InputContainer, address: SourceAddress) -> float | None:
-    """Seconds, when the address is a file that is read over the network."""
+    """The duration of a file that is read over the network, in seconds; None for others."""
     if address.scheme not in ("http", "https") or not container.duration:
         return None
     return container.duration / av.time_base

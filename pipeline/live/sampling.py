@@ -1,13 +1,14 @@
-"""Which frames to deliver when not all are wanted."""
+"""Sampling: which frames to deliver where not all are wanted."""
 
 from __future__ import annotations
 
 
 class FrameSampler:
-    """Every n-th frame, or at most so many a second.
+    """Keeps every n-th frame, or at most so many a second.
 
-    By rate, frames are due at fixed times of an even grid, so that 30 frames a second sampled to
-    10 give every third and not every fourth: a grid does not add up its rounding.
+    By rate, the first frame in each interval of an even grid of times is kept: 30 frames a second
+    sampled to 10 give every third. Intervals counted from the frame that was kept last would give
+    every fourth where rounded time stamps come a little early.
     """
 
     def __init__(self, every_nth: int, target_fps: float | None) -> None:
@@ -21,16 +22,16 @@ class FrameSampler:
         """Whether to deliver a frame.
 
         Args:
-            index: as counted by the decoder.
-            epoch: a new one starts a new grid.
-            time_s: its presentation time, or the clock where it has none.
+            index: as the decoder counts.
+            epoch: a new epoch starts a new grid.
+            time_s: its presentation time, or the time by the clock where it has none.
         """
         if self._interval_s is None:
             return index % self._every_nth == 0
         if epoch != self._epoch or time_s < self._origin_s:
             self._epoch, self._origin_s, self._slot = epoch, time_s, 0
             return True
-        # A thousandth of an interval forgives time stamps that were rounded down.
+        # Time stamps that were rounded down may come a thousandth of an interval early.
         slot = int((time_s - self._origin_s) / self._interval_s + 1e-3)
         if slot <= self._slot:
             return False

@@ -1,4 +1,4 @@
-"""A source that runs by itself: connects, reads, reconnects, and never stops the consumer."""
+"""A source that runs by itself: it connects, reads ahead, and reconnects after every fault."""
 
 from __future__ import annotations
 
@@ -28,23 +28,22 @@ from maskstream.pipeline.live.url import SourceAddress
 
 _LOG = logging.getLogger("maskstream.live")
 
-# FFmpeg breaks its calls off a little after their time-out; beyond this they are given up on.
+# FFmpeg's calls end a little after their time-out; after this much more they are given up.
 _OPEN_GRACE_S = 1.0
 _CLOSE_WAIT_S = 1.0
 _MAX_ABANDONED = 3
 
 
 class LiveSource(Closing):
-    """Frames of a stream, a camera or a file, decoded ahead by threads of its own.
+    """Gives the frames of a stream, a camera or a file, which its own threads decode ahead.
 
-    Threads: the *supervisor* connects, watches and decides; for each connection it starts a
-    *reader*, the only thread that calls FFmpeg. A reader that blocks is cancelled and left to its
-    time-outs, so that neither the watchdog nor ``close()`` ever waits for FFmpeg: ``close()``
-    returns within two seconds, and a reader still blocked then ends by itself within the open or
-    read time-out. No more than three are ever left in that way.
+    Iteration waits for the next frame, ends where a file ends or when the source is closed, and
+    raises ``LiveSourceError`` when the source has failed. It has one consumer at a time.
 
-    Iteration blocks until the next frame, ends where a file ends or when the source is closed,
-    and raises ``LiveSourceError`` when the source has failed. One consumer at a time.
+    ``close()`` returns within two seconds, as neither it nor the watchdog ever waits for FFmpeg.
+    Threads: the *supervisor* starts a *reader* for each connection, watches it, and decides what
+    comes next; readers alone call FFmpeg. A reader that blocks is cancelled and abandoned. It ends
+    by itself within the open or read time-out; there are never more than three of them.
     """
 
     def __init__(
@@ -55,13 +54,13 @@ class LiveSource(Closing):
         *,
         rng: random.Random | None = None,
     ) -> None:
-        """Start connecting; returns at once, whether anybody is there or not.
+        """Start to connect, and return at once.
 
         Args:
             address: where the frames come from.
-            config: how.
+            config: how to connect, wait, drop and crop.
             connector: opens one connection.
-            rng: for the jitter of the back-off.
+            rng: draws the jitter of the back-off.
         """
         self._address = address
         self._config = config
@@ -102,7 +101,7 @@ class LiveSource(Closing):
 
     @property
     def last_fault(self) -> Fault | None:
-        """What went wrong last, even when it is over."""
+        """What went wrong last, even if it no longer does."""
         with self._changed:
             return self._last_fault
 
@@ -149,15 +148,15 @@ class LiveSource(Closing):
             yield frame
 
     def wait_for(self, condition: Callable[[LiveStats], bool], timeout_s: float) -> bool:
-        """Wait until the figures meet a condition, which is looked at whenever they change.
+        """Wait until the figures meet a condition; it is looked at whenever they change.
 
         Returns:
-            Whether it was met in time.
+            Whether they did in time.
         """
         return self._buffer.wait_for(lambda: condition(self.stats()), timeout_s)
 
     def close(self) -> None:
-        """Stop at once. What waits is dropped and counted; closing twice is fine."""
+        """Stop at once; frames that wait are dropped and counted. May be called twice."""
         with self._changed:
             self._is_closed = True
             if self._state not in (LiveState.ENDED, LiveState.FAILED):
@@ -193,7 +192,7 @@ class LiveSource(Closing):
         while (reader := self._start_reader(cause)) is not None:
             error = self._watch(reader)
             if reader.is_done:
-                reader.join()  # it has nothing left to do
+                reader.join()  # it is about to end
             with self._changed:
                 self._num_bad_packets += reader.num_bad_packets
                 self._reader = None
@@ -218,7 +217,7 @@ class LiveSource(Closing):
             self._pause(error.fault, limit_s)
 
     def _start_reader(self, cause: GapCause) -> ReaderThread | None:
-        """Start the next attempt, as soon as not too many hang; None when the source is closed."""
+        """Start the next attempt, once few enough readers block; None when the source is closed."""
         with self._changed:
             while not self._is_closed:
                 self._abandoned = [reader for reader in self._abandoned if reader.is_alive()]
@@ -236,7 +235,7 @@ class LiveSource(Closing):
             return reader
 
     def _watch(self, reader: ReaderThread) -> LiveSourceError | None:
-        """Wait for a reader's end, or end it; the reason, or None at the end of a file."""
+        """Wait until a reader ends, or abandon it. Returns why; None at the end of a file."""
         producer = reader.producer
         with self._changed:
             while not (reader.is_done or self._is_closed):
@@ -259,7 +258,7 @@ class LiveSource(Closing):
             return reader.error
 
     def _time_left_s(self, reader: ReaderThread) -> float:
-        """Seconds until the watchdog bites."""
+        """Seconds until the watchdog gives this connection up."""
         if self._address.kind == "file":
             return threading.TIMEOUT_MAX
         now_s = time.monotonic()
@@ -289,13 +288,13 @@ class LiveSource(Closing):
             is_news = self._last_fault is None or self._last_fault.kind != fault.kind
             self._last_fault = fault
             self._changed.notify_all()
-        # A camera that is off for a night is one line, not one for every attempt.
+        # A camera that is off for a night is one line in the log, not one for every attempt.
         _LOG.log(
             logging.WARNING if is_news else logging.DEBUG, "%s (%s)", fault.message, fault.kind
         )
 
     def _is_final(self, fault: Fault, reader: ReaderThread) -> bool:
-        """Whether another attempt makes no sense."""
+        """Whether another attempt would be of no use."""
         if self._address.kind == "file" or fault.kind in (FaultKind.UNSUPPORTED, FaultKind.DEFECT):
             return True
         return reader.is_open and not reader.is_live
@@ -305,7 +304,7 @@ class LiveSource(Closing):
         pause_s = self._backoff.next_s()
         if fault.kind == FaultKind.UNAUTHORIZED:
             pause_s = max(pause_s, self._config.unauthorized_pause_s)
-        # The last attempt comes at the limit, however long the pause would be.
+        # The last attempt is made at the limit, even if the pause would be longer.
         until_s = min(time.monotonic() + pause_s, limit_s)
         with self._changed:
             if not self._is_closed:

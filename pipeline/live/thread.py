@@ -18,7 +18,7 @@ from maskstream.pipeline.live.url import SourceAddress
 
 
 class ReaderThread(threading.Thread):
-    """One connection's thread: opens, decodes, converts, hands over, until told to stop."""
+    """Opens a connection, and decodes, converts and hands over its frames until it is cancelled."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ReaderThread(threading.Thread):
 
     def run(self) -> None:
         """Read one connection to its end."""
-        # What stands when an exception passes that nobody expects; Python reports its traceback.
+        # Stays so after an exception that nobody expects; Python reports its traceback.
         error: LiveSourceError | None = LiveSourceError.of(
             FaultKind.DEFECT, self.address, "the reader has failed by a defect of its own"
         )
@@ -99,7 +99,7 @@ class ReaderThread(threading.Thread):
 
 
 def cut(image: NDArray[np.uint8], region: Region | None) -> tuple[NDArray[np.uint8], Crop | None]:
-    """Cut a region out of (H, W, 3), as a copy that does not hold the whole."""
+    """Cut a region out of (H, W, 3), as a copy: the whole picture can be freed."""
     if region is None:
         image.flags.writeable = False
         return image, None

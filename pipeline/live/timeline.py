@@ -1,4 +1,4 @@
-"""Epochs and gaps: what the time stamps of consecutive frames say about what lies between."""
+"""Epochs and gaps, found by comparing the time stamps of frames with the clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maskstream.pipeline.live.frames import Gap, GapCause
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a frame belongs; ``time_s`` is its pts, or what it would be by the clock."""
+    """The epoch of a frame, the gap before it, and its pts or what that would be by the clock."""
 
     epoch: int
     gap: Gap | None
@@ -17,10 +17,10 @@ class Placed:
 
 
 class Timeline:
-    """Places frames in decoding order.
+    """Gives each frame its epoch and gap; frames come in decoding order.
 
-    Time stamps and the clock are compared with each other: a stream that was held up goes on
-    with both, one whose time stamps were reset with only one of them.
+    Time stamps are compared with the clock. After a pause of the stream both have advanced. Where
+    the time stamps have gone back, or far ahead of the clock, they were reset: a new epoch begins.
     """
 
     def __init__(self, pts_jump_s: float, silence_gap_s: float) -> None:
@@ -41,11 +41,11 @@ class Timeline:
         return self._size
 
     def begin(self, cause: GapCause, *, is_live: bool) -> None:
-        """The next frame comes from a new connection, or a new pass over a file.
+        """Note that the next frame comes from a new connection, or a new pass over a file.
 
         Args:
             cause: ``RECONNECT`` or ``LOOP``.
-            is_live: frames come in their own time; otherwise the clock says nothing.
+            is_live: the source sets the pace; otherwise the clock says nothing about gaps.
         """
         self._start = cause
         self._is_live = is_live
@@ -62,7 +62,7 @@ class Timeline:
         gap = None
         if cause is not None:
             lost_s = clock_s - self._clock_s if self._is_live and cause != GapCause.LOOP else 0.0
-            # A jump or a new size comes without a break unless the clock shows one.
+            # A jump or a new size loses no time, unless the clock shows that it does.
             is_break = cause == GapCause.RECONNECT or lost_s > self._silence_gap_s
             gap = Gap(0, lost_s if is_break else 0.0, (cause,))
             if cause != GapCause.SILENCE:

@@ -1,4 +1,4 @@
-"""Where a source is: checked against what is allowed, and shown without its credentials."""
+"""Addresses of sources: checked against what is allowed, and shown without credentials."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLAYLIST = b"#EXTM3U"
 
 @dataclass(frozen=True, slots=True)
 class SourceAddress:
-    """A checked address. Everything but ``reveal()`` shows it without credentials.
+    """The address of a source, checked. Only ``reveal()`` shows its credentials.
 
     Attributes:
         kind: ``stream`` is opened by URL, ``file`` is a file or folder, ``device`` a camera.
@@ -41,7 +41,7 @@ class SourceAddress:
         return self.shown
 
     def reveal(self) -> str:
-        """The URL or path with its credentials: for the one who connects, and nobody else."""
+        """The URL or path with its credentials: to connect with, and for nothing else."""
         return self._location
 
     def scrub(self, text: str) -> str:
@@ -53,11 +53,11 @@ class SourceAddress:
 
 
 def parse_address(source: str | Path, config: LiveConfig) -> SourceAddress:
-    """Tell what a source is, and refuse it when it is not allowed.
+    """Find out what a source is, and whether it is allowed.
 
     Raises:
-        InputError: not a URL or path, a scheme or a place that is not allowed.
-        SourceError: a path where nothing is.
+        InputError: it is no URL or path, or its scheme or place is not allowed.
+        SourceError: the path does not exist.
     """
     text = str(source)
     if not text.strip() or len(text) > _MAX_LENGTH or any(ord(c) < 32 for c in text):
@@ -105,7 +105,7 @@ def _parse_url(text: str, scheme: str) -> SourceAddress:
 
 
 def _split(text: str) -> SplitResult | None:
-    """None for what is no URL; the error itself would quote what may be a password."""
+    """The parts of a URL; None when it is none. The error would quote what may be a password."""
     try:
         parts = urlsplit(text)
         _ = parts.port  # raises when it is no number
@@ -115,7 +115,7 @@ def _split(text: str) -> SplitResult | None:
 
 
 def _secrets_of(parts: SplitResult) -> tuple[str, ...]:
-    """User names, passwords and tokens as written and as meant, longest first."""
+    """User names, passwords and tokens, percent-encoded and decoded, longest first."""
     found = {parts.netloc.rpartition("@")[0], parts.username or "", parts.password or ""}
     found |= set(secret_parameters(parts.geturl()))
     secrets = found | {unquote(secret) for secret in found}
@@ -131,7 +131,7 @@ def _parse_path(text: str, config: LiveConfig) -> SourceAddress:
         return SourceAddress("device", "v4l2", text, text)
     if "file" not in config.allowed_schemes:
         raise InputError(f"source {redact_url(text)!r}: files are not allowed")
-    # Resolved first, so that neither ".." nor a link leads out of the allowed folders.
+    # It is resolved first, so that neither ".." nor a link leads out of the allowed folders.
     path = Path(os.path.realpath(text))
     if config.allowed_roots is not None and not any(
         path.is_relative_to(os.path.realpath(root)) for root in config.allowed_roots
@@ -149,11 +149,11 @@ def _parse_path(text: str, config: LiveConfig) -> SourceAddress:
 
 
 def _is_playlist(path: Path) -> bool:
-    """Whether FFmpeg would take a file for an HLS playlist, and open whatever that names. Lists of
-    its other kinds (concat) it follows within their own folder only.
+    """Whether FFmpeg would take a file for an HLS playlist, and open what that names. Other lists,
+    such as concat's, it follows within their own folder only.
     """
     try:
         with path.open("rb") as file:
             return file.read(len(_PLAYLIST)) == _PLAYLIST
-    except OSError:  # a folder, or not for us: that is told when it is opened
+    except OSError:  # a folder, or unreadable; opening it will say so
         return False
