@@ -19,7 +19,8 @@ from maskstream.pipeline.api.commands import (
     Propagate,
     parse_command,
 )
-from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.fields import Direction
+from maskstream.pipeline.api.options import Latency, SessionOptions
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.runtime import RunnerConfig, Runtime, RuntimeConfig
 from maskstream.pipeline.sources import Frame, open_source
@@ -195,17 +196,17 @@ def play_frames(
     return results + segmenter.flush()
 
 
-def apply(segmenter: VideoSegmenter, frame: Any, command: Command) -> None:
-    """A prompt as a session that runs by itself applies it."""
+def apply(segmenter: VideoSegmenter, frame: Frame, command: Command) -> int:
+    """A prompt as a session that runs by itself applies it; its prompt_id or obj_id."""
     height, width = frame.image.shape[:2]
     if isinstance(command, AddConcept):
         concept = command.at(width, height)
-        segmenter.add_concept(
+        return segmenter.add_concept(
             concept.text, frame=frame, boxes=concept.boxes, box_labels=concept.box_labels
         )
-    elif isinstance(command, AddObject):
+    if isinstance(command, AddObject):
         prompt = command.at(width, height)
-        segmenter.add_object(
+        return segmenter.add_object(
             frame,
             obj_id=prompt.obj_id,
             points=prompt.points or None,
@@ -213,8 +214,33 @@ def apply(segmenter: VideoSegmenter, frame: Any, command: Command) -> None:
             box=prompt.box,
             mask=prompt.mask_array,
         )
-    else:
-        raise AssertionError(command)
+    raise AssertionError(command)
+
+
+class Reference:
+    """A file segmented in this process, without a session: what a driven session has to give."""
+
+    def __init__(self, model: VideoModel, clip: Path, latency: Latency = "delayed") -> None:
+        self._source = open_source(clip)
+        self._segmenter = VideoSegmenter(model, latency=latency)
+
+    def add(self, frame_index: int, command: AddConcept | AddObject) -> FrameResult:
+        """Apply a prompt; the objects of its frame."""
+        frame = self._source.read(frame_index)
+        prompt_id = apply(self._segmenter, frame, command)
+        if isinstance(command, AddConcept):
+            return self._segmenter.find_now(frame, prompt_id)
+        return self._segmenter.at(frame)
+
+    def propagate(
+        self, direction: Direction, start: int, max_frames: int | None = None
+    ) -> list[FrameResult]:
+        """See ``VideoSegmenter.run``."""
+        return list(
+            self._segmenter.run(
+                self._source, direction=direction, start_frame=start, max_frames=max_frames
+            )
+        )
 
 
 def assert_same(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from maskstream.pipeline.local.driven import VideoSession
 
 from maskstream.core.rle import encode_mask
 from maskstream.pipeline.api.commands import (
@@ -25,11 +24,10 @@ from maskstream.pipeline.api.commands import (
 )
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.runtime import Runtime
-from maskstream.pipeline.sources import open_source
 from maskstream.pipeline.store import SessionState, SessionStore
 from maskstream.pipeline.video.model import VideoModel
-from maskstream.pipeline.video.segmenter import VideoSegmenter
 from tests.integration.serving import (
+    Reference,
     Served,
     assert_same,
     check_account,
@@ -40,10 +38,6 @@ from tests.integration.serving import (
 from tests.pipeline import scene
 
 CIRCLE_BOX = (0.16, 0.17, 0.24, 0.33)
-
-
-def in_process(model: VideoModel, clip: Path) -> VideoSession:
-    return VideoSession("reference", open_source(clip), VideoSegmenter(model))
 
 
 @pytest.mark.parametrize("latency", ["delayed", "live"])
@@ -69,26 +63,26 @@ def test_a_file_that_runs_by_itself(
 def test_a_driven_session_in_all_directions(
     store: SessionStore, clip: Path, model: VideoModel, name: str
 ) -> None:
-    served, reference = Served.start(store, clip, name), in_process(model, clip)
+    served, reference = Served.start(store, clip, name), Reference(model, clip)
     told = served.do(AddConcept(text="red circle", frame_index=12))
-    expected = reference.add_prompt(12, AddConcept(text="red circle")).result
+    expected = reference.add(12, AddConcept(text="red circle"))
     assert_same([FrameResult.from_record(told.detail["record"])], [expected])
     assert (told.frame_index, told.detail["prompt_id"]) == (12, 0)
     mask = scene.blue_square(20)
     told = served.do(AddObject(obj_id=7, mask=dict(encode_mask(mask)), frame_index=20))
-    expected = reference.add_prompt(20, AddObject(obj_id=7, mask=dict(encode_mask(mask)))).result
+    expected = reference.add(20, AddObject(obj_id=7, mask=dict(encode_mask(mask))))
     assert_same([FrameResult.from_record(told.detail["record"])], [expected])
     assert told.detail["obj_id"] == 7
 
     whole = served.propagate(direction="both")
-    assert_same(whole, [step.result for step in reference.propagate("both", None, None)])
+    assert_same(whole, reference.propagate("both", 12))
     assert [result.frame_index for result in whole] == [*range(12, 40), *range(11, -1, -1)]
     some = served.propagate(direction="backward", start_frame_index=30, max_frames=5)
-    assert_same(some, [step.result for step in reference.propagate("backward", 30, 5)])
+    assert_same(some, reference.propagate("backward", 30, 5))
     served.do(AddConcept(boxes=[CIRCLE_BOX], box_labels=[1], frame_index=3))
-    reference.add_prompt(3, AddConcept(boxes=[CIRCLE_BOX], box_labels=[1]))
+    reference.add(3, AddConcept(boxes=[CIRCLE_BOX], box_labels=[1]))
     again = served.propagate(direction="forward", start_frame_index=3, max_frames=8)
-    assert_same(again, [step.result for step in reference.propagate("forward", 3, 8)])
+    assert_same(again, reference.propagate("forward", 3, 8))
     epochs = [entry.epoch for entry in served.entries]
     assert epochs == sorted(epochs)
     assert set(epochs) == {1, 2, 3, 4}
@@ -160,9 +154,9 @@ def test_pause_resume_cancel_and_reset(
     served.do(Reset())
     assert "no prompt" in str(served.outcome(served.ask(Propagate())).rejection)
     served.do(AddConcept(text="blue square", frame_index=5))
-    reference = VideoSession("r", open_source(clip), VideoSegmenter(model, latency="live"))
-    reference.add_prompt(5, AddConcept(text="blue square"))
-    expected = [step.result for step in reference.propagate("forward", None, 6)]
+    reference = Reference(model, clip, latency="live")
+    reference.add(5, AddConcept(text="blue square"))
+    expected = reference.propagate("forward", 5, 6)
     assert_same(served.propagate(direction="forward", max_frames=6), expected)
     served.close()
 
