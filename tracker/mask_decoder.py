@@ -39,7 +39,7 @@ class DecodedTokens:
     object_score_logits: Tensor
 
 
-class Perceptron(nn.Module):
+class Mlp(nn.Module):
     """``num_layers`` linear layers with ReLU between them."""
 
     def __init__(self, size_in: int, size_hidden: int, size_out: int, num_layers: int) -> None:
@@ -87,7 +87,7 @@ class TwoWayBlock(nn.Module):
         self.layer_norm1 = nn.LayerNorm(hidden)
         self.cross_attn_token_to_image = DecoderAttention(hidden, heads, inner)
         self.layer_norm2 = nn.LayerNorm(hidden)
-        self.mlp = Perceptron(hidden, config.mlp_dim, hidden, config.num_hidden_layers)
+        self.mlp = Mlp(hidden, config.mlp_dim, hidden, config.num_hidden_layers)
         self.layer_norm3 = nn.LayerNorm(hidden)
         self.layer_norm4 = nn.LayerNorm(hidden)
         self.cross_attn_image_to_token = DecoderAttention(hidden, heads, inner)
@@ -210,12 +210,12 @@ class MaskDecoder(nn.Module):
         self.upscale_layer_norm = LayerNorm2d(hidden // 4)
         self.upscale_conv2 = nn.ConvTranspose2d(hidden // 4, hidden // 8, kernel_size=2, stride=2)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            Perceptron(hidden, hidden, hidden // 8, 3) for _ in range(self.num_masks)
+            Mlp(hidden, hidden, hidden // 8, 3) for _ in range(self.num_masks)
         )
-        self.iou_prediction_head = Perceptron(
+        self.iou_prediction_head = Mlp(
             hidden, config.iou_head_hidden_dim, self.num_masks, config.iou_head_depth
         )
-        self.pred_obj_score_head = Perceptron(hidden, hidden, 1, 3)
+        self.pred_obj_score_head = Mlp(hidden, hidden, 1, 3)
         self._taps1: Derived[Tensor] = Derived()
         self._taps2: Derived[Tensor] = Derived()
 

@@ -20,7 +20,7 @@ from maskstream.core.linear import Linear
 from maskstream.core.position import sine_position_2d
 from maskstream.core.types import TrackerFeatures
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.mask_decoder import DecodedTokens, MaskDecoder, Perceptron
+from maskstream.tracker.mask_decoder import DecodedTokens, MaskDecoder, Mlp
 from maskstream.tracker.memory_attention import MemoryAttention, MemoryTokens
 from maskstream.tracker.memory_bank import MemoryBatch
 from maskstream.tracker.memory_encoder import MemoryEncoder
@@ -101,7 +101,7 @@ class TrackerModel(nn.Module):
         )
         self.no_object_pointer = Parameter(torch.zeros(1, hidden))
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
-        self.object_pointer_proj = Perceptron(hidden, hidden, hidden, 3)
+        self.object_pointer_proj = Mlp(hidden, hidden, hidden, 3)
         self.temporal_positional_encoding_projection_layer: nn.Module = (
             Linear(hidden, memory_dim)
             if config.enable_temporal_pos_encoding_for_object_pointers

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maskstream.workers.decode import DecodeWorker, FeedFactory
-from maskstream.workers.pulse import actor_of
+from maskstream.workers.heartbeat import actor_of
 from maskstream.workers.scheduling import beside_caller
 
 

@@ -15,8 +15,8 @@ from ray.exceptions import ActorDiedError
 from maskstream.core.error_text import error_from_text
 from maskstream.detector.frames import DetectedFrame
 from maskstream.workers.faults import DEATHS
+from maskstream.workers.heartbeat import ask_pid
 from maskstream.workers.messages import DetectRequest, Refusal
-from maskstream.workers.pulse import ask_pid
 
 _PING_S = 1.0
 _PAUSE_S = 0.1

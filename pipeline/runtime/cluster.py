@@ -20,7 +20,7 @@ from maskstream.pipeline.session.restarts import RestartBudget
 from maskstream.pipeline.store.address import StoreAddress
 from maskstream.workers.detect import DetectWorker
 from maskstream.workers.faults import DEATHS
-from maskstream.workers.pulse import Beat, Pulse, actor_of
+from maskstream.workers.heartbeat import Health, Heartbeat, actor_of
 from maskstream.workers.scheduling import spread
 from maskstream.workers.track import TrackWorker
 
@@ -39,7 +39,7 @@ class Cluster:
         self._spec = {"store": store, "policy": config.policy, "runner": config.runner}
         self.placement: Placement = place(config, num_gpus())
         # With how often each may die; None: it was ended for that.
-        self._detect: dict[Pulse, RestartBudget | None] = {
+        self._detect: dict[Heartbeat, RestartBudget | None] = {
             self._new_detect_worker(): RestartBudget(config.max_deaths, config.death_window_s)
             for _ in range(self.placement.num_detect)
         }
@@ -55,7 +55,7 @@ class Cluster:
         self._load: Counter[int] = Counter()
         self._lock = threading.Lock()
 
-    def _new_detect_worker(self) -> Pulse:
+    def _new_detect_worker(self) -> Heartbeat:
         worker = (
             actor_of(DetectWorker)
             .options(
@@ -67,10 +67,10 @@ class Cluster:
             .remote(self._config.model, self._config.limits)
         )
         limit_s = self._config.runner.unresponsive_s
-        return Pulse(worker, "detect worker", limit_s, may_restart=True)
+        return Heartbeat(worker, "detect worker", limit_s, may_restart=True)
 
-    def _new_track_worker(self, num_gpus: float) -> Pulse:
-        detect = [pulse.worker for pulse in self._detect]
+    def _new_track_worker(self, num_gpus: float) -> Heartbeat:
+        detect = [heartbeat.worker for heartbeat in self._detect]
         worker = (
             actor_of(TrackWorker)
             .options(
@@ -86,12 +86,12 @@ class Cluster:
                 self._config.max_retries_of_frame,
             )
         )
-        return Pulse(worker, "track worker", self._config.runner.unresponsive_s)
+        return Heartbeat(worker, "track worker", self._config.runner.unresponsive_s)
 
-    def _new_spare(self) -> Pulse:
-        pulse = self._new_track_worker(self.placement.spare_gpus)
-        pulse.worker.warm.remote()
-        return pulse
+    def _new_spare(self) -> Heartbeat:
+        heartbeat = self._new_track_worker(self.placement.spare_gpus)
+        heartbeat.worker.warm.remote()
+        return heartbeat
 
     # Sessions
 
@@ -127,22 +127,22 @@ class Cluster:
         """See which workers do not answer any more, which have died that no session waits for, and
         which do so too often.
         """
-        for pulse, budget in self._detect.items():
-            if budget is not None and pulse.beat() is Beat.RESTARTED:
-                self._note_restarts(pulse, budget)
-        for pulse in self._track:
-            pulse.beat()  # whoever dies is replaced when its sessions tell
+        for heartbeat, budget in self._detect.items():
+            if budget is not None and heartbeat.check() is Health.RESTARTED:
+                self._note_restarts(heartbeat, budget)
+        for heartbeat in self._track:
+            heartbeat.check()  # whoever dies is replaced when its sessions tell
         self._spares.watch()
 
-    def _note_restarts(self, pulse: Pulse, budget: RestartBudget) -> None:
+    def _note_restarts(self, heartbeat: Heartbeat, budget: RestartBudget) -> None:
         _LOG.warning("a detect worker has died and was restarted")
         may_live = True
-        while budget.num_deaths < pulse.num_restarts:
+        while budget.num_deaths < heartbeat.num_restarts:
             may_live = budget.note_death()
         if not may_live:
             _LOG.error("a detect worker has died %s; it is ended", budget)
-            self._detect[pulse] = None
-            ray.kill(pulse.worker, no_restart=True)
+            self._detect[heartbeat] = None
+            ray.kill(heartbeat.worker, no_restart=True)
 
     def pids(self, timeout_s: float = 60.0) -> dict[str, list[int]]:
         """Process ids of the actors, by what they do; of spares, those that are ready."""
@@ -167,18 +167,18 @@ class Cluster:
 
     def close(self) -> None:
         """Have all sessions left at the next frame."""
-        for pulse in self._track:
-            pulse.worker.stop.remote()
+        for heartbeat in self._track:
+            heartbeat.worker.stop.remote()
 
     def kill(self) -> None:
         """End the actors."""
-        for pulse in (*self._track, *self._spares.pulses, *self._detect):
-            ray.kill(pulse.worker)
+        for heartbeat in (*self._track, *self._spares.heartbeats, *self._detect):
+            ray.kill(heartbeat.worker)
 
 
-def _pids_of(pulses: Iterable[Pulse], timeout_s: float) -> list[int]:
+def _pids_of(heartbeats: Iterable[Heartbeat], timeout_s: float) -> list[int]:
     """Process ids, asked for now."""
-    pids: list[int] = ray.get([pulse.worker.pid.remote() for pulse in pulses], timeout=timeout_s)
+    pids: list[int] = ray.get([one.worker.pid.remote() for one in heartbeats], timeout=timeout_s)
     return pids
 
 

@@ -11,7 +11,7 @@ import ray
 from maskstream.pipeline.session.feed import FrameNote
 from maskstream.pipeline.session.ports import DecoderDiedError
 from maskstream.workers.faults import DEATHS
-from maskstream.workers.pulse import Pulse
+from maskstream.workers.heartbeat import Heartbeat
 
 
 class RemoteDecoder:
@@ -24,7 +24,7 @@ class RemoteDecoder:
 
     def __init__(self, worker: Any, unresponsive_s: float) -> None:
         self._worker = worker
-        self._pulse = Pulse(worker, "decode worker", unresponsive_s)
+        self._pulse = Heartbeat(worker, "decode worker", unresponsive_s)
 
     def begin(self, start: int, *, reverse: bool) -> None:
         with _telling_deaths():
@@ -46,7 +46,7 @@ class RemoteDecoder:
         self._worker.note_done.remote(index)
 
     def check(self) -> None:
-        self._pulse.beat()  # a death shows in the note that is waited for
+        self._pulse.check()  # a death shows in the note that is waited for
 
     def close(self) -> None:
         ray.kill(self._worker)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from maskstream.pipeline.session.restarts import RestartBudget
-from maskstream.workers.pulse import Beat, Pulse
+from maskstream.workers.heartbeat import Health, Heartbeat
 
 _LOG = logging.getLogger("maskstream.runtime")
 
@@ -25,14 +25,14 @@ class Spares:
         budget: how often they may die.
     """
 
-    def __init__(self, start: Callable[[], Pulse], num: int, budget: RestartBudget) -> None:
+    def __init__(self, start: Callable[[], Heartbeat], num: int, budget: RestartBudget) -> None:
         self._start = start
         self._num = num
         self._budget = budget
-        self._spares: list[Pulse] = []
+        self._spares: list[Heartbeat] = []
 
     @property
-    def pulses(self) -> list[Pulse]:
+    def heartbeats(self) -> list[Heartbeat]:
         """All of them, oldest first."""
         return list(self._spares)
 
@@ -41,7 +41,7 @@ class Spares:
         """Process ids of those that have loaded their models, oldest first."""
         return [spare.pid for spare in self._spares if spare.pid is not None]
 
-    def take(self) -> Pulse | None:
+    def take(self) -> Heartbeat | None:
         """The oldest, which is farthest on its way if none is ready; None when there is none.
 
         Another is started by the next ``watch`` only, so that its start does not compete with the
@@ -52,12 +52,12 @@ class Spares:
     def watch(self) -> None:
         """See which are ready and which have died, and start those that are missing."""
         for spare in list(self._spares):
-            if spare.beat() is Beat.DEAD:
+            if spare.check() is Health.DEAD:
                 self._note_death(spare)
         while len(self._spares) < self._num:
             self._spares.append(self._start())
 
-    def _note_death(self, spare: Pulse) -> None:
+    def _note_death(self, spare: Heartbeat) -> None:
         self._spares.remove(spare)
         _LOG.warning("a spare track worker has died")
         if not self._budget.note_death():

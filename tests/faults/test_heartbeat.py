@@ -15,7 +15,7 @@ import ray
 
 from maskstream.pipeline.runtime import Runtime
 from maskstream.workers.faults import DEATHS
-from maskstream.workers.pulse import Beat, Pulse, actor_of, ask_pid, num_restarts_of
+from maskstream.workers.heartbeat import Health, Heartbeat, actor_of, ask_pid, num_restarts_of
 from tests.faults.killing import kill
 from tests.integration.serving import eventually
 
@@ -46,15 +46,15 @@ def actor(runtime: Runtime) -> Iterator[Any]:
     ray.kill(handle)
 
 
-def next_beat(pulse: Pulse, clock: Clock) -> Beat:
+def next_beat(heartbeat: Heartbeat, clock: Clock) -> Health:
     """The next thing that is learned; time passes fast enough to ask, and too slow for limits."""
-    found: list[Beat] = []
+    found: list[Health] = []
 
     def look() -> bool:
-        if pulse._answer is None:
+        if heartbeat._answer is None:
             clock.now_s += 1.0
-        found[:] = [pulse.beat()]
-        return found[0] is not Beat.NONE
+        found[:] = [heartbeat.check()]
+        return found[0] is not Health.UNKNOWN
 
     eventually(look)
     return found[0]
@@ -81,88 +81,88 @@ def die_and_return(actor: Any) -> None:
 
 def test_alive_dead_and_started_again(actor: Any) -> None:
     clock = Clock()
-    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
-    assert next_beat(pulse, clock) is Beat.ALIVE
-    first = pulse.pid
+    heartbeat = Heartbeat(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    assert next_beat(heartbeat, clock) is Health.ALIVE
+    first = heartbeat.pid
     assert first == ray.get(actor.pid.remote())
     kill(first)
-    beats = {next_beat(pulse, clock)}
-    while Beat.RESTARTED not in beats:
-        beats.add(next_beat(pulse, clock))
-    assert beats <= {Beat.ALIVE, Beat.DEAD, Beat.RESTARTED}
-    assert pulse.pid not in (None, first)
-    assert next_beat(pulse, clock) is Beat.ALIVE
+    beats = {next_beat(heartbeat, clock)}
+    while Health.RESTARTED not in beats:
+        beats.add(next_beat(heartbeat, clock))
+    assert beats <= {Health.ALIVE, Health.DEAD, Health.RESTARTED}
+    assert heartbeat.pid not in (None, first)
+    assert next_beat(heartbeat, clock) is Health.ALIVE
 
 
 def test_deaths_between_two_looks_are_all_counted(actor: Any) -> None:
     clock = Clock()
-    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
-    assert next_beat(pulse, clock) is Beat.ALIVE
+    heartbeat = Heartbeat(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    assert next_beat(heartbeat, clock) is Health.ALIVE
     for number in (1, 2):
         die_and_return(actor)
         assert num_restarts_of(actor) == number
-    while next_beat(pulse, clock) is not Beat.RESTARTED:
+    while next_beat(heartbeat, clock) is not Health.RESTARTED:
         pass
-    assert pulse.num_restarts == 2
-    assert next_beat(pulse, clock) is Beat.ALIVE
+    assert heartbeat.num_restarts == 2
+    assert next_beat(heartbeat, clock) is Health.ALIVE
 
 
 def test_work_that_waits_keeps_no_answer_waiting(actor: Any) -> None:
     clock = Clock()
-    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
-    assert next_beat(pulse, clock) is Beat.ALIVE
-    first = pulse.pid
+    heartbeat = Heartbeat(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    assert next_beat(heartbeat, clock) is Health.ALIVE
+    first = heartbeat.pid
     long = actor.work.remote(3600.0)
-    assert [next_beat(pulse, clock) for _ in range(3)] == [Beat.ALIVE] * 3
-    assert pulse.pid == first
+    assert [next_beat(heartbeat, clock) for _ in range(3)] == [Health.ALIVE] * 3
+    assert heartbeat.pid == first
     assert not ray.wait([long], timeout=0)[0]
 
 
-def stopped_and_asked(pulse: Pulse, clock: Clock) -> int:
+def stopped_and_asked(heartbeat: Heartbeat, clock: Clock) -> int:
     """Stop the actor, once it has answered, and leave a question open; its process id."""
-    assert next_beat(pulse, clock) is Beat.ALIVE
-    assert pulse.pid is not None
-    os.kill(pulse.pid, signal.SIGSTOP)
+    assert next_beat(heartbeat, clock) is Health.ALIVE
+    assert heartbeat.pid is not None
+    os.kill(heartbeat.pid, signal.SIGSTOP)
     clock.now_s += 1.0
-    assert pulse.beat() is Beat.NONE
-    assert pulse._answer is not None
-    return pulse.pid
+    assert heartbeat.check() is Health.UNKNOWN
+    assert heartbeat._answer is not None
+    return heartbeat.pid
 
 
 def test_what_does_not_answer_is_ended_at_the_limit(actor: Any) -> None:
     clock = Clock()
-    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
-    stopped = stopped_and_asked(pulse, clock)
+    heartbeat = Heartbeat(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    stopped = stopped_and_asked(heartbeat, clock)
     for _ in range(int(LIMIT_S)):
         clock.now_s += 1.0
-        assert pulse.beat() is Beat.NONE
+        assert heartbeat.check() is Health.UNKNOWN
     assert psutil.Process(stopped).status() == psutil.STATUS_STOPPED
     clock.now_s += 1.0
-    pulse.beat()
+    heartbeat.check()
     eventually(lambda: not psutil.pid_exists(stopped))
-    while pulse.pid == stopped:
-        next_beat(pulse, clock)
+    while heartbeat.pid == stopped:
+        next_beat(heartbeat, clock)
 
 
 def test_who_was_asleep_takes_nobody_for_hung(actor: Any) -> None:
     clock = Clock()
-    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
-    stopped = stopped_and_asked(pulse, clock)
+    heartbeat = Heartbeat(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    stopped = stopped_and_asked(heartbeat, clock)
     clock.now_s += 3600.0
-    assert pulse.beat() is Beat.NONE
+    assert heartbeat.check() is Health.UNKNOWN
     os.kill(stopped, signal.SIGCONT)
-    assert next_beat(pulse, clock) is Beat.ALIVE
-    assert pulse.pid == stopped
+    assert next_beat(heartbeat, clock) is Health.ALIVE
+    assert heartbeat.pid == stopped
 
 
 def test_one_that_starts_has_all_the_time_it_needs(actor: Any) -> None:
     clock = Clock()
     first = ray.get(actor.pid.remote())
     os.kill(first, signal.SIGSTOP)
-    pulse = Pulse(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    heartbeat = Heartbeat(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
     for _ in range(100):
         clock.now_s += 1.0
-        assert pulse.beat() is Beat.NONE
+        assert heartbeat.check() is Health.UNKNOWN
     os.kill(first, signal.SIGCONT)
-    assert next_beat(pulse, clock) is Beat.ALIVE
-    assert pulse.pid == first
+    assert next_beat(heartbeat, clock) is Health.ALIVE
+    assert heartbeat.pid == first

@@ -20,10 +20,10 @@ _ASK_EVERY_S = 0.5
 _MOST_BETWEEN_LOOKS_S = 1.0
 
 
-class Beat(Enum):
+class Health(Enum):
     """What was learned about an actor since one looked last."""
 
-    NONE = "none"
+    UNKNOWN = "unknown"
     """Nothing: it has not answered yet, and need not have."""
     ALIVE = "alive"
     RESTARTED = "restarted"
@@ -56,7 +56,7 @@ def num_restarts_of(worker: Any) -> int:
     return found
 
 
-class Pulse:
+class Heartbeat:
     """Asks one actor, made by ``actor_of``.
 
     An actor that stops answering though it lives, as a stopped process or one that waits for a lock
@@ -64,7 +64,7 @@ class Pulse:
     given all the time it needs. A look has to be taken at least every second for the limit to be
     kept.
 
-    Threads: none of its own. ``beat`` never waits.
+    Threads: none of its own. ``check`` never waits.
 
     Args:
         worker: the actor's handle.
@@ -97,7 +97,7 @@ class Pulse:
         self._looked_s = 0.0
         self._waited_s = 0.0
 
-    def beat(self) -> Beat:
+    def check(self) -> Health:
         """What is new; the next question is asked where one is due."""
         now_s = self._clock()
         if self._answer is None:
@@ -105,7 +105,7 @@ class Pulse:
                 self._answer = ask_pid(self.worker)
                 self._asked_s = self._looked_s = now_s
                 self._waited_s = 0.0
-            return Beat.NONE
+            return Health.UNKNOWN
         if ray.wait([self._answer], timeout=0)[0]:
             answer, self._answer = self._answer, None
             return self._note(answer)
@@ -115,17 +115,17 @@ class Pulse:
             _LOG.error("a %s has not answered for %g s; it is ended", self._name, self._limit_s)
             self._is_starting = True
             ray.kill(self.worker, no_restart=not self._may_restart)
-        return Beat.NONE
+        return Health.UNKNOWN
 
-    def _note(self, answer: Any) -> Beat:
+    def _note(self, answer: Any) -> Health:
         try:
             pid: int = ray.get(answer)
         except DEATHS as error:
             self._is_starting, self.error = True, error
-            return Beat.DEAD
+            return Health.DEAD
         self._is_starting = False
         if pid == self.pid:
-            return Beat.ALIVE
+            return Health.ALIVE
         self.pid = pid
         known, self.num_restarts = self.num_restarts, num_restarts_of(self.worker)
-        return Beat.ALIVE if self.num_restarts == known else Beat.RESTARTED
+        return Health.ALIVE if self.num_restarts == known else Health.RESTARTED
