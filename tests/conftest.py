@@ -1,4 +1,4 @@
-"""What all tests share: few threads, fixed seeds, no network; and what runs where and when."""
+"""What all tests share: one thread, fixed seeds, no network; and what runs where and when."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ LONG_FOLDERS = {"parity"}
 USUAL_TIMEOUT_S = 300
 """As in pyproject.toml. Who asks for more is long."""
 
-# Tests that run side by side have a thread each: threads that wait for each other on a busy machine
-# take many times as long as one.
-NUM_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-torch.set_num_threads(NUM_THREADS)
+# A test process has one thread, as workers have it: threads that wait for each other on a busy
+# machine take many times as long as one.
+torch.set_num_threads(1)
 
 # The same examples on every run; per-test time-outs are pytest's.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by its folder, and order and group them for test processes side by side.
 
@@ -87,7 +87,7 @@ def _same_start() -> Iterator[None]:
     torch.manual_seed(0)
     np.random.seed(0)
     yield
-    torch.set_num_threads(NUM_THREADS)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

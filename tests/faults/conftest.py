@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.integration.conftest import (
     clip,
     name,
-    one_thread,
     runtime,
     served_by,
     shared_runtime,
@@ -15,7 +14,6 @@ from tests.integration.conftest import (
 __all__ = [
     "clip",
     "name",
-    "one_thread",
     "runtime",
     "served_by",
     "shared_runtime",

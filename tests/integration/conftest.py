@@ -7,28 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.store import SessionStore
-from tests.integration.serving import running_runtime
+from tests.integration.serving import eventually, running_runtime
 from tests.integration.streams import write_stream
 from tests.pipeline import scene
 from tests.pipeline.live.rtsp import RtspServer
 from tests.shared import RUNTIME
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """As workers have it: results agree to the bit between processes with one thread only."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
-def shared_runtime() -> tuple[Runtime, SessionStore]:
-    """One for all tests of this process that ask for it: none leaves a session behind."""
-    both: tuple[Runtime, SessionStore] = RUNTIME.get(running_runtime)
-    return both
+def shared_runtime() -> Iterator[tuple[Runtime, SessionStore]]:
+    """One for all tests of this process that ask for it; sessions end with their test."""
+    runtime, store = RUNTIME.get(running_runtime)
+    yield runtime, store
+    for record in store.list_sessions().sessions:
+        store.delete_session(record.session_id)
+    eventually(lambda: not runtime.session_ids)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_a_session_that_nobody_uses_expires_and_is_freed(
     runtime: Runtime, store: SessionStore, clip: Path, name: str
 ) -> None:
     eventually(lambda: not decoders())
-    served = Served.start(store, clip, name, SessionLimits(expire_after_s=8.0))
+    served = Served.start(store, clip, name, SessionLimits(expire_after_s=15.0))
     served.do(AddConcept(text="red circle", frame_index=0))
     assert len(decoders()) == 1
     eventually(lambda: name not in runtime.session_ids)

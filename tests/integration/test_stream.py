@@ -37,6 +37,7 @@ def test_a_camera_is_followed_with_an_overlay(
     ):
         url = server.url(port=proxy.port).replace("://", f"://{LOGIN}")
         options = ["--text", "red circle", "--latency", "live", "--max-frames", str(NUM_FRAMES)]
+        options += ["--queue-size", "256"]  # however slow this machine is, none is dropped
         assert main(["stream", url, *options, "--out", str(out), "--overlay"]) == 0
     written = capfd.readouterr()
     assert f"{NUM_FRAMES} frames, 1 object" in written.out

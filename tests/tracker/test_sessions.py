@@ -664,6 +664,10 @@ def test_a_correction_that_fails_leaves_the_session_as_it_was(
 # --- for a long time ------------------------------------------------------------------------------
 
 
+QUARTER = 200
+"""Frames; nothing of a frame is remembered for so long."""
+
+
 def busy_model() -> TrackerModel:
     """As small as it gets, random, and always sure that its objects are there."""
     config = tracker_config(
@@ -699,7 +703,10 @@ def live_tensors() -> int:
 
 
 @pytest.mark.timeout(600)
-def test_two_thousand_frames_of_coming_and_going_leave_nothing_behind() -> None:
+def test_a_long_time_of_coming_and_going_leaves_nothing_behind() -> None:
+    """Four times as long as any memory is kept, with everybody gone after each quarter: what is
+    left then is the same to the last number and tensor, however many there have been.
+    """
     model = busy_model()
     video = random_video(model.config, 8, 1)
     config = VideoConfig(
@@ -708,7 +715,7 @@ def test_two_thousand_frames_of_coming_and_going_leave_nothing_behind() -> None:
     tracker = VideoTracker(model, config)
     rng = np.random.default_rng(0)
     sizes, most, num_new, num_removed = [], 0, 0, 0
-    for index in range(2000):
+    for index in range(4 * QUARTER):
         masks = torch.from_numpy(rng.normal(-1, 2, (2, *model.mask_size)).astype(np.float32))
         seen = Detections(torch.tensor([0, 1]), torch.tensor([0.9, 0.8]), torch.zeros(2, 4), masks)
         if index % 40 == 0 and len(tracker.masklets) < 4:
@@ -719,16 +726,16 @@ def test_two_thousand_frames_of_coming_and_going_leave_nothing_behind() -> None:
         if index % 25 == 24 and tracker.masklets:
             tracker.remove_object(tracker.masklets[0].obj_id)
         most = max(most, stored_values(tracker.state_dict()))
-        if index % 500 == 499:
+        if index % QUARTER == QUARTER - 1:
             assert tracker._store.bank.capacity <= 8
             for masklet in tracker.masklets:
                 tracker.remove_object(masklet.obj_id)
             del frame, seen, masks
             sizes.append((stored_values(tracker.state_dict()), live_tensors()))
-            if index == 499:
+            if index == QUARTER - 1:
                 early = most
-    assert num_new > 300
-    assert num_removed > 50
+    assert num_new > 0.15 * index
+    assert num_removed > 0.025 * index
     assert len(set(sizes)) == 1, sizes
     assert most <= 1.1 * early
 
