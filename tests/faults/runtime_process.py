@@ -71,7 +71,7 @@ class RuntimeProcess:
 
 def configured(max_deaths: int) -> RuntimeConfig:
     """Workers may die so often, and are not waited for long."""
-    runner = replace(RUNNER, max_decoder_deaths=max_deaths, unresponsive_s=4.0)
+    runner = replace(RUNNER, max_decoder_deaths=max_deaths, unresponsive_s=8.0)
     return faster(CONFIG, max_deaths=max_deaths, runner=runner)
 
 

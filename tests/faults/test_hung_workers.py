@@ -30,7 +30,7 @@ from tests.integration.serving import (
     running_runtime,
 )
 
-UNRESPONSIVE_S = 4.0
+UNRESPONSIVE_S = 8.0
 
 
 @pytest.fixture

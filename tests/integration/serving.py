@@ -37,7 +37,8 @@ from maskstream.pipeline.store import (
 from maskstream.pipeline.video.model import VideoModel
 from maskstream.pipeline.video.segmenter import VideoSegmenter
 
-LONG_S = 50.0
+LONG_S = 120.0
+"""How long a test waits for what must come; no claim, and long enough for a busy machine."""
 KEY = bytes(range(32))
 RUNNER = RunnerConfig(checkpoint_every_s=0.3, frame_wait_s=5.0)
 CONFIG = RuntimeConfig(
