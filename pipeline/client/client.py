@@ -100,6 +100,7 @@ class Client(Closing):
         takeover_timeout_s: when the runtime of a session is gone, how long another may take to go
             on with the session before readers of its results get an error; None: as long as the
             lease of the first.
+        limits: of the sessions that this client creates.
         serve: takes the id of each session that this client creates, and serves it; for a process
             that serves its own sessions. None: a runtime claims them from the store.
 
@@ -119,8 +120,10 @@ class Client(Closing):
         answer_timeout_s: float = 60.0,
         close_timeout_s: float = 10.0,
         takeover_timeout_s: float | None = None,
+        limits: SessionLimits | None = None,
         serve: Callable[[str], None] | None = None,
     ) -> None:
+        self._limits = SessionLimits() if limits is None else limits
         self._serve = serve
         self._owns_store = isinstance(store, str)
         self.store = (
@@ -227,7 +230,8 @@ class Client(Closing):
         if source_kind(source) == "file" and "://" not in source:
             source = os.path.abspath(source)  # the runtime may have another working directory
         session_id = request.session_id or uuid.uuid4().hex
-        new = new_session(request.model_copy(update={"resource_path": source}), session_id)
+        request = request.model_copy(update={"resource_path": source})
+        new = _new_session(request, session_id, self._limits)
         self.store.create_session(new)
         try:
             if self._serve is not None:
@@ -379,18 +383,18 @@ class Client(Closing):
         return answer
 
 
-def new_session(request: StartSession, session_id: str) -> NewSession:
+def _new_session(request: StartSession, session_id: str, limits: SessionLimits) -> NewSession:
     """The new session that ``start_session`` puts into a store."""
     options = request.options
-    limits = SessionLimits(max_waiting_frames=options.queue_size)
+    changes: dict[str, float] = {"max_waiting_frames": options.queue_size}
     if request.expire_after_s is not None:
-        limits = limits.model_copy(update={"expire_after_s": request.expire_after_s})
+        changes["expire_after_s"] = request.expire_after_s
     return NewSession(
         source=request.resource_path,
         session_id=session_id,
         owner=request.owner,
         options=options.to_stored(),
-        limits=limits,
+        limits=limits.model_copy(update=changes),
     )
 
 

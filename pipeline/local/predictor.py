@@ -18,11 +18,13 @@ from maskstream.pipeline.client.answers import Answer
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.local.detection import LocalTools
 from maskstream.pipeline.local.threads import SessionThreads
-from maskstream.pipeline.store import MemoryStore, ServiceLimits
+from maskstream.pipeline.store import MemoryStore, ServiceLimits, SessionLimits
 from maskstream.pipeline.video.model import VideoModel
 
 # On a CPU, a frame of a large model with many objects can take minutes.
 _ANSWER_TIMEOUT_S = 3600.0
+# A result with five masks of 1080p takes 14 kB, and the log of each session is in this process.
+_MAX_RESULTS = 1000
 
 
 class Sam3VideoPredictor(Closing):
@@ -59,6 +61,7 @@ class Sam3VideoPredictor(Closing):
             self._store,
             start_timeout_s=_ANSWER_TIMEOUT_S,
             answer_timeout_s=_ANSWER_TIMEOUT_S,
+            limits=SessionLimits(max_results=_MAX_RESULTS),
             serve=self._threads.serve,
         )
 

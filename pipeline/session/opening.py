@@ -29,6 +29,8 @@ class RunnerConfig:
         frame_wait_s: how long a prompt waits for a frame of a source that is silent.
         max_decoder_deaths: of one session within ``death_window_s``.
         death_window_s: see above.
+        max_unread: a run that a client has asked for waits while so many results are unread, so
+            that none is dropped from the log before it is read.
         poll_every_s: least time between two looks into the journal while frames come.
         look_every_s: time between two looks at the session's state in the store.
         unresponsive_s: a worker that does not answer for so long is ended, and its work is done
@@ -40,6 +42,7 @@ class RunnerConfig:
     frame_wait_s: float = 10.0
     max_decoder_deaths: int = 5
     death_window_s: float = 60.0
+    max_unread: int = 256
     poll_every_s: float = 0.01
     look_every_s: float = 0.2
     unresponsive_s: float = 30.0

@@ -51,7 +51,8 @@ class SessionRunner:
     takes effect between two frames, and its outcome is written before the next. A run that fails
     publishes first what it held back. The process may die at any moment: another runner goes on
     from the store and, if the source can be read again, repeats to the bit what was done since the
-    checkpoint.
+    checkpoint. A run that a client has asked for does not get farther ahead of its reader than the
+    log of results can hold.
 
     Args:
         tools: the model, as this place shares it among its sessions.
@@ -79,6 +80,7 @@ class SessionRunner:
         self._ahead = Lookahead(session.intake, session.detection, config.depth)
         self._settler = Settler(session, self._saver, self._apply)
         self._looked_s = 0.0
+        self._read_sequence = session.record.read_sequence
         self._used_s = time.monotonic()
         self._applier = Applier(
             session.state,
@@ -143,11 +145,18 @@ class SessionRunner:
         if entry is not None:
             self._drain()
             self._deal_with(entry)
-        elif self._state.run is None or self._state.is_paused:
+        elif self._state.run is None or self._state.is_paused or self._is_ahead_of_reader():
             self._idle()
         else:
             self._advance(self._state.run)
         self._saver.save_if_due()
+
+    def _is_ahead_of_reader(self) -> bool:
+        """Whether a run has to wait until its client has read on."""
+        if self._session.runs_by_itself:
+            return False
+        most = min(self._config.max_unread, self._session.record.limits.max_results // 2)
+        return self._log.sequence - self._read_sequence >= max(1, most)
 
     def _position(self) -> Position:
         """Of the next frame that goes into detection."""
@@ -364,6 +373,9 @@ class SessionRunner:
             raise _Over("superseded")
         if record.state.is_over:
             raise _Over(str(record.state))
+        if record.read_sequence > self._read_sequence:
+            self._read_sequence = record.read_sequence
+            self._used_s = now_s
         if record.state == SessionState.DRAINING:
             self._drain()
             run = self._state.run

@@ -8,8 +8,8 @@ key                       type    holds
 <ns>:session:<id>         hash    record (JSON), limits (JSON), counters (JSON), state, reason,
                                   nonce, change, created_ms, updated_ms, expire_ms, epoch, writer,
                                   work_id, lease_ms, num_prompts, journal_sequence,
-                                  journal_bytes, settled_sequence, result_sequence, result_epoch,
-                                  result_step, stats (JSON)
+                                  journal_bytes, settled_sequence, result_sequence, read_sequence,
+                                  result_epoch, result_step, stats (JSON)
 <ns>:secret:<id>          string  the source with its credentials, sealed
 <ns>:journal:<id>         stream  <sequence>-0 → entry (JSON), ms
 <ns>:outcomes:<id>        hash    sequence → outcome (JSON)

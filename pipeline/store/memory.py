@@ -94,6 +94,7 @@ class MemoryStore:
                 journal_sequence=0,
                 settled_sequence=0,
                 result_sequence=0,
+                read_sequence=0,
                 last_result=None,
             )
             news = threading.Condition(self._lock)

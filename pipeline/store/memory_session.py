@@ -149,6 +149,8 @@ class MemorySession:
         newest, log = self.record.result_sequence, self.results
         if cursor > newest:
             raise problems.cursor_ahead(self.record.session_id, "log of results", cursor, newest)
+        if cursor > self.record.read_sequence:
+            self.update(read_sequence=cursor)
         first = max(cursor, newest - len(log)) + 1
         entries = tuple(log[number][1] for number in range(first, min(first + count, newest + 1)))
         end = first - 1 + len(entries)

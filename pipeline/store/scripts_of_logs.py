@@ -119,6 +119,9 @@ if cursor < newest then
   entries = redis.call('XRANGE', RESULTS, string.format('%.0f', cursor + 1),
     string.format('%.0f', newest), 'COUNT', ARGV[3])
 end
+if cursor > number('read_sequence') and cursor <= newest then
+  redis.call('HSET', SESSION, 'read_sequence', ARGV[2])
+end
 touch()
 return {'ok', entries, state, newest, last_event()}
 """,

@@ -28,7 +28,8 @@ redis.call('HSET', SESSION, 'nonce', ARGV[2], 'record', ARGV[3], 'limits', ARGV[
   'counters', ARGV[5], 'expire_ms', ARGV[6], 'state', 'starting', 'reason', '', 'change', '',
   'created_ms', now, 'updated_ms', now, 'epoch', 0, 'writer', 0, 'work_id', item,
   'num_prompts', 0, 'journal_sequence', 0, 'journal_bytes', 0,
-  'settled_sequence', 0, 'result_sequence', 0, 'result_epoch', 0, 'result_step', -1, 'stats', '{}')
+  'settled_sequence', 0, 'result_sequence', 0, 'read_sequence', 0,
+  'result_epoch', 0, 'result_step', -1, 'stats', '{}')
 if ARGV[8] ~= '' then redis.call('SET', SECRET, ARGV[8]) end
 if cjson.decode(ARGV[3]).source == 'pushed://' then
   redis.call('HSET', PUSHED, 'sequence', 0, 'taken', 0, 'waiting', 0, 'dropped', 0, 'end', 0)

@@ -34,6 +34,7 @@ _NUMBERS = (
     "journal_sequence",
     "settled_sequence",
     "result_sequence",
+    "read_sequence",
 )
 
 

@@ -146,7 +146,8 @@ class SessionRecord(Record):
         journal_sequence: of the newest entry; 0 when there is none.
         settled_sequence: all entries up to this one have been applied or rejected.
         result_sequence: of the newest result; 0 when there is none.
-        last_result: its (epoch, step).
+        read_sequence: results up to this one were read: somebody has asked for those behind it.
+        last_result: (epoch, step) of the newest result.
         stats: rates, latencies and faults, as JSON values that the runtime reports.
     """
 
@@ -168,6 +169,7 @@ class SessionRecord(Record):
     journal_sequence: Count
     settled_sequence: Count
     result_sequence: Count
+    read_sequence: Count
     last_result: tuple[int, int] | None
     stats: dict[str, Any] = Field(default_factory=dict)
 
