@@ -80,7 +80,7 @@ ifneq ($(strip $(PACKAGES)),)
 endif
 
 # What runs beside what, and in which order, says tests/conftest.py.
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --no-loadscope-reorder
 
 test: venv-dev system
 	$(PYTEST) $(PYTEST_ARGS)

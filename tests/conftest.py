@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Before huggingface_hub is imported, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +16,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.shared import RUNTIME
 
@@ -38,23 +39,35 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder, and order and group them for test processes side by side.
+    """Mark each test by its folder, and put those first that mostly wait.
 
-    First come those that mostly wait: with a Ray of their own, then with that of their process.
-    What computes for long is next, so that no process is left alone with it at the end. The tests
-    of a file stay together, since they share fixtures; those on Ray go to whoever is free.
+    Those with a Ray of their own, then those that share the one of their process, then what
+    computes for long: so the processors have work from start to end, and no process is left alone
+    with a long one.
     """
     for item in items:
         folder = item.path.relative_to(ROOT).parts[0]
         if folder in CLUSTER_FOLDERS:
             item.add_marker("cluster")
-        else:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
         if folder in LONG_FOLDERS or _timeout_s(item) > USUAL_TIMEOUT_S:
             item.add_marker("long")
     items.sort(key=_turn)
+
+
+class SideBySide(LoadScopeScheduling):
+    """Hands tests out to test processes, in their order: those of a file together, since they
+    share fixtures, and those on Ray one by one, to whoever is free.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        return nodeid if file.parts[1] in CLUSTER_FOLDERS else str(file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SideBySide:
+    return SideBySide(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
