@@ -103,7 +103,7 @@ def send_prompts(
         first_frame = 0 if record is None else int(record["frame_index"])
     for item in prompts:
         try:
-            outcome = client.apply(session_id, *_entry(item.command, first_frame, obj_id))
+            outcome = client.journal.apply(session_id, *_entry(item.command, first_frame, obj_id))
         except InputError as error:
             raise InputError(f"{item.typed}: {error}") from error
         detail = checked_detail(PromptDetail, outcome.detail, "an outcome")

@@ -246,7 +246,7 @@ class _Run:
             self._stop_by_s = time.monotonic() + _STOP_TIMEOUT_S
             if self._pusher is not None:
                 self._pusher.stop()
-            self._client.cancel_quietly(self._session_id)
+            self._client.journal.cancel_quietly(self._session_id)
         return time.monotonic() > self._stop_by_s
 
     def _close(self) -> None:

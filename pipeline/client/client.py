@@ -54,16 +54,15 @@ from maskstream.pipeline.client.answers import (
     result_of,
     session_answer,
 )
+from maskstream.pipeline.client.journal_writer import JournalWriter
 from maskstream.pipeline.client.result_reader import (
     Entries,
     checked_detail,
-    has_ended,
     log_entries,
     page_answer,
     run_entries,
 )
 from maskstream.pipeline.store import (
-    NewEntry,
     NewSession,
     Outcome,
     ResultEntry,
@@ -131,7 +130,7 @@ class Client(Closing):
         )
         self.client_id = client_id or _make_client_id()
         self._start_timeout_s = start_timeout_s
-        self._answer_timeout_s = answer_timeout_s
+        self.journal = JournalWriter(self.store, self.client_id, answer_timeout_s)
         self._close_timeout_s = close_timeout_s
         self._takeover_timeout_s = takeover_timeout_s
         self._handlers: dict[type, Callable[[Any], Answer]] = {
@@ -212,13 +211,13 @@ class Client(Closing):
             start_frame_index=request.start_frame_index,
             max_frames=request.max_frame_num_to_track,
         )
-        outcome = self.apply(session_id, "propagate", command)
+        outcome = self.journal.apply(session_id, "propagate", command)
         run = checked_detail(PropagateDetail, outcome.detail, "an outcome")
         return run_entries(
             self.store,
             session_id,
             run,
-            lambda: self.cancel_quietly(session_id),
+            lambda: self.journal.cancel_quietly(session_id),
             is_stopped,
             self._takeover_timeout_s,
         )
@@ -283,7 +282,7 @@ class Client(Closing):
     # The journal
 
     def _add_prompt(self, request: AddPrompt) -> Answer:
-        outcome = self.apply(request.session_id, *prompt_command(request))
+        outcome = self.journal.apply(request.session_id, *prompt_command(request))
         detail = checked_detail(PromptDetail, outcome.detail, "an outcome")
         return prompt_answer(
             request.frame_index,
@@ -317,46 +316,9 @@ class Client(Closing):
         return self._succeed(request.session_id, "cancel", Cancel())
 
     def _succeed(self, session_id: str, kind: EntryKind, command: Command) -> Answer:
-        outcome = self.apply(session_id, kind, command)
+        outcome = self.journal.apply(session_id, kind, command)
         detail = checked_detail(SuccessDetail, outcome.detail, "an outcome")
         return {"is_success": detail.is_success}
-
-    def apply(self, session_id: str, kind: EntryKind, command: Command) -> Outcome:
-        """Put a command into the journal, and wait until it has been applied.
-
-        Raises:
-            MaskstreamError: the command was rejected; this is the runtime's error.
-            SessionError: the session has ended before, or does not answer in time.
-        """
-        new = NewEntry(kind=kind, payload=command.to_payload(), client_id=self.client_id)
-        sequence = self.store.append_entry(session_id, new).sequence
-        deadline = time.monotonic() + self._answer_timeout_s
-        while True:
-            left = deadline - time.monotonic()
-            wait_s = min(max(left, 0.0), _LOOK_EVERY_S)
-            outcome = self.store.wait_settled(session_id, sequence, wait_s).outcome
-            if outcome is not None:
-                break
-            record = self.store.get_session(session_id)
-            # The command may have been settled just before the session ended.
-            if record.state.is_over and record.settled_sequence < sequence:
-                raise has_ended(record, f"before {kind} was applied")
-            if left <= 0:
-                raise SessionError(
-                    f"session {session_id} has not applied {kind} in {self._answer_timeout_s:g} s; "
-                    f"it is entry {sequence} of the journal and will be applied when the session "
-                    "comes to it, with the next frame at the latest"
-                )
-        if outcome.rejection is not None:
-            raise error_from_text(outcome.rejection)
-        return outcome
-
-    def cancel_quietly(self, session_id: str) -> None:
-        """Have a run cancelled whose results nobody reads; does not wait, and raises no error."""
-        new = NewEntry(kind="cancel", client_id=self.client_id)
-        # When the session is over, or the store out of reach, there is nothing to stop.
-        with suppress(SessionError, StoreError):
-            self.store.append_entry(session_id, new)
 
     # Results and frames
 

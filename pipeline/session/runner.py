@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from maskstream.pipeline.session.applying import (
 )
 from maskstream.pipeline.session.journal import Position
 from maskstream.pipeline.session.ledger import CLOSED
+from maskstream.pipeline.session.lifecycle import Lifecycle, Over
 from maskstream.pipeline.session.lookahead import Lookahead
 from maskstream.pipeline.session.opening import RunnerConfig, open_session
 from maskstream.pipeline.session.ports import Arrival, Decoder, SessionTools
@@ -38,10 +38,6 @@ from maskstream.pipeline.store import JournalEntry, SessionState, SessionStore
 
 _FRAME_WAIT_S = 0.1
 _FIRST_NOTE_S = 30.0
-
-
-class _Over(Exception):  # noqa: N818
-    """The session is left; the text says how it went."""
 
 
 class SessionRunner:
@@ -73,15 +69,13 @@ class SessionRunner:
         self._stop = stop
         session = open_session(store, session_id, tools, config, start_decoder)
         self._session = session
-        self._store, self._id, self._writer = store, session_id, session.writer
+        self._store, self._id = store, session_id
         self._state, self._log = session.state, session.log
         self._journal, self._intake = session.journal, session.intake
         self._saver = Saver(session, config.checkpoint_every_s)
         self._ahead = Lookahead(session.intake, session.detection, config.depth)
         self._settler = Settler(session, self._saver, self._apply)
-        self._looked_s = 0.0
-        self._read_sequence = session.record.read_sequence
-        self._used_s = time.monotonic()
+        self._lifecycle = Lifecycle(session, config.look_every_s)
         self._applier = Applier(
             session.state,
             session.detection,
@@ -100,14 +94,14 @@ class SessionRunner:
             self._begin()
             while True:
                 self._turn()
-        except _Over as over:
+        except Over as over:
             return str(over)
         except SessionNotFoundError:
             return "gone"
         except StoreError:
             raise
         except MaskstreamError as error:
-            return self._fail(error)
+            return self._lifecycle.fail(error)
         finally:
             self._ahead.clear()
             self._intake.close()
@@ -127,7 +121,7 @@ class SessionRunner:
         else:
             self._intake.read(0)  # raises when the source cannot be opened
         if self._store.get_session(self._id).state == SessionState.STARTING:
-            self._change_state(SessionState.RUNNING)
+            self._lifecycle.change_state(SessionState.RUNNING)
 
     def _go_to(self, run: Run | None) -> None:
         """Have the source deliver from where a run is."""
@@ -139,7 +133,7 @@ class SessionRunner:
         if self._stop.is_set():
             self._drain()
             self._saver.save()
-            raise _Over("stopped")
+            raise Over("stopped")
         self._look()
         entry = self._journal.next_due(self._position())
         if entry is not None:
@@ -156,7 +150,7 @@ class SessionRunner:
         if self._session.runs_by_itself:
             return False
         most = min(self._config.max_unread, self._session.record.limits.max_results // 2)
-        return self._log.sequence - self._read_sequence >= max(1, most)
+        return self._log.sequence - self._lifecycle.read_sequence >= max(1, most)
 
     def _position(self) -> Position:
         """Of the next frame that goes into detection."""
@@ -176,12 +170,11 @@ class SessionRunner:
             self._intake.update_account()
         self._report()
         if self._journal.next_due(self._position(), self._config.look_every_s) is not None:
-            self._used_s = time.monotonic()
+            self._lifecycle.note_used()
         elif is_paused_live:
             return
-        elif time.monotonic() - self._used_s > self._session.record.limits.expire_after_s:
-            self._store.delete_session(self._id)
-            raise _Over("gone")
+        elif self._lifecycle.unused_s > self._session.record.limits.expire_after_s:
+            self._lifecycle.expire()
 
     def _advance(self, run: Run) -> None:
         """Take one frame farther on its way."""
@@ -302,7 +295,7 @@ class SessionRunner:
             if self._intake.is_end or self._intake.failure is not None:
                 raise no_more_frames()
             if self._stop.is_set():
-                raise _Over("stopped")
+                raise Over("stopped")
             self._heed_controls()
             self._look()
         raise no_frame(self._config.frame_wait_s)
@@ -321,7 +314,7 @@ class SessionRunner:
         controls = [kind for kind in kinds if kind in ("pause", "resume")]
         if controls:
             is_pause = controls[-1] == "pause"
-            self._change_state(SessionState.PAUSED if is_pause else SessionState.RUNNING)
+            self._lifecycle.change_state(SessionState.PAUSED if is_pause else SessionState.RUNNING)
 
     def _next_index(self) -> int:
         """The first frame index that nothing has been decided on yet."""
@@ -336,7 +329,7 @@ class SessionRunner:
     # Entries of the journal
 
     def _deal_with(self, entry: JournalEntry) -> None:
-        self._used_s = time.monotonic()
+        self._lifecycle.note_used()
         position = self._position()
         was_paused, old_run = self._state.is_paused, self._state.run
         if entry.outcome is None:
@@ -349,7 +342,7 @@ class SessionRunner:
             self._go_to(self._state.run)
         if was_paused != self._state.is_paused:
             to = SessionState.PAUSED if self._state.is_paused else SessionState.RUNNING
-            self._change_state(to)
+            self._lifecycle.change_state(to)
 
     def _apply(self, command: Command) -> Applied:
         if isinstance(command, Reset) and self._session.runs_by_itself:
@@ -359,63 +352,30 @@ class SessionRunner:
     # The session in the store
 
     def _look(self) -> None:
-        """Now and then, see what became of the session in the store.
+        """See, now and then, what became of the session.
 
         Raises:
-            _Over: it is over, or another process serves it.
+            Over: it is over, or another process serves it.
         """
-        now_s = time.monotonic()
-        if now_s - self._looked_s < self._config.look_every_s:
+        if not self._lifecycle.look():
             return
-        self._looked_s = now_s
-        record = self._store.get_session(self._id)
-        if record.writer != self._writer:
-            raise _Over("superseded")
-        if record.state.is_over:
-            raise _Over(str(record.state))
-        if record.read_sequence > self._read_sequence:
-            self._read_sequence = record.read_sequence
-            self._used_s = now_s
-        if record.state == SessionState.DRAINING:
-            self._drain()
-            run = self._state.run
-            if run is not None:
-                self._finish_run(run, "cancelled")
-            self._end(SessionState.ENDED, "closed")
+        self._drain()
+        run = self._state.run
+        if run is not None:
+            self._finish_run(run, "cancelled")
+        self._end(SessionState.ENDED, "closed")
 
     def _report(self, *, now: bool = False) -> None:
         session = self._session
         epoch = session.epoch if session.runs_by_itself else session.state.epoch
         self._log.report({"num_restarts": session.num_restarts}, epoch, now=now)
 
-    def _change_state(self, to: SessionState) -> None:
-        if self._journal.is_replaying or self._store.get_session(self._id).state == to:
-            return
-        self._store.transition(self._id, to, writer=self._writer)
-
     def _end(self, to: SessionState, reason: str) -> None:
-        """Report the last figures, and end.
+        """Report the last figures, and end the session.
 
         Raises:
-            _Over: always.
+            Over: always.
         """
         self._intake.close_account()
         self._report(now=True)
-        if to == SessionState.ENDED:
-            # A client may have begun to close it, or be closing it at this very moment.
-            with contextlib.suppress(SessionError):
-                self._store.transition(self._id, SessionState.DRAINING, writer=self._writer)
-        self._store.transition(self._id, to, reason=reason, writer=self._writer)
-        raise _Over(str(to))
-
-    def _fail(self, error: MaskstreamError) -> str:
-        """The session cannot go on, for a reason of its own."""
-        record = self._store.get_session(self._id)
-        if record.writer != self._writer:
-            return "superseded"
-        if record.state.is_over:
-            return str(record.state)
-        self._store.transition(
-            self._id, SessionState.FAILED, reason=error_text(error), writer=self._writer
-        )
-        return str(SessionState.FAILED)
+        self._lifecycle.end(to, reason)
