@@ -87,7 +87,7 @@ def test_sessions_are_listed_shown_and_closed(session_id: str, capsys: Captured)
     assert main(["sessions", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sessions"][0]["owner"] == "ann"
     assert main(["sessions", session_id]) == 0
-    assert "0 decoded = 0 processed + 0 dropped" in capsys.readouterr().out
+    assert f"{NUM_FRAMES} decoded = {NUM_FRAMES} processed + 0 dropped" in capsys.readouterr().out
     assert main(["sessions", "--close"]) == 2
     assert main(["sessions", session_id, "--close"]) == 0
     assert main(["sessions", session_id]) == 1
