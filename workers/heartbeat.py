@@ -117,6 +117,14 @@ class Heartbeat:
             ray.kill(self.worker, no_restart=not self._may_restart)
         return Health.UNKNOWN
 
+    def note_worked(self) -> None:
+        """The actor has answered a call, so it does not start any more.
+
+        A caller for whom answers are always ready never calls ``check``. Without this the actor would
+        count as one that starts when it hangs later, and would be given all the time it needs.
+        """
+        self._is_starting = False
+
     def _note(self, answer: Any) -> Health:
         try:
             pid: int = ray.get(answer)

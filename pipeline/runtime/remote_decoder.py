@@ -32,10 +32,12 @@ class RemoteDecoder:
             ray.get(self._worker.begin.remote(start, reverse))
 
     def next(self, timeout_s: float) -> RemoteNote:
-        return RemoteNote(*self._worker.next.options(num_returns=2).remote(timeout_s))
+        note, image = self._worker.next.options(num_returns=2).remote(timeout_s)
+        return RemoteNote(note, image, self._heartbeat)
 
     def read(self, index: int) -> tuple[FrameNote, Any]:
-        return RemoteNote(*self._worker.read.options(num_returns=2).remote(index)).result()
+        note, image = self._worker.read.options(num_returns=2).remote(index)
+        return RemoteNote(note, image, self._heartbeat).result()
 
     def look(self) -> FrameNote:
         with _telling_deaths():
@@ -58,18 +60,22 @@ class RemoteNote:
     Args:
         note: Ray's reference to the note.
         image: Ray's reference to the picture.
+        heartbeat: of the worker.
     """
 
-    def __init__(self, note: Any, image: Any) -> None:
+    def __init__(self, note: Any, image: Any, heartbeat: Heartbeat) -> None:
         self.handle = note
         self._image = image
+        self._heartbeat = heartbeat
 
     def wait(self, timeout_s: float) -> bool:
         return bool(ray.wait([self.handle], timeout=timeout_s)[0])
 
     def result(self) -> tuple[FrameNote, Any]:
         with _telling_deaths():
-            return ray.get(self.handle), self._image
+            note: FrameNote = ray.get(self.handle)
+        self._heartbeat.note_worked()
+        return note, self._image
 
 
 @contextmanager

@@ -166,3 +166,16 @@ def test_one_that_starts_has_all_the_time_it_needs(actor: Any) -> None:
     os.kill(first, signal.SIGCONT)
     assert next_beat(heartbeat, clock) is Health.ALIVE
     assert heartbeat.pid == first
+
+
+def test_one_that_has_worked_does_not_start_any_more(actor: Any) -> None:
+    """Though it was never looked at before it hung."""
+    clock = Clock()
+    heartbeat = Heartbeat(actor, "actor", LIMIT_S, may_restart=True, clock=clock)
+    stopped = ray.get(actor.pid.remote())
+    heartbeat.note_worked()
+    os.kill(stopped, signal.SIGSTOP)
+    for _ in range(int(LIMIT_S) + 3):
+        clock.now_s += 1.0
+        assert heartbeat.check() is Health.UNKNOWN
+    eventually(lambda: not psutil.pid_exists(stopped))
