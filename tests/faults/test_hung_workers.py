@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,10 @@ import psutil
 import pytest
 
 from maskstream.pipeline.api.commands import AddConcept
+from maskstream.pipeline.api.frame_codec import encode_frame
 from maskstream.pipeline.runtime import Runtime
-from maskstream.pipeline.store import SessionStore
+from maskstream.pipeline.sources import Frame
+from maskstream.pipeline.store import SessionLimits, SessionStore
 from maskstream.pipeline.video.model import VideoModel
 from tests.faults.killing import is_given_up, kill, one_pid
 from tests.integration.serving import (
@@ -29,6 +31,7 @@ from tests.integration.serving import (
     faster,
     running_runtime,
 )
+from tests.pipeline import scene
 
 UNRESPONSIVE_S = 8.0
 
@@ -41,18 +44,28 @@ def impatient() -> Iterator[tuple[Runtime, SessionStore]]:
         yield both
 
 
+def push(store: SessionStore, frames: Sequence[Frame]) -> None:
+    for frame in frames:
+        store.push_frame("s", encode_frame(frame.image), frame.pts_s)
+
+
 @pytest.mark.parametrize("kind", ["decode", "detect", "track"])
 def test_a_worker_that_does_not_answer_is_replaced(
-    impatient: tuple[Runtime, SessionStore], clip: Path, model: VideoModel, kind: str
+    impatient: tuple[Runtime, SessionStore], model: VideoModel, kind: str
 ) -> None:
     runtime, store = impatient
-    served = Served.start(store, clip, "s", autostart=True)
+    frames = scene.frames(40)
+    limits = SessionLimits(max_waiting_frames=len(frames))
+    served = Served.start(store, "pushed://", "s", limits, queue_size=len(frames))
     served.ask(AddConcept(text="red circle"))
+    push(store, frames[:24])
     served.reach(6)
     stopped = one_pid(runtime, kind)
     os.kill(stopped, signal.SIGSTOP)
+    push(store, frames[24:])  # for these it is needed, however late we are
+    store.finish_frames("s")
     eventually(lambda: not psutil.pid_exists(stopped))
-    check_unbroken(served, model, clip)
+    check_unbroken(served, model, frames)
     if kind != "decode":  # which goes with its session
         assert one_pid(runtime, kind) != stopped
     if kind == "track":

@@ -296,12 +296,17 @@ def faster(config: RuntimeConfig = CONFIG, **changes: Any) -> RuntimeConfig:
     return replace(config, **changes)
 
 
-def check_unbroken(served: Served, model: VideoModel, clip: Path) -> None:
+def check_unbroken(served: Served, model: VideoModel, source: Path | Sequence[Frame]) -> None:
     """Each frame's result once and in order, as from a run that nothing has disturbed."""
     *entries, end = [*served.entries, *served.read_until(lambda entry: entry.kind == "end")]
     assert end.record["reason"] == "finished"
     served.wait_for(SessionState.ENDED)
     found = [FrameResult.from_record(entry.record) for entry in entries]
     assert [result.frame_index for result in found] == list(range(40))
-    assert_same(found, play_prompts(model, clip, settled_prompts(served)))
+    prompts = settled_prompts(served)
+    if isinstance(source, Path):
+        expected = play_prompts(model, source, prompts)
+    else:
+        expected = play_frames(model, source, prompts)
+    assert_same(found, expected)
     check_account(served)
