@@ -120,8 +120,8 @@ class Heartbeat:
     def note_worked(self) -> None:
         """The actor has answered a call, so it does not start any more.
 
-        A caller for whom answers are always ready never calls ``check``. Without this the actor would
-        count as one that starts when it hangs later, and would be given all the time it needs.
+        A caller for whom answers are always ready never calls ``check``. Without this, an actor
+        that hangs later would count as one that starts, and would be given all the time it needs.
         """
         self._is_starting = False
 

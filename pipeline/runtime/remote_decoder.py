@@ -24,7 +24,7 @@ class RemoteDecoder:
 
     def __init__(self, worker: Any, unresponsive_s: float) -> None:
         self._worker = worker
-        self._pulse = Heartbeat(worker, "decode worker", unresponsive_s)
+        self._heartbeat = Heartbeat(worker, "decode worker", unresponsive_s)
 
     def begin(self, start: int, *, reverse: bool) -> None:
         with _telling_deaths():
@@ -48,7 +48,7 @@ class RemoteDecoder:
         self._worker.note_done.remote(index)
 
     def check(self) -> None:
-        self._pulse.check()  # a death shows in the note that is waited for
+        self._heartbeat.check()  # a death shows in the note that is waited for
 
     def close(self) -> None:
         ray.kill(self._worker)
