@@ -54,3 +54,26 @@ def test_ci_pins_everything_that_the_project_asks_for() -> None:
     asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     names = {re.split(r"[^\w-]", line)[0].lower().replace("_", "-") for line in asked}
     assert names - {"maskstream"} <= pins.keys()
+
+
+def test_architecture_has_a_line_for_every_file() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    listing = text[text.index("## Every file") : text.index("## Decisions")]
+    rooms = re.split(r"\*\*`([a-z_/]+)/`\*\*", listing)[1:]
+    listed = {
+        f"{room}/{name}"
+        for room, lines in zip(rooms[::2], rooms[1::2], strict=True)
+        for name in re.findall(r"^- `(\w+\.py)`: \S", lines, re.MULTILINE)
+    }
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("pipeline", "tracker", "workers")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert listed == found
+
+
+def test_long_files_of_the_pipeline_say_why() -> None:
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
