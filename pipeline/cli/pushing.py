@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskstream.core.errors import MaskstreamError
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.pipeline.api.frame_codec import decode_frame, encode_frame
 from maskstream.pipeline.api.options import source_kind
 from maskstream.pipeline.client.client import Client
@@ -25,11 +26,7 @@ class Pushed:
     """A frame that was pushed, and its picture as the session got it."""
 
     blob: bytes
-    index: int
-    epoch: int
-    pts_s: float | None
-    wall_s: float
-    gap_s: float
+    stamp: FrameStamp
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -99,17 +96,7 @@ class FramePusher:
     def _run(self) -> None:
         try:
             for frame in self.source:
-                blob = encode_frame(frame.image, "jpeg")
-                if not self._push(
-                    Pushed(
-                        blob,
-                        frame.index,
-                        frame.epoch,
-                        frame.pts_s,
-                        frame.wall_time_s,
-                        0.0 if frame.gap is None else frame.gap.lost_s,
-                    )
-                ):
+                if not self._push(Pushed(encode_frame(frame.image, "jpeg"), frame.stamp)):
                     break
         except MaskstreamError as error:
             self.error = error
@@ -118,7 +105,7 @@ class FramePusher:
 
     def _push(self, pushed: Pushed) -> bool:
         """Push one frame; False when the thread is to stop."""
-        receipt = self._client.store.push_frame(self._session_id, pushed.blob, pushed.pts_s)
+        receipt = self._client.store.push_frame(self._session_id, pushed.blob, pushed.stamp.pts_s)
         with self._changed:
             self._kept[receipt.sequence - 1] = pushed
             if len(self._kept) > _MAX_KEPT:

@@ -76,16 +76,17 @@ class StreamSinks(Closing):
         line: dict[str, Any] = result_line(entry)
         if pushed is not None:
             line |= {
-                "source_frame_index": pushed.index,
-                "source_epoch": pushed.epoch,
-                "gap_s": pushed.gap_s,
-                "wall_s": pushed.wall_s,
+                "source_frame_index": pushed.stamp.index,
+                "source_epoch": pushed.stamp.epoch,
+                "gap_s": pushed.stamp.gap_s,
+                "wall_s": pushed.stamp.wall_s,
             }
         if self._jsonl is not None:
             self._jsonl.write_record(line)
         if self._overlay is not None:
             if pushed is not None:
-                self._overlay.write(result, pushed.image, pushed.pts_s, pushed.epoch, pushed.wall_s)
+                stamp = pushed.stamp
+                self._overlay.write(result, pushed.image, stamp.pts_s, stamp.epoch, stamp.wall_s)
             elif self._source is not None:
                 frame = self._read(self._source, entry.frame_index)
                 self._overlay.write(result, frame.image, frame.pts_s)

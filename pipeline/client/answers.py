@@ -12,45 +12,24 @@ from maskstream.pipeline.store.records import ResultEntry, SessionRecord
 Answer = dict[str, Any]
 
 
-def frame_answer(
-    result: FrameResult,
-    *,
-    wall_s: float,
-    epoch: int = 0,
-    gap_s: float = 0.0,
-    threshold: float | None = None,
-) -> Answer:
-    """The answer for one frame of a stream of results.
+def entry_answer(entry: ResultEntry, threshold: float | None = None) -> Answer:
+    """The answer for one frame in the log of results.
 
     Args:
-        wall_s: when the frame was taken, in seconds since 1970.
-        epoch: the epoch of the source, or of the run.
-        gap_s: how many seconds of the source are missing before this frame.
         threshold: objects whose ``out_probs`` is lower are left out; None keeps all.
-    """
-    return {
-        "frame_index": result.frame_index,
-        "outputs": result.above(threshold).to_outputs(),
-        "pts_s": result.pts_s,
-        "wall_s": wall_s,
-        "epoch": epoch,
-        "gap_s": gap_s,
-    }
-
-
-def entry_answer(entry: ResultEntry, threshold: float | None = None) -> Answer:
-    """The answer for one entry of the log of results.
 
     Raises:
         StoreError: the entry holds no result.
     """
-    return frame_answer(
-        result_of(entry.record),
-        wall_s=entry.wall_s,
-        epoch=entry.epoch,
-        gap_s=entry.gap_s,
-        threshold=threshold,
-    )
+    result = result_of(entry.record)
+    return {
+        "frame_index": result.frame_index,
+        "outputs": result.above(threshold).to_outputs(),
+        "pts_s": result.pts_s,
+        "wall_s": entry.wall_s,
+        "epoch": entry.epoch,
+        "gap_s": entry.gap_s,
+    }
 
 
 def result_of(record: dict[str, Any]) -> FrameResult:

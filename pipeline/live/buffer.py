@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskstream.core.errors import SourceError
+from maskstream.core.frame_stamp import FrameStamp
 from maskstream.pipeline.live.config import LiveConfig
 from maskstream.pipeline.live.frames import Crop, DropReason, Gap, GapCause, LiveFrame
 from maskstream.pipeline.live.sampling import FrameSampler
@@ -35,11 +36,8 @@ class Producer:
 class Ticket:
     """A frame that was decoded and counted; its picture is still being converted."""
 
-    index: int
-    pts_s: float | None
-    wall_time_s: float
+    stamp: FrameStamp
     clock_s: float
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ class FrameBuffer:
                 return None
             producer.num_converting += 1
             self._num_converting += 1
-            return Ticket(index, pts_s, time.time(), clock_s, placed.epoch)
+            return Ticket(FrameStamp(index, pts_s, time.time(), placed.epoch), clock_s)
 
     def submit(
         self,
@@ -169,10 +167,10 @@ class FrameBuffer:
             if len(self._queue) >= self._capacity:
                 self._drop_oldest(DropReason.QUEUE_FULL)
             gap, self._carried = self._carried, None
-            frame = LiveFrame(
-                ticket.index, ticket.pts_s, ticket.wall_time_s, ticket.epoch, gap, image, crop
-            )
-            self._queue.append((frame, ticket.clock_s))
+            lost_s = 0.0 if gap is None else max(0.0, gap.lost_s)
+            size = (image.shape[0], image.shape[1])
+            stamp = replace(ticket.stamp, gap_s=lost_s, size=size)
+            self._queue.append((LiveFrame(stamp, gap, image, crop), ticket.clock_s))
             self._arrived.notify()
             self._tell()
             return True

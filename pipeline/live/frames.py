@@ -9,6 +9,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from maskstream.core.frame_stamp import FrameStamp
+
 
 class LiveState(StrEnum):
     """What a source is doing."""
@@ -108,25 +110,19 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class LiveFrame:
-    """One delivered picture.
+    """A frame that a live source has delivered.
 
     Attributes:
-        index: 0-based; counts every frame that was decoded since the source was opened. It jumps
-            where frames were dropped, and goes on after a reconnect.
-        pts_s: presentation time in seconds as the source gives it, comparable within one epoch;
-            None where it gives none.
-        wall_time_s: when it was decoded, in seconds since 1970.
-        epoch: 0 at first; increases with every reconnect, new pass over a file, jump of the time
-            stamps and change of the picture's size.
-        gap: what is missing before it, or None.
-        image: (H, W, 3) uint8 RGB, rotation and region of interest applied. Read-only.
+        stamp: its index counts every frame that was decoded since the source was opened. So the
+            index jumps where frames were dropped, and goes on after a reconnect. Its epoch is 0 at
+            first, and goes up with every reconnect, new pass, jump of the time stamps and change
+            of the picture's size.
+        gap: what is missing before the frame, or None.
+        image: (H, W, 3) uint8 RGB, rotated and cut to the region of interest. Read-only.
         crop: where ``image`` lies in the whole picture; None when it is the whole.
     """
 
-    index: int
-    pts_s: float | None
-    wall_time_s: float
-    epoch: int
+    stamp: FrameStamp
     gap: Gap | None
     image: NDArray[np.uint8]
     crop: Crop | None = None

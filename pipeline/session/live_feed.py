@@ -7,8 +7,7 @@ from typing import Literal
 
 from maskstream.core.error_text import error_text
 from maskstream.core.errors import SourceError
-from maskstream.core.frame_stamp import FrameStamp
-from maskstream.pipeline.live import LiveFrame, LiveSource
+from maskstream.pipeline.live import LiveSource
 from maskstream.pipeline.session.feed import NO_IMAGE, Delivery, FrameNote
 
 _NO_WAY_BACK = "SourceError: a live source cannot go back to a frame"
@@ -29,7 +28,7 @@ class LiveFeed:
         except SourceError as error:
             return replace(self._note("failed"), message=error_text(error)), NO_IMAGE
         if frame is not None:
-            return replace(self._note("frame"), stamp=_stamp_of(frame)), frame.image
+            return replace(self._note("frame"), stamp=frame.stamp), frame.image
         return self._note("end" if self._source.is_over else "none"), NO_IMAGE
 
     def read(self, index: int) -> Delivery:
@@ -54,14 +53,3 @@ class LiveFeed:
             state=str(stats.state),
             last_fault="" if fault is None else f"{fault.kind}: {fault.message}",
         )
-
-
-def _stamp_of(frame: LiveFrame) -> FrameStamp:
-    return FrameStamp(
-        frame.index,
-        frame.pts_s,
-        frame.wall_time_s,
-        frame.epoch,
-        0.0 if frame.gap is None else max(0.0, frame.gap.lost_s),
-        (frame.image.shape[0], frame.image.shape[1]),
-    )

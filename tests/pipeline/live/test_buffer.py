@@ -31,7 +31,7 @@ def _put(buffer: FrameBuffer, producer: Producer, pts_s: float | None = None, **
 def _indices(buffer: FrameBuffer) -> list[int]:
     taken = []
     while (frame := buffer.take(0)) is not None:
-        taken.append(frame.index)
+        taken.append(frame.stamp.index)
     return taken
 
 
@@ -46,10 +46,10 @@ def test_the_oldest_are_dropped_and_the_gap_tells_how_many() -> None:
         assert _put(buffer, producer)
     first = buffer.take(0)
     assert first is not None
-    assert (first.index, first.gap) == (2, Gap(2, 0.0, (GapCause.DROPPED,)))
+    assert (first.stamp.index, first.gap) == (2, Gap(2, 0.0, (GapCause.DROPPED,)))
     following = buffer.take(0)
     assert following is not None
-    assert (following.index, following.gap) == (3, None)
+    assert (following.stamp.index, following.gap) == (3, None)
     counts = buffer.counts()
     assert (counts.decoded, counts.delivered, counts.waiting) == (5, 2, 1)
     assert counts.dropped == {DropReason.QUEUE_FULL: 2}
@@ -63,7 +63,7 @@ def test_a_gap_before_a_dropped_frame_is_not_lost() -> None:
         _put(buffer, producer)
     frame = buffer.take(0)
     assert frame is not None
-    assert (frame.index, frame.epoch) == (3, 1)
+    assert (frame.stamp.index, frame.stamp.epoch) == (3, 1)
     assert frame.gap == Gap(3, 0.0, (GapCause.DROPPED, GapCause.LOOP))
 
 
@@ -82,7 +82,9 @@ def test_sampled_frames_are_no_gap() -> None:
     for _ in range(7):
         _put(buffer, producer)
     frames = [buffer.take(0) for _ in range(3)]
-    assert [(frame.index, frame.gap) for frame in frames if frame] == [(i, None) for i in (0, 3, 6)]
+    assert [(frame.stamp.index, frame.gap) for frame in frames if frame] == [
+        (i, None) for i in (0, 3, 6)
+    ]
     assert buffer.counts().dropped == {DropReason.SAMPLING: 4}
 
 
@@ -95,7 +97,7 @@ def test_a_gap_before_a_sampled_frame_is_told_with_the_next() -> None:
     assert buffer.take(0) is not None
     frame = buffer.take(0)
     assert frame is not None
-    assert (frame.index, frame.gap) == (2, Gap(0, 0.0, (GapCause.LOOP,)))
+    assert (frame.stamp.index, frame.gap) == (2, Gap(0, 0.0, (GapCause.LOOP,)))
 
 
 def test_stale_frames_are_dropped_when_asked_for() -> None:
@@ -108,7 +110,7 @@ def test_stale_frames_are_dropped_when_asked_for() -> None:
     _put(buffer, producer)
     frame = buffer.take(0)
     assert frame is not None
-    assert (frame.index, frame.gap) == (2, Gap(2, 0.0, (GapCause.DROPPED,)))
+    assert (frame.stamp.index, frame.gap) == (2, Gap(2, 0.0, (GapCause.DROPPED,)))
 
 
 def test_a_full_queue_makes_the_producer_wait_when_nothing_may_be_lost() -> None:
@@ -121,7 +123,7 @@ def test_a_full_queue_makes_the_producer_wait_when_nothing_may_be_lost() -> None
     while len(taken) < 50:
         frame = buffer.take(10)
         assert frame is not None
-        taken.append(frame.index)
+        taken.append(frame.stamp.index)
     thread.join(10)
     assert taken == list(range(50))
     assert buffer.counts().dropped == {}
@@ -219,7 +221,7 @@ def test_the_account_is_right_whenever_it_is_read() -> None:
     taken = []
     missing = 0
     while (frame := buffer.take()) is not None:
-        taken.append(frame.index)
+        taken.append(frame.stamp.index)
         missing += frame.gap.num_frames if frame.gap else 0
     done.set()
     for thread in threads:

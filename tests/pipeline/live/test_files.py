@@ -51,19 +51,21 @@ def test_a_file_comes_whole_and_bit_exact_however_slow_the_consumer(clip: Path) 
         frames = list(live)
         stats = live.stats()
         assert (live.state, live.is_over) == (LiveState.ENDED, True)
-    assert [(f.index, f.pts_s) for f in frames] == [(f.index, f.pts_s) for f in expected]
+    assert [(f.stamp.index, f.stamp.pts_s) for f in frames] == [
+        (f.index, f.pts_s) for f in expected
+    ]
     assert all(np.array_equal(a.image, b.image) for a, b in zip(frames, expected, strict=True))
-    assert {(frame.epoch, frame.gap) for frame in frames} == {(0, None)}
+    assert {(frame.stamp.epoch, frame.gap) for frame in frames} == {(0, None)}
     assert (stats.decoded, stats.delivered, stats.dropped) == (NUM_FRAMES, NUM_FRAMES, {})
 
 
 def test_a_loop_counts_on_and_starts_an_epoch_at_every_pass(clip: Path) -> None:
     with open_live(str(clip), LiveConfig(loop=True)) as live:
         frames = [frame for frame, _ in zip(live, range(2 * NUM_FRAMES + 5), strict=False)]
-    assert [frame.index for frame in frames] == list(range(2 * NUM_FRAMES + 5))
+    assert [frame.stamp.index for frame in frames] == list(range(2 * NUM_FRAMES + 5))
     assert [number_in(f.image) for f in frames] == [i % NUM_FRAMES for i in range(len(frames))]
-    assert [frame.epoch for frame in frames] == [i // NUM_FRAMES for i in range(len(frames))]
-    gaps = {frame.index: frame.gap for frame in frames if frame.gap}
+    assert [frame.stamp.epoch for frame in frames] == [i // NUM_FRAMES for i in range(len(frames))]
+    gaps = {frame.stamp.index: frame.gap for frame in frames if frame.gap}
     assert gaps == dict.fromkeys((NUM_FRAMES, 2 * NUM_FRAMES), Gap(0, 0.0, (GapCause.LOOP,)))
 
 
@@ -72,7 +74,7 @@ def test_sampling_and_region(clip: Path) -> None:
     with open_live(clip, config) as live:
         frames = list(live)
         stats = live.stats()
-    assert [frame.index for frame in frames] == list(range(0, NUM_FRAMES, 3))
+    assert [frame.stamp.index for frame in frames] == list(range(0, NUM_FRAMES, 3))
     assert {frame.image.shape for frame in frames} == {(24, 80, 3)}
     assert frames[0].crop is not None
     assert (frames[0].crop.x, frames[0].crop.y, frames[0].crop.full_height) == (0, 24, 48)
@@ -86,7 +88,7 @@ def test_folders_and_pictures(tmp_path: Path) -> None:
     with open_live(tmp_path) as live:
         assert [number_in(frame.image) for frame in live] == [0, 1, 2]
     with open_live(tmp_path / "2.png") as live:
-        assert [(f.index, f.pts_s, number_in(f.image)) for f in live] == [(0, None, 2)]
+        assert [(f.stamp.index, f.stamp.pts_s, number_in(f.image)) for f in live] == [(0, None, 2)]
 
 
 def test_a_cut_file_gives_what_it_has_and_then_the_reason(
@@ -153,11 +155,11 @@ def test_a_camera_is_a_live_source(monkeypatch: pytest.MonkeyPatch) -> None:
         assert live.state == LiveState.RUNNING
     assert stats.is_balanced
     assert stats.num_connections == 1
-    indices = [frame.index for frame in frames if frame is not None]
+    indices = [frame.stamp.index for frame in frames if frame is not None]
     assert len(indices) == 6
     assert indices == sorted(set(indices))
     assert frames[0] is not None
-    assert (frames[0].image.shape, frames[0].epoch) == ((48, 80, 3), 0)
+    assert (frames[0].image.shape, frames[0].stamp.epoch) == ((48, 80, 3), 0)
     assert frames[0].gap is not None
     assert frames[0].gap.num_frames == indices[0] >= 3
 
@@ -233,7 +235,7 @@ def test_a_stream_over_http_is_live_and_comes_back(tmp_path: Path) -> None:
         assert live.last_fault is not None
         assert live.last_fault.kind == FaultKind.DISCONNECTED
     assert [number_in(frame.image) for frame in frames] == [*range(NUM_FRAMES), 0]
-    assert frames[-1].epoch == 1
+    assert frames[-1].stamp.epoch == 1
     assert frames[-1].gap is not None
     assert frames[-1].gap.causes == (GapCause.RECONNECT,)
 

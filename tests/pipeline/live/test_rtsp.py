@@ -83,7 +83,7 @@ def _read_until(source: LiveSource, condition: Callable[[LiveFrame], bool]) -> l
 def _check_indices(frames: list[LiveFrame]) -> None:
     """Every index that is missing is told in a gap."""
     for before, frame in itertools.pairwise(frames):
-        missing = frame.index - before.index - 1
+        missing = frame.stamp.index - before.stamp.index - 1
         assert missing == (frame.gap.num_frames if frame.gap else 0)
 
 
@@ -91,21 +91,21 @@ def test_a_stream_plays_bit_exactly_over_tcp(shared_server: RtspServer, media: P
     with open_source(media / "clip.mp4") as source:
         expected = [frame.image for frame in source]
     with open_live(shared_server.url(play_count=1), QUICK) as live:
-        frames = _read_until(live, lambda frame: frame.index == NUM_FRAMES - 1)
+        frames = _read_until(live, lambda frame: frame.stamp.index == NUM_FRAMES - 1)
         assert live.wait_for(lambda s: s.last_fault is not None, _LONG_S)
         assert live.last_fault is not None
         assert live.last_fault.kind == FaultKind.DISCONNECTED
-    assert [frame.index for frame in frames] == list(range(NUM_FRAMES))
+    assert [frame.stamp.index for frame in frames] == list(range(NUM_FRAMES))
     assert all(np.array_equal(f.image, e) for f, e in zip(frames, expected, strict=True))
-    times = [frame.pts_s for frame in frames if frame.pts_s is not None]
+    times = [frame.stamp.pts_s for frame in frames if frame.stamp.pts_s is not None]
     assert len(times) >= NUM_FRAMES - 1
     assert np.diff(times) == pytest.approx(0.04, abs=1e-3)
-    assert np.all(np.diff([frame.wall_time_s for frame in frames]) >= 0)
+    assert np.all(np.diff([frame.stamp.wall_s for frame in frames]) >= 0)
 
 
 def test_it_comes_back_after_the_server_was_killed(server: RtspServer) -> None:
     with open_live(server.url(), QUICK) as live:
-        frames = _read_until(live, lambda frame: frame.index == 9)
+        frames = _read_until(live, lambda frame: frame.stamp.index == 9)
         server.kill()
         assert live.wait_for(lambda s: s.state == LiveState.WAITING, _LONG_S)
         assert live.wait_for(
@@ -113,16 +113,16 @@ def test_it_comes_back_after_the_server_was_killed(server: RtspServer) -> None:
         )
         server.start()
         with Stopwatch() as watch:
-            frames += _read_until(live, lambda frame: frame.epoch == 1)
-        frames += _read_until(live, lambda frame: frame.index == frames[-1].index + 5)
+            frames += _read_until(live, lambda frame: frame.stamp.epoch == 1)
+        frames += _read_until(live, lambda frame: frame.stamp.index == frames[-1].stamp.index + 5)
         stats = live.stats()
     assert watch.seconds < 2
-    first = next(frame for frame in frames if frame.epoch == 1)
+    first = next(frame for frame in frames if frame.stamp.epoch == 1)
     assert number_in(first.image) == 0
     assert first.gap is not None
     assert first.gap.causes == (GapCause.RECONNECT,)
     assert first.gap.lost_s > 0.1
-    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert [frame.stamp.index for frame in frames] == list(range(len(frames)))
     assert (stats.num_connections, stats.dropped) == (2, {})
 
 
@@ -136,7 +136,7 @@ def test_a_frozen_server_sets_the_watchdog_off(server: RtspServer) -> None:
         queue_size=200,
     )
     with open_live(server.url(), config) as live:
-        frames = _read_until(live, lambda frame: frame.index == 9)
+        frames = _read_until(live, lambda frame: frame.stamp.index == 9)
         server.freeze()
         with Stopwatch() as watch:
             assert live.wait_for(lambda s: s.num_stalls == 1, _LONG_S)
@@ -147,7 +147,7 @@ def test_a_frozen_server_sets_the_watchdog_off(server: RtspServer) -> None:
         )
         server.thaw()
         with Stopwatch() as watch:
-            frames += _read_until(live, lambda frame: frame.epoch == 1)
+            frames += _read_until(live, lambda frame: frame.stamp.epoch == 1)
         assert watch.seconds < 2
         assert frames[-1].gap is not None
         assert frames[-1].gap.lost_s > 1
@@ -158,17 +158,19 @@ def test_a_frozen_server_sets_the_watchdog_off(server: RtspServer) -> None:
 
 def test_a_short_freeze_goes_by_and_nothing_is_missing(server: RtspServer) -> None:
     with open_live(server.url(), QUICK) as live:
-        frames = _read_until(live, lambda frame: frame.index == 9)
+        frames = _read_until(live, lambda frame: frame.stamp.index == 9)
         server.freeze()
         while (frame := live.read(0.8)) is not None:
             frames.append(frame)
         assert live.state == LiveState.RUNNING
         server.thaw()
-        frames += _read_until(live, lambda frame: frame.index >= 30)
+        frames += _read_until(live, lambda frame: frame.stamp.index >= 30)
         stats = live.stats()
-    assert [frame.index for frame in frames] == list(range(len(frames)))
-    assert [number_in(frame.image) for frame in frames] == [f.index % NUM_FRAMES for f in frames]
-    assert {(frame.epoch, frame.gap) for frame in frames} == {(0, None)}
+    assert [frame.stamp.index for frame in frames] == list(range(len(frames)))
+    assert [number_in(frame.image) for frame in frames] == [
+        f.stamp.index % NUM_FRAMES for f in frames
+    ]
+    assert {(frame.stamp.epoch, frame.gap) for frame in frames} == {(0, None)}
     assert (stats.num_attempts, stats.num_stalls) == (1, 0)
 
 
@@ -185,7 +187,7 @@ def test_nobody_is_there_yet(media: Path) -> None:
         with Stopwatch() as watch:
             frame = _read_until(live, lambda frame: True)[0]
         assert watch.seconds < 2
-        assert (frame.index, frame.epoch, frame.gap) == (0, 0, None)
+        assert (frame.stamp.index, frame.stamp.epoch, frame.gap) == (0, 0, None)
 
 
 @pytest.mark.parametrize("digest", [False, True], ids=["basic", "digest"])
@@ -208,10 +210,10 @@ def test_wrong_credentials_are_told_and_right_ones_work(
             seen += [repr(live), repr(live.address), repr(live.stats()), str(live.last_fault)]
             seen += [thread.name for thread in threading.enumerate()]
             proxy.credentials = ("Horst", "Buche42")  # the camera gets the source's password
-            _read_until(live, lambda frame: frame.index == 3)
+            _read_until(live, lambda frame: frame.stamp.index == 3)
         proxy.credentials = ("Horst", "Eiche/23 @")
         with open_live(url.replace("://", "://Horst:Eiche%2F23%20%40@"), QUICK) as live:
-            _read_until(live, lambda frame: frame.index == 3)
+            _read_until(live, lambda frame: frame.stamp.index == 3)
             seen += [repr(live), repr(live.address), repr(live.stats())]
         gone = LiveConfig(max_reconnect_s=0.1)
         with (
@@ -236,20 +238,20 @@ def test_an_unknown_path_is_told_and_found_once_it_is_there(
         assert live.last_fault.kind == FaultKind.NOT_FOUND
         write_numbered_clip(media / "new.mp4", 10, fps=25)
         (media / "new.mp4").rename(media / "later.mp4")
-        assert _read_until(live, lambda frame: True)[0].epoch == 0
+        assert _read_until(live, lambda frame: True)[0].stamp.epoch == 0
 
 
 def test_another_resolution_after_a_restart(tmp_path: Path) -> None:
     write_numbered_clip(tmp_path / "clip.mp4", 10, fps=25, options={"bf": "0"})
     with RtspServer(tmp_path) as server, open_live(server.url(), QUICK) as live:
-        _read_until(live, lambda frame: frame.index == 5)
+        _read_until(live, lambda frame: frame.stamp.index == 5)
         server.kill()
         images = [numbered_image(number, 160, 96) for number in range(10)]
         write_clip(tmp_path / "clip.mp4", images, fps=25, codec="libx265", options={"bf": "0"})
         server.start()
-        frame = _read_until(live, lambda frame: frame.epoch > 0)[-1]
+        frame = _read_until(live, lambda frame: frame.stamp.epoch > 0)[-1]
         assert (frame.image.shape, number_in(frame.image)) == ((96, 160, 3), 0)
-        assert frame.epoch == 1
+        assert frame.stamp.epoch == 1
         assert live.wait_for(lambda s: s.codec == "hevc", _LONG_S)
         assert live.stats().size == (160, 96)
 
@@ -266,8 +268,8 @@ def test_a_slow_consumer_gets_the_newest_frames(shared_server: RtspServer) -> No
         stats = live.stats()
     _check_indices(frames)
     assert all(frame.gap is not None for frame in frames)
-    assert stats.dropped[DropReason.QUEUE_FULL] == frames[-1].index + 1 - len(frames) + (
-        stats.decoded - frames[-1].index - 1 - stats.waiting
+    assert stats.dropped[DropReason.QUEUE_FULL] == frames[-1].stamp.index + 1 - len(frames) + (
+        stats.decoded - frames[-1].stamp.index - 1 - stats.waiting
     )
     assert stats.dropped[DropReason.QUEUE_FULL] > 20
     assert stats.is_balanced
@@ -285,12 +287,12 @@ def test_udp_loses_a_share_of_packets_and_goes_on(shared_server: RtspServer, med
     with RtspProxy(shared_server.port, loss=0.02) as proxy:
         url = shared_server.url("noise.mp4", play_count=1, port=proxy.port)
         with open_live(url, config) as live:
-            frames = _read_until(live, lambda frame: frame.index >= 80)
+            frames = _read_until(live, lambda frame: frame.stamp.index >= 80)
             stats = live.stats()
         assert proxy.num_lost > 0.005 * proxy.num_udp
     assert proxy.num_udp > 300
     assert (stats.num_attempts, stats.num_stalls) == (1, 0)
-    assert {frame.epoch for frame in frames} == {0}
+    assert {frame.stamp.epoch for frame in frames} == {0}
     _check_indices(frames)
     numbers = [number_in(frame.image) for frame in frames]
     in_order = sum(a < b for a, b in itertools.pairwise(numbers))
@@ -303,7 +305,7 @@ def test_udp_without_loss_plays_every_frame(shared_server: RtspServer) -> None:
         RtspProxy(shared_server.port) as proxy,
         open_live(shared_server.url(play_count=1, port=proxy.port), config) as live,
     ):
-        frames = _read_until(live, lambda frame: frame.index == NUM_FRAMES - 2)
+        frames = _read_until(live, lambda frame: frame.stamp.index == NUM_FRAMES - 2)
         assert [number_in(frame.image) for frame in frames] == list(range(NUM_FRAMES - 1))
         assert proxy.num_udp >= NUM_FRAMES - 1
 
@@ -334,7 +336,7 @@ def test_closing_returns_while_ffmpeg_blocks(server: RtspServer, where: str) -> 
         server.freeze()
     live = open_live(server.url(), config)
     if where == "reading":
-        _read_until(live, lambda frame: frame.index == 3)
+        _read_until(live, lambda frame: frame.stamp.index == 3)
         server.freeze()
         # Nothing in the pipe any more: FFmpeg waits for the next packet.
         while live.read(0.3) is not None:
@@ -356,7 +358,7 @@ def test_closing_a_running_stream_leaves_nothing(shared_server: RtspServer) -> N
     open_files = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         with open_live(shared_server.url(), QUICK) as live:
-            _read_until(live, lambda frame: frame.index == 1)
+            _read_until(live, lambda frame: frame.stamp.index == 1)
         assert live.wait_released(_LONG_S)
     assert set(threading.enumerate()) <= before
     assert len(list(Path("/proc/self/fd").iterdir())) <= open_files

@@ -69,8 +69,8 @@ def test_it_reconnects_and_counts_on(held: threading.Event) -> None:
         frames = _read(source, 5)
         assert source.wait_for(lambda s: s.state == LiveState.RUNNING, 30)
         stats = source.stats()
-    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
-    assert [frame.epoch for frame in frames] == [0, 0, 0, 1, 1]
+    assert [frame.stamp.index for frame in frames] == [0, 1, 2, 3, 4]
+    assert [frame.stamp.epoch for frame in frames] == [0, 0, 0, 1, 1]
     assert [number_in(frame.image) for frame in frames] == [0, 1, 2, 0, 1]
     assert [frame.gap is None for frame in frames] == [True, True, True, False, True]
     gap = frames[3].gap
@@ -92,7 +92,7 @@ def test_the_watchdog_leaves_a_connection_that_gives_nothing(held: threading.Eve
         assert time.monotonic() - started_s >= 0.2
         stats = source.stats()
         assert [number_in(frame.image) for frame in frames] == [0, 7]
-        assert frames[1].epoch == 1
+        assert frames[1].stamp.epoch == 1
         assert stats.num_stalls >= 1
         assert stats.last_fault is not None
         assert stats.last_fault.kind == FaultKind.STALLED
@@ -202,7 +202,7 @@ def test_jumps_and_new_sizes_are_told(held: threading.Event) -> None:
     with _open(FakeConnector(playing(*frames, held)), region=Region(0, 0, 1, 0.5)) as source:
         given = _read(source, 5)
         assert source.stats().size == (160, 96)
-    assert [frame.epoch for frame in given] == [0, 0, 0, 1, 2]
+    assert [frame.stamp.epoch for frame in given] == [0, 0, 0, 1, 2]
     causes = [frame.gap.causes if frame.gap else () for frame in given]
     assert causes == [(), (), (), (GapCause.PTS_JUMP,), (GapCause.RESOLUTION,)]
     assert [frame.image.shape for frame in given[-2:]] == [(24, 80, 3), (48, 160, 3)]
@@ -217,7 +217,7 @@ def test_a_slow_consumer_loses_the_oldest(held: threading.Event) -> None:
         assert source.wait_for(lambda s: s.decoded == 50 and s.waiting == 4, 30)
         frames = _read(source, 4)
         stats = source.stats()
-    assert [frame.index for frame in frames] == [46, 47, 48, 49]
+    assert [frame.stamp.index for frame in frames] == [46, 47, 48, 49]
     assert frames[0].gap == Gap(46, 0.0, (GapCause.DROPPED,))
     assert stats.dropped == {DropReason.QUEUE_FULL: 46}
     assert (stats.delivered, stats.waiting, stats.is_balanced) == (4, 0, True)
@@ -228,14 +228,14 @@ def test_back_pressure_is_no_stall(held: threading.Event) -> None:
     with _open(connector, queue_size=2, policy="block", stall_timeout_s=0.2) as source:
         assert source.wait_for(lambda s: s.waiting == 3, 30)
         assert not source.wait_for(lambda s: s.num_stalls > 0, 0.5)
-        assert [frame.index for frame in _read(source, 20)] == list(range(20))
+        assert [frame.stamp.index for frame in _read(source, 20)] == list(range(20))
         assert source.stats().dropped == {}
 
 
 def test_a_picture_that_cannot_be_converted_is_counted(held: threading.Event) -> None:
     frames = [FakeFrame(0), FakeFrame(1, is_broken=True), FakeFrame(2)]
     with _open(FakeConnector(playing(*frames, held))) as source:
-        assert [frame.index for frame in _read(source, 2)] == [0, 2]
+        assert [frame.stamp.index for frame in _read(source, 2)] == [0, 2]
         assert source.stats().dropped == {DropReason.CORRUPT: 1}
 
 

@@ -117,7 +117,8 @@ def test_a_defect_of_the_program_ends_the_session_and_no_other(
     monkeypatch.setattr(threading, "excepthook", tracebacks.append)
     loop.tools.prepare = prepare
     client = Client(store)
-    broken = start(client, clip, autostart=True)
+    broken = start(client, "pushed://")
+    ask(client, "push_frame", broken, frame=numbered_image(0))
     record = store.wait_for_state(broken, [SessionState.FAILED], DEADLINE_S)
     assert "defect of this program" in record.reason
     until(lambda: bool(tracebacks))
