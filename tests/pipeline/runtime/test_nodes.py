@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import cache
 
 import pytest
 import ray
@@ -21,7 +22,7 @@ def test_an_address_that_is_none(address: str) -> None:
 
 def test_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     # Other tests may have a cluster on this machine at this moment.
-    monkeypatch.setattr(services, "find_gcs_addresses", frozenset)
+    monkeypatch.setattr(services, "find_gcs_addresses", cache(frozenset))
     monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: None)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         host, port = closed.getsockname()
