@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -33,12 +34,13 @@ class RuntimeProcess:
 
     def __init__(self, url: str, max_deaths: int | None = None) -> None:
         arguments = [url] if max_deaths is None else [url, str(max_deaths)]
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (kill closes it)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.runtime_process", *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             text=True,
         )
 
@@ -48,11 +50,17 @@ class RuntimeProcess:
 
     def wait_ready(self) -> None:
         assert self._process.stdout is not None
-        assert self._process.stdout.readline().strip() == "ready"
+        told = self._process.stdout.readline().strip()
+        if told != "ready":
+            self._errors.seek(0)
+            raise AssertionError(f"the runtime does not start:\n{self._errors.read()}")
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+        self._errors.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def __enter__(self) -> Self:
         self.wait_ready()
@@ -65,8 +73,6 @@ class RuntimeProcess:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
 
 def configured(max_deaths: int) -> RuntimeConfig:
