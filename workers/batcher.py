@@ -81,10 +81,10 @@ class FairBatcher(Generic[T, R]):
     def _run(self, work: Callable[[Sequence[T]], Sequence[R]]) -> None:
         while batch := self._next_batch():
             items = [item for item, _ in batch]
-            if len(items) > 1 and _try(work, items, [future for _, future in batch]):
+            if len(items) > 1 and _run_batch(work, items, [future for _, future in batch]):
                 continue
             for item, future in batch:
-                _settle(work, item, future)
+                _run_item(work, item, future)
 
     def _next_batch(self) -> list[tuple[T, Future[R]]]:
         """What is to be worked on next, waited for; empty when closed."""
@@ -113,7 +113,7 @@ class FairBatcher(Generic[T, R]):
         return batch
 
 
-def _try(
+def _run_batch(
     work: Callable[[Sequence[T]], Sequence[R]], items: list[T], futures: list[Future[R]]
 ) -> bool:
     """Work on a batch as a whole; False when that failed."""
@@ -126,7 +126,7 @@ def _try(
     return True
 
 
-def _settle(work: Callable[[Sequence[T]], Sequence[R]], item: T, future: Future[R]) -> None:
+def _run_item(work: Callable[[Sequence[T]], Sequence[R]], item: T, future: Future[R]) -> None:
     try:
         [result] = work([item])
     except BaseException as error:  # handed over to the one who waits for it

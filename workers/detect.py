@@ -8,13 +8,13 @@ from typing import Any, Protocol
 from maskstream.core.error_text import error_text
 from maskstream.core.errors import ImageError, PromptError
 from maskstream.detector.frames import DetectedFrame
-from maskstream.workers.local_detect import BatchLimits, LocalDetecting
+from maskstream.workers.local_detect import BatchLimits, LocalDetectionService
 from maskstream.workers.memory import keep_freed_memory
 from maskstream.workers.messages import DetectRequest, Image, PackedAnswer, Refusal
 from maskstream.workers.models import ModelSpec
 
 
-class Pending(Protocol):
+class PendingDetection(Protocol):
     """An answer that is on its way."""
 
     def wait(self, timeout_s: float, other: Any = None) -> bool:
@@ -32,10 +32,10 @@ class Pending(Protocol):
         """
 
 
-class Detecting(Protocol):
+class DetectionService(Protocol):
     """Where frames go to be detected in."""
 
-    def submit(self, request: DetectRequest, image: Any) -> Pending:
+    def submit(self, request: DetectRequest, image: Any) -> PendingDetection:
         """Hand in a frame.
 
         Args:
@@ -59,7 +59,7 @@ class DetectWorker:
 
     def __init__(self, model: ModelSpec, limits: BatchLimits) -> None:
         keep_freed_memory()
-        self._local = LocalDetecting(model.load_detector(), limits)
+        self._local = LocalDetectionService(model.load_detector(), limits)
 
     def pid(self) -> int:
         return os.getpid()

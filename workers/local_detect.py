@@ -55,24 +55,24 @@ class BatchLimits:
         return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
-class LocalPending:
+class LocalPendingDetection:
     """What another thread of this process works on."""
 
     def __init__(self, answer: Future[DetectedFrame]) -> None:
         self._answer = answer
 
     def wait(self, timeout_s: float, other: Any = None) -> bool:
-        """See ``Pending``."""
+        """See ``PendingDetection``."""
         futures = [self._answer] if other is None else [self._answer, other.future()]
         wait(futures, timeout_s, FIRST_COMPLETED)
         return self._answer.done()
 
     def result(self) -> DetectedFrame:
-        """See ``Pending``."""
+        """See ``PendingDetection``."""
         return self._answer.result()
 
 
-class LocalDetecting:
+class LocalDetectionService:
     """Detection on the device that the tracker runs on: nothing is copied.
 
     Threads: one for each batch that may be in work at once, with a detector of its own. They
@@ -86,19 +86,19 @@ class LocalDetecting:
         num_more = limits.threads_on(detector.device) - 1
         detectors = [detector, *(FrameDetector(detector.model) for _ in range(num_more))]
         self.batcher: FairBatcher[_Item, Any] = FairBatcher(
-            [_Station(one).work for one in detectors],
+            [_BatchWorker(one).work for one in detectors],
             max_batch=limits.batch_on(detector.device),
             max_wait_s=limits.max_wait_ms / 1000,
             name="detect",
         )
 
-    def submit(self, request: DetectRequest, image: Any) -> LocalPending:
-        """See ``Detecting``."""
+    def submit(self, request: DetectRequest, image: Any) -> LocalPendingDetection:
+        """See ``DetectionService``."""
         picture = ray.get(image) if isinstance(image, ray.ObjectRef) else image
-        return LocalPending(self.batcher.submit(request.session_id, (request, picture)))
+        return LocalPendingDetection(self.batcher.submit(request.session_id, (request, picture)))
 
     def check_text(self, session_id: str, text: str) -> None:
-        """See ``Detecting``. Each thread remembers its own texts; the others learn it later."""
+        """See ``DetectionService``. Each thread remembers its own texts; the others learn it later."""
         self.batcher.submit(session_id, text).result()
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class LocalDetecting:
         self.batcher.close()
 
 
-class _Station:
+class _BatchWorker:
     """What one thread works with."""
 
     def __init__(self, detector: FrameDetector) -> None:

@@ -29,7 +29,7 @@ class _Call:
         ask: makes it to a handle; Ray's reference to the answer.
     """
 
-    def __init__(self, pool: RemoteDetecting, ask: Callable[[Any], Any]) -> None:
+    def __init__(self, pool: RemoteDetectionService, ask: Callable[[Any], Any]) -> None:
         self._pool = pool
         self._ask = ask
         self._send(pool.choose())
@@ -66,7 +66,7 @@ class _Call:
             self._pool.note_done(self._worker)
 
 
-class _RemotePending:
+class _RemotePendingDetection:
     def __init__(self, call: _Call, device: torch.device) -> None:
         self._call = call
         self._device = device
@@ -88,7 +88,7 @@ class _Member:
     Attributes:
         handle: Ray's.
         num_open: frames of the pool that it has.
-        end: the error that told that it is not started any more.
+        end: the error that answered that it is not started any more.
     """
 
     handle: Any
@@ -96,7 +96,7 @@ class _Member:
     end: ActorDiedError | None = None
 
 
-class RemoteDetecting:
+class RemoteDetectionService:
     """A pool of ``DetectWorker`` actors, shared by the sessions of this process.
 
     A frame whose worker dies goes to one that is seen to live: the same, once Ray has started it
@@ -115,13 +115,13 @@ class RemoteDetecting:
         self._device = device
         self.max_retries = max_retries
 
-    def submit(self, request: DetectRequest, image: Any) -> _RemotePending:
-        """See ``Detecting``. The worker with the fewest frames gets it."""
+    def submit(self, request: DetectRequest, image: Any) -> _RemotePendingDetection:
+        """See ``DetectionService``. The worker with the fewest frames gets it."""
         call = _Call(self, lambda handle: handle.detect.remote(request, image))
-        return _RemotePending(call, self._device)
+        return _RemotePendingDetection(call, self._device)
 
     def check_text(self, session_id: str, text: str) -> None:
-        """See ``Detecting``. Each worker remembers its own texts; the others learn it later."""
+        """See ``DetectionService``. Each worker remembers its own texts; the others learn it later."""
         _Call(self, lambda handle: handle.check_text.remote(session_id, text)).answer()
 
     def choose(self) -> _Member:
@@ -148,8 +148,8 @@ class RemoteDetecting:
             }
             if not asked:
                 raise next(member.end for member in self._members if member.end is not None)
-            told, _ = ray.wait(list(asked), num_returns=1, timeout=_PING_S)
-            for reference in told:
+            answered, _ = ray.wait(list(asked), num_returns=1, timeout=_PING_S)
+            for reference in answered:
                 member = asked.pop(reference)
                 if _answered(reference, member):
                     with self._lock:

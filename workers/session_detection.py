@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from maskstream.detector.frames import Concept, DetectionRules
 from maskstream.detector.prompts import Exemplar
-from maskstream.workers.detect import Detecting, Pending
+from maskstream.workers.detect import DetectionService, PendingDetection
 from maskstream.workers.messages import DetectRequest, concept_list
 
 
-class Pictured(Protocol):
+class FrameWithImage(Protocol):
     """A frame with its picture, or Ray's reference to the picture."""
 
     @property
@@ -22,31 +22,31 @@ class SessionDetection:
     """Sends a session's frames with its concepts, which are packed only when they change.
 
     Args:
-        detecting: where the frames go.
+        service: where the frames go.
         session_id: detect workers serve sessions by turns.
         rules: which detections count.
     """
 
-    def __init__(self, detecting: Detecting, session_id: str, rules: DetectionRules) -> None:
-        self._detecting = detecting
+    def __init__(self, service: DetectionService, session_id: str, rules: DetectionRules) -> None:
+        self._service = service
         self._session_id = session_id
         self._rules = rules
         self._concepts: list[Concept] = []
         self._packed = concept_list("", [])
 
     def check_text(self, text: str) -> None:
-        """See ``Detecting.check_text``."""
-        self._detecting.check_text(self._session_id, text)
+        """See ``DetectionService.check_text``."""
+        self._service.check_text(self._session_id, text)
 
     def submit(
-        self, frame: Pictured, concepts: list[Concept], shown: Exemplar | None = None
-    ) -> Pending:
+        self, frame: FrameWithImage, concepts: list[Concept], shown: Exemplar | None = None
+    ) -> PendingDetection:
         """Hand in a frame; see ``DetectRequest``."""
         if self._concepts != concepts:  # compares identities, as tensors have no truth value
             self._concepts = concepts
             self._packed = concept_list(_key_of(concepts), concepts)
         request = DetectRequest(self._session_id, self._packed, self._rules, shown)
-        return self._detecting.submit(request, frame.image)
+        return self._service.submit(request, frame.image)
 
 
 def _key_of(concepts: list[Concept]) -> str:

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from maskstream.tracker.model import TrackerModel
 from maskstream.tracker.video_config import VideoConfig
 from maskstream.workers.decoders import Decoders
-from maskstream.workers.detect import Detecting
-from maskstream.workers.local_detect import BatchLimits, LocalDetecting
+from maskstream.workers.detect import DetectionService
+from maskstream.workers.local_detect import BatchLimits, LocalDetectionService
 from maskstream.workers.models import ModelSpec
-from maskstream.workers.remote_detect import RemoteDetecting
+from maskstream.workers.remote_detect import RemoteDetectionService
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Tools:
     Attributes:
         tracker: the network.
         config: rules of the video loop.
-        detecting: where frames are detected in.
+        detection: where frames are detected in.
         decoders: start actors for sources.
     """
 
     tracker: TrackerModel
     config: VideoConfig
-    detecting: Detecting
+    detection: DetectionService
     decoders: Decoders
 
 
@@ -76,13 +76,13 @@ class TrackWorker:
         max_retries: int,
     ) -> None:
         tracker, config = model.load_tracker()
-        detecting: Detecting
+        detection: DetectionService
         if detect_workers:
             device = tracker.no_memory_embedding.device
-            detecting = RemoteDetecting(detect_workers, device, max_retries)
+            detection = RemoteDetectionService(detect_workers, device, max_retries)
         else:
-            detecting = LocalDetecting(model.load_detector(), limits)
-        self._server = factory(spec, Tools(tracker, config, detecting, Decoders()))
+            detection = LocalDetectionService(model.load_detector(), limits)
+        self._server = factory(spec, Tools(tracker, config, detection, Decoders()))
 
     def pid(self) -> int:
         return os.getpid()

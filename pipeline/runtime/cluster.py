@@ -162,8 +162,8 @@ class Cluster:
             self.pids(timeout_s)
         except (*DEATHS, GetTimeoutError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            told = [line for line in lines if "Error: " in line] or lines or ["no answer in time"]
-            raise ConfigError(f"the workers cannot start: {told[-1]}") from error
+            causes = [line for line in lines if "Error: " in line] or lines or ["no answer in time"]
+            raise ConfigError(f"the workers cannot start: {causes[-1]}") from error
 
     def close(self) -> None:
         """Have all sessions left at the next frame."""

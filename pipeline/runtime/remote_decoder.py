@@ -27,7 +27,7 @@ class RemoteDecoder:
         self._heartbeat = Heartbeat(worker, "decode worker", unresponsive_s)
 
     def begin(self, start: int, *, reverse: bool) -> None:
-        with _telling_deaths():
+        with _deaths_as_decoder_errors():
             # Ray's calls may overtake each other, so this one is waited for.
             ray.get(self._worker.begin.remote(start, reverse))
 
@@ -40,7 +40,7 @@ class RemoteDecoder:
         return RemoteNote(note, image, self._heartbeat).result()
 
     def look(self) -> FrameNote:
-        with _telling_deaths():
+        with _deaths_as_decoder_errors():
             note: FrameNote = ray.get(self._worker.look.remote())
             return note
 
@@ -72,14 +72,14 @@ class RemoteNote:
         return bool(ray.wait([self.handle], timeout=timeout_s)[0])
 
     def result(self) -> tuple[FrameNote, Any]:
-        with _telling_deaths():
+        with _deaths_as_decoder_errors():
             note: FrameNote = ray.get(self.handle)
         self._heartbeat.note_worked()
         return note, self._image
 
 
 @contextmanager
-def _telling_deaths() -> Iterator[None]:
+def _deaths_as_decoder_errors() -> Iterator[None]:
     try:
         yield
     except DEATHS as error:

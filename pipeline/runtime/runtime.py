@@ -258,7 +258,7 @@ class Runtime(Closing):
             if _is_out_of_reach(error.cause) and self._still_there(session_id):
                 self._serve_again(cluster, session_id, served, "the session store was out of reach")
                 return
-            self._fail(session_id, _told(error))
+            self._fail(session_id, _failure_reason(error))
         except DEATHS:
             cluster.replace_track_worker(served.number, served.worker)
             self._serve_again(cluster, session_id, served, "a track worker has died")
@@ -323,7 +323,7 @@ def _is_out_of_reach(cause: BaseException | None) -> bool:
     return isinstance(cause, StoreError) and cause.key is None
 
 
-def _told(error: RayTaskError) -> str:
+def _failure_reason(error: RayTaskError) -> str:
     """An error of the code, as the reason for which a session has failed."""
     cause = error.cause
     if isinstance(cause, DEATHS):

@@ -90,7 +90,7 @@ class WorkerTools:
 
     def new_detection(self, session_id: str, score_threshold: float | None) -> SessionDetection:
         rules = detection_rules(self._tools.config, score_threshold)
-        return SessionDetection(self._tools.detecting, session_id, rules)
+        return SessionDetection(self._tools.detection, session_id, rules)
 
 
 def _track_blank_frames(tools: WorkerTools) -> None:

@@ -66,7 +66,7 @@ class JournalReader:
         entry = self._waiting[0]
         if entry.outcome is None:
             return entry if self._has_caught_up(position) else None
-        if self._replays and position < place_of(entry.outcome):
+        if self._replays and position < position_of(entry.outcome):
             return None
         return entry
 
@@ -110,7 +110,7 @@ class JournalReader:
         self._read = self.done = sequence
 
 
-def place_of(outcome: Outcome) -> Position:
+def position_of(outcome: Outcome) -> Position:
     """Where an entry took effect; at once, where its outcome does not say."""
     at = outcome.detail.get("at")
     if isinstance(at, list) and len(at) == 2 and all(isinstance(n, int) for n in at):

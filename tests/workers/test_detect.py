@@ -13,7 +13,7 @@ from maskstream.core.types import Detections
 from maskstream.detector.frames import Concept, DetectionRules, FrameDetector
 from maskstream.detector.prompts import Exemplar
 from maskstream.workers.detect import DetectWorker
-from maskstream.workers.local_detect import BatchLimits, LocalDetecting
+from maskstream.workers.local_detect import BatchLimits, LocalDetectionService
 from maskstream.workers.messages import DetectRequest, Refusal, concept_list
 from maskstream.workers.models import ModelSpec
 from tests.pipeline import scene
@@ -28,9 +28,9 @@ def detector() -> FrameDetector:
 
 
 @pytest.fixture
-def detecting(detector: FrameDetector) -> Iterator[LocalDetecting]:
+def service(detector: FrameDetector) -> Iterator[LocalDetectionService]:
     limits = BatchLimits(max_batch=3, max_wait_ms=10_000, num_threads=1)
-    made = LocalDetecting(detector, limits)
+    made = LocalDetectionService(detector, limits)
     yield made
     made.close()
 
@@ -43,17 +43,15 @@ def same(one: Detections, other: Detections) -> bool:
 
 
 def test_frames_of_several_sessions_in_one_batch(
-    detecting: LocalDetecting, detector: FrameDetector
+    service: LocalDetectionService, detector: FrameDetector
 ) -> None:
     wanted = [("a", [RED], 0), ("b", [RED, BLUE], 4), ("c", [], 9)]
     pending = [
-        detecting.submit(
-            DetectRequest(name, concept_list(name, concepts), RULES), scene.image(index)
-        )
+        service.submit(DetectRequest(name, concept_list(name, concepts), RULES), scene.image(index))
         for name, concepts, index in wanted
     ]
     answers = [one.result() for one in pending]
-    assert detecting.batcher.num_batches == 1
+    assert service.batcher.num_batches == 1
     alone = FrameDetector(detector.model)
     for (_, concepts, index), answer in zip(wanted, answers, strict=True):
         features = alone.encode([scene.image(index)])
@@ -98,20 +96,20 @@ def test_what_is_found_together_is_what_is_found_alone(detector: FrameDetector) 
 
 
 def test_exemplars_and_texts(detector: FrameDetector) -> None:
-    detecting = LocalDetecting(detector, BatchLimits())
+    service = LocalDetectionService(detector, BatchLimits())
     shown = Exemplar(boxes=[(0.28, 0.335, 0.24, 0.33)], box_labels=[1])
     request = DetectRequest("a", concept_list("", []), RULES, shown)
-    tokens = detecting.submit(request, scene.image(0)).result().exemplar
+    tokens = service.submit(request, scene.image(0)).result().exemplar
     assert tokens is not None
     with torch.inference_mode():
         expected = detector.encode_exemplar(detector.encode([scene.image(0)]), shown)
     assert torch.equal(tokens, expected)
-    detecting.check_text("a", "red circle")
+    service.check_text("a", "red circle")
     with pytest.raises(PromptError):
-        detecting.check_text("a", " ")
+        service.check_text("a", " ")
     with pytest.raises(ImageError):
-        detecting.submit(request, scene.image(0)[:0]).result()
-    detecting.close()
+        service.submit(request, scene.image(0)[:0]).result()
+    service.close()
 
 
 def test_what_a_worker_refuses_is_raised_again_as_what_it_was() -> None:

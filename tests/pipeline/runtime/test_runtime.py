@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError
 
 from maskstream.core.errors import CheckpointError, ConfigError, StoreError
 from maskstream.pipeline.runtime import ModelSpec, Runtime, RuntimeConfig
-from maskstream.pipeline.runtime.runtime import _is_out_of_reach, _told
+from maskstream.pipeline.runtime.runtime import _failure_reason, _is_out_of_reach
 from maskstream.pipeline.store import MemoryStore, open_store
 
 
@@ -36,10 +36,10 @@ def test_errors_of_the_code_are_told_as_such() -> None:
     mine, foreign, dead = FailedError(), FailedError(), FailedError()
     mine.cause, foreign.cause = ConfigError("no such option"), ZeroDivisionError("division")
     dead.cause = RayActorError()
-    assert _told(mine) == "ConfigError: no such option"  # type: ignore[arg-type]
-    told = _told(foreign)  # type: ignore[arg-type]
+    assert _failure_reason(mine) == "ConfigError: no such option"  # type: ignore[arg-type]
+    told = _failure_reason(foreign)  # type: ignore[arg-type]
     assert told == "an error of the program: ZeroDivisionError: division"
-    assert _told(dead).startswith("a detect worker has died again and again")  # type: ignore[arg-type]
+    assert _failure_reason(dead).startswith("a detect worker has died again and again")  # type: ignore[arg-type]
 
 
 def test_only_a_store_out_of_reach_is_tried_again() -> None:

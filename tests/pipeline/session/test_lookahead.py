@@ -16,7 +16,7 @@ from maskstream.detector.frames import DetectedFrame
 from maskstream.pipeline.session.intake import Intake
 from maskstream.pipeline.session.lookahead import Lookahead
 from maskstream.pipeline.session.ports import Arrival, Detection
-from maskstream.workers.local_detect import LocalPending
+from maskstream.workers.local_detect import LocalPendingDetection
 
 
 @dataclass
@@ -60,9 +60,9 @@ class Workers:
 
     asked: list[tuple[int, Future[Any]]] = field(default_factory=list)
 
-    def submit(self, frame: Arrival, concepts: list[Any]) -> LocalPending:
+    def submit(self, frame: Arrival, concepts: list[Any]) -> LocalPendingDetection:
         self.asked.append((frame.image, Future()))
-        return LocalPending(self.asked[-1][1])
+        return LocalPendingDetection(self.asked[-1][1])
 
     def answer(self, number: int) -> DetectedFrame:
         answer = DetectedFrame(cast(TrackerFeatures, number), cast(Detections, None))
