@@ -1,9 +1,40 @@
-"""What it means when a call to an actor fails.
+"""Which errors of a call to an actor mean that the actor died.
 
-The actor died: ``RayActorError`` (ActorDiedError, ActorUnavailableError), ``WorkerCrashedError``,
-``NodeDiedError``, and, for what it owned, ``ObjectLostError`` with its kinds. Such work is done
-again elsewhere. ``RayTaskError`` is an error that the actor's code has raised: it would be raised
-again, so it is never a reason to retry.
+The work of a dead actor is done again elsewhere. ``DEATHS`` holds these of ``ray.exceptions``:
+
+===============================  ===================================================================
+``ActorDiedError``               The process of the actor has ended and Ray does not restart it: it
+                                 crashed, was killed (by the kernel's out-of-memory killer too), or
+                                 its node is gone. Its constructor raising an error counts as well.
+``ActorUnavailableError``        The actor cannot be reached now: Ray is restarting it, after any
+                                 death, or its node does not answer.
+``RayActorError``                The base class of these two.
+``OutOfMemoryError``             Ray's memory monitor killed the actor because its node was running
+                                 out of memory, and Ray does not restart it. This is no
+                                 ``RayActorError``. If Ray restarts the actor, its callers see
+                                 ``ActorUnavailableError`` instead.
+``WorkerCrashedError``           A worker process ended in the middle of a task.
+``NodeDiedError``                The node of the worker is dead or unreachable.
+``ObjectLostError``              All copies of an object that the call needs or returned are gone,
+                                 or its owner is (``OwnerDiedError``, ``ObjectFetchTimedOutError``,
+                                 ``ObjectReconstructionFailedError``).
+===============================  ===================================================================
+
+All others are no death and never a reason to try again:
+
+===============================  ===================================================================
+``RayTaskError``                 The actor's own code raised an error, and would raise it again.
+                                 torch's out-of-memory error on a GPU is one of these. A
+                                 ``RayTaskError`` is also an instance of its cause's class, so
+                                 whoever tells the two apart catches it before ``DEATHS``.
+``GetTimeoutError``              No answer within the time that the caller set.
+``RuntimeEnvSetupError``,        The actor never started, because its environment or placement is
+``ActorUnschedulableError``      impossible. The runtime asks for neither.
+``ObjectStoreFullError``,        The node's object store or disk is full, and stays so when the call
+``OutOfDiskError``               is made again.
+``LocalRayletDiedError``,        Ray itself has failed on this node.
+``RaySystemError``
+===============================  ===================================================================
 """
 
 from __future__ import annotations
@@ -12,8 +43,16 @@ from ray.exceptions import (
     ActorUnavailableError,
     NodeDiedError,
     ObjectLostError,
+    OutOfMemoryError,
     RayActorError,
     WorkerCrashedError,
 )
 
-DEATHS = (RayActorError, ActorUnavailableError, WorkerCrashedError, NodeDiedError, ObjectLostError)
+DEATHS = (
+    RayActorError,
+    ActorUnavailableError,
+    OutOfMemoryError,
+    WorkerCrashedError,
+    NodeDiedError,
+    ObjectLostError,
+)

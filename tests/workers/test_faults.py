@@ -1,0 +1,57 @@
+"""Ray's memory monitor kills actors for real: whoever watches or calls them sees a death."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+import ray
+from ray.exceptions import OutOfMemoryError
+
+from maskstream.workers.faults import DEATHS
+from maskstream.workers.heartbeat import Health, Heartbeat, actor_of
+from tests.integration.serving import eventually
+
+pytestmark = pytest.mark.cluster
+
+
+class Actor:
+    def pid(self) -> int:
+        return os.getpid()
+
+    def work(self) -> None:
+        threading.Event().wait()
+
+
+@pytest.fixture(scope="module")
+def full_node() -> Iterator[None]:
+    """A Ray of its own, whose memory monitor takes any use of memory for too much."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_memory_usage_threshold", "0.0001")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "50")
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=1,
+            object_store_memory=80 * 2**20,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.mark.usefixtures("full_node")
+def test_a_heartbeat_sees_that_the_memory_monitor_killed_an_actor() -> None:
+    heartbeat = Heartbeat(actor_of(Actor).options(num_cpus=0).remote(), "actor", 60.0)
+    eventually(lambda: heartbeat.check() is Health.DEAD)
+    assert isinstance(heartbeat.error, OutOfMemoryError)
+
+
+@pytest.mark.usefixtures("full_node")
+def test_a_call_sees_that_the_memory_monitor_killed_its_actor() -> None:
+    actor = actor_of(Actor).options(num_cpus=0).remote()
+    with pytest.raises(DEATHS) as caught:
+        ray.get(actor.work.remote())
+    assert isinstance(caught.value, OutOfMemoryError)
