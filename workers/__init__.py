@@ -1,5 +1,5 @@
-"""The Ray actors: decode, detect, track; how work passes between them, and what their death means.
+"""The Ray actors that decode, detect and track, how they pass work on, and how they die.
 
-Nothing here knows sessions, stores or sources: :mod:`maskstream.pipeline.runtime` hands in what
-does, as importable callables and plain data.
+This package knows no session, store or source. :mod:`maskstream.pipeline.runtime` hands them in as
+importable callables and plain data.
 """

@@ -1,4 +1,4 @@
-"""Work from many sessions in batches, to each session its turn."""
+"""Batches of work from many sessions, in which every session gets its turn."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ R = TypeVar("R")
 class FairBatcher(Generic[T, R]):
     """Gathers items into batches for the threads that work on them.
 
-    Promises: items of one lane are begun in order; of lanes with waiting items none gets a second
-    place in a batch, or in the batches that follow, before each other has had its first; an item
-    waits at most ``max_wait_s`` for company once a thread is free. A batch that fails is tried
-    again item by item, so that each gets its own result or error.
+    Promises: the items of one lane start in order. Lanes with waiting items take turns, one item
+    each. Once a thread is free, an item waits at most ``max_wait_s`` for its batch to fill. If a
+    batch fails, its items are tried again one by one, so that each gets its own result or error.
 
     Args:
-        works: one for each thread, which alone calls it: results of a batch, in order.
-        max_batch: items in a batch.
-        max_wait_s: how long an incomplete batch waits for more.
-        name: of the threads.
+        works: one function for each thread; only that thread calls it. It takes a batch and returns
+            the results in the same order.
+        max_batch: largest number of items in a batch.
+        max_wait_s: how long an incomplete batch waits for more items.
+        name: name of the threads.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class FairBatcher(Generic[T, R]):
             thread.start()
 
     def submit(self, lane: str, item: T) -> Future[R]:
-        """Put an item at the end of its lane.
+        """Add an item to the end of its lane; returns the future of its result.
 
         Raises:
             RuntimeError: the batcher is closed.
@@ -66,7 +66,7 @@ class FairBatcher(Generic[T, R]):
         return future
 
     def close(self) -> None:
-        """Cancel what waits and end the threads."""
+        """Cancel the waiting items and end the threads."""
         with self._news:
             self._is_closed = True
             for lane in self._lanes.values():
@@ -87,7 +87,7 @@ class FairBatcher(Generic[T, R]):
                 _run_item(work, item, future)
 
     def _next_batch(self) -> list[tuple[T, Future[R]]]:
-        """What is to be worked on next, waited for; empty when closed."""
+        """Wait for the next batch and return it; empty when the batcher is closed."""
         with self._news:
             batch: list[tuple[T, Future[R]]] = []
             while not batch and not self._is_closed:
@@ -96,18 +96,18 @@ class FairBatcher(Generic[T, R]):
                     lambda: self._num_waiting >= self._max_batch or self._is_closed,
                     self._max_wait_s,
                 )
-                batch = self._gather()  # none, if another thread was faster
+                batch = self._gather()  # empty if another thread was faster
             self.num_batches += bool(batch)
             self.num_items += len(batch)
             return batch
 
     def _gather(self) -> list[tuple[T, Future[R]]]:
-        """One item of each lane in turn, until the batch is full."""
+        """Take one item of each lane in turn, until the batch is full."""
         batch: list[tuple[T, Future[R]]] = []
         while self._lanes and len(batch) < self._max_batch:
             name, lane = self._lanes.popitem(last=False)
             batch.append(lane.popleft())
-            if lane:  # to the end of the line
+            if lane:  # the lane goes to the end of the queue
                 self._lanes[name] = lane
         self._num_waiting -= len(batch)
         return batch
@@ -116,10 +116,10 @@ class FairBatcher(Generic[T, R]):
 def _run_batch(
     work: Callable[[Sequence[T]], Sequence[R]], items: list[T], futures: list[Future[R]]
 ) -> bool:
-    """Work on a batch as a whole; False when that failed."""
+    """Work on a batch as a whole; False if that failed."""
     try:
         results = work(items)
-    except Exception:  # which item was it? the caller finds out, and hands the error over
+    except Exception:  # the caller tries the items one by one to find the faulty one
         return False
     for future, result in zip(futures, results, strict=True):
         future.set_result(result)
@@ -129,7 +129,7 @@ def _run_batch(
 def _run_item(work: Callable[[Sequence[T]], Sequence[R]], item: T, future: Future[R]) -> None:
     try:
         [result] = work([item])
-    except BaseException as error:  # handed over to the one who waits for it
+    except BaseException as error:  # the future raises it where the result is awaited
         future.set_exception(error)
     else:
         future.set_result(result)

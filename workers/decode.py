@@ -12,43 +12,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 Note = Any
-"""What a feed says of a frame. It travels as it is; only its reader knows what is in it."""
+"""What a feed reports about a frame. Workers pass it on without looking into it."""
 
 
 class Feed(Protocol):
     """A source of frames; used by one call at a time.
 
-    A source that fails says so in a note; it raises nothing.
+    A source that fails reports it in a note and raises nothing.
     """
 
     def begin(self, start: int, *, reverse: bool) -> None:
-        """Have ``next`` give frame ``start`` and those behind it, for sources with a position."""
+        """Make ``next`` continue at frame ``start``, if the source has a position."""
 
     def next(self, timeout_s: float) -> tuple[Note, NDArray[np.uint8]]:
-        """The next frame."""
+        """Wait for the next frame."""
 
     def read(self, index: int) -> tuple[Note, NDArray[np.uint8]]:
-        """One frame by its index, leaving the position as it is."""
+        """Read one frame by its index; the position does not change."""
 
     def look(self) -> Note:
-        """The account as it is now. May be called at any time."""
+        """The current frame counts, as a note. May be called at any time."""
 
     def note_done(self, index: int) -> None:
-        """Frames up to this one of this feed will not be asked for again."""
+        """Allow the feed to forget the frames up to this index."""
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Release the source."""
 
 
 FeedFactory = Callable[[Mapping[str, Any]], Feed]
 
 
 class DecodeWorker:
-    """One source. Its calls are answered one after another, ``look`` and ``close`` in between.
+    """The actor that reads one source.
 
-    The owner of what it returns is the caller: a picture that was handed over outlives this actor.
-    ``open`` comes before all that needs a source: calls that overtake it wait for it, and raise
-    what it has raised.
+    Promises: calls are answered one after another; only ``look``, ``note_done`` and ``close`` do
+    not wait for their turn. Calls that arrive before ``open`` has finished wait for it; if it
+    failed, they raise its error. The caller owns what is returned, so a picture that was handed
+    over outlives this actor.
     """
 
     def __init__(self) -> None:
@@ -56,18 +57,18 @@ class DecodeWorker:
         self._turn = threading.Lock()
 
     def prepare(self, factory: FeedFactory) -> None:
-        """Do nothing; what the factory needs is imported by then."""
+        """Do nothing: unpickling the argument has imported all that the factory needs."""
 
     def open(self, factory: FeedFactory, spec: Mapping[str, Any]) -> None:
         """Open the source, once.
 
         Args:
-            factory: importable.
-            spec: plain data for it.
+            factory: opens the source; importable.
+            spec: plain data for the factory.
         """
         try:
             self._opened.set_result(factory(spec))
-        except Exception as error:  # handed over to those who wait for the source
+        except Exception as error:  # every call that needs the source raises it
             self._opened.set_exception(error)
 
     def pid(self) -> int:

@@ -1,4 +1,4 @@
-"""Decode workers, as the process that tracks starts them."""
+"""Starts decode workers from a process that tracks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from maskstream.workers.scheduling import beside_caller
 
 
 class Decoders:
-    """Starts decode workers, which die with this process; one may stand ready.
+    """Starts decode workers. They die with this process.
 
-    A process of Python and its imports take longer than everything else on the way to a source's
-    first frame, and need not know the source.
+    One may be started ahead of time, before its source is known: the start of a Python process and
+    its imports take most of the time until a source's first frame.
     """
 
     def __init__(self) -> None:
@@ -23,14 +23,14 @@ class Decoders:
         self._lock = threading.Lock()
 
     def prepare(self, factory: FeedFactory) -> None:
-        """Have one ready for the next ``open``."""
+        """Start a decode worker for the next ``open``, unless one is waiting already."""
         with self._lock:
             if self._ready is None:
                 self._ready = _start()
                 self._ready.prepare.remote(factory)
 
     def open(self, factory: FeedFactory, spec: Mapping[str, Any]) -> Any:
-        """The handle of an actor that decodes a source."""
+        """Returns the handle of an actor that decodes a source; see ``DecodeWorker.open``."""
         with self._lock:
             actor, self._ready = self._ready, None
         if actor is None:

@@ -1,4 +1,4 @@
-"""Detection as tracking asks for it, and the actors that do it."""
+"""The interface of detection, and the actor that detects."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from maskstream.workers.models import ModelSpec
 
 
 class PendingDetection(Protocol):
-    """An answer that is on its way."""
+    """A detected frame that is not there yet."""
 
     def wait(self, timeout_s: float, other: Any = None) -> bool:
-        """Sleep until it is there, or something else is; whether it is there.
+        """Wait until the detection or ``other`` is ready, or the time is up.
 
         Args:
-            other: Ray's reference to the something else, or None.
+            other: a Ray reference that ends the wait too, or None.
+
+        Returns:
+            Whether the detection is ready.
         """
 
     def result(self) -> DetectedFrame:
-        """Wait for it.
+        """Wait for the detection and return it.
 
         Raises:
             PromptError, ImageError: the request cannot be served.
@@ -33,28 +36,30 @@ class PendingDetection(Protocol):
 
 
 class DetectionService(Protocol):
-    """Where frames go to be detected in."""
+    """Detects in frames."""
 
     def submit(self, request: DetectRequest, image: Any) -> PendingDetection:
-        """Hand in a frame.
+        """Start the detection of a frame.
 
         Args:
-            image: (H, W, 3) uint8, or Ray's reference to it.
+            image: (H, W, 3) uint8 RGB, or a Ray reference to it.
         """
 
     def check_text(self, session_id: str, text: str) -> None:
-        """Encode a text, so that it is at hand later.
+        """Encode a text ahead of its first frame.
 
         Raises:
-            PromptError: it is empty or too long.
+            PromptError: the text is empty or too long.
         """
 
 
 class DetectWorker:
-    """The actor. Holds no session: it may die at any time, and its frames then go to another, or to
-    its successor.
+    """The actor that detects, for many sessions.
 
-    Threads: Ray gives every waiting call one; few more do the work, for all of them in batches.
+    It holds no state of a session. When it dies, its frames are sent to another detect worker, or
+    to this one after its restart.
+
+    Threads: Ray's, one for each waiting call; and a few that work on batches of all sessions.
     """
 
     def __init__(self, model: ModelSpec, limits: BatchLimits) -> None:

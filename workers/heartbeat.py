@@ -1,4 +1,4 @@
-"""Whether an actor still answers: it is asked for its process id again and again."""
+"""Checks whether an actor still answers, by asking for its process id again and again."""
 
 from __future__ import annotations
 
@@ -16,62 +16,67 @@ from maskstream.workers.faults import DEATHS
 _LOG = logging.getLogger("maskstream.workers")
 _GROUP = "health"
 _ASK_EVERY_S = 0.5
-# However long ago one looked last: the machine may have slept, and the actor with it.
+# A longer time between two checks does not count in full: the machine may have been asleep.
 _MOST_BETWEEN_LOOKS_S = 1.0
 
 
 class Health(Enum):
-    """What was learned about an actor since one looked last."""
+    """What a check has found out about an actor."""
 
     UNKNOWN = "unknown"
-    """Nothing: it has not answered yet, and need not have."""
+    """Nothing new: no answer has come since the last check."""
     ALIVE = "alive"
     RESTARTED = "restarted"
-    """It has died, and Ray has started it again, once or more often: see ``num_restarts``."""
+    """It has died, and Ray has restarted it; ``num_restarts`` says how many times so far."""
     DEAD = "dead"
-    """It has died. Ray may be starting it again."""
+    """It has died. Ray may be restarting it."""
 
 
 def actor_of(kind: type) -> Any:
-    """Ray's actor of a plain class with a method ``pid``, for which it has a thread of its own."""
-    remote: Any = ray.remote  # its types know no groups
+    """Make a class a Ray actor. Its method ``pid`` gets a thread of its own, so it never queues."""
+    remote: Any = ray.remote  # Ray's types lack concurrency_groups
     return remote(concurrency_groups={_GROUP: 1})(kind)
 
 
 def ask_pid(worker: Any) -> Any:
-    """Ray's reference to the process id of an ``actor_of``, whatever else it has to do.
+    """Ask an ``actor_of`` for its process id; returns Ray's reference to the answer.
 
-    A death ends the question: Ray is not to ask the actor's successor.
+    Other calls of the actor do not delay the answer. If the actor dies first, the reference raises
+    that death: Ray does not ask the restarted actor.
     """
     return worker.pid.options(max_task_retries=0, concurrency_group=_GROUP).remote()
 
 
 def num_restarts_of(worker: Any) -> int:
-    """How often Ray has started an actor again.
+    """How often Ray has restarted an actor.
 
-    From Ray's own table: its public ways to ask need its dashboard, and an actor that lives shorter
-    than the time between two questions is seen nowhere else.
+    Read from Ray's internal actor table. Ray's public ways to ask need its dashboard, and questions
+    to the actor itself miss a restart that lasts shorter than the time between two of them.
     """
     found: int = ray._private.state.actors(worker._actor_id.hex())["NumRestarts"]
     return found
 
 
 class Heartbeat:
-    """Asks one actor, made by ``actor_of``.
+    """Watches one actor, made by ``actor_of``.
 
-    An actor that stops answering though it lives, as a stopped process or one that waits for a lock
-    for ever does, is killed: its callers then go on as after any death. While it starts, it is
-    given all the time it needs. A look has to be taken at least every second for the limit to be
-    kept.
+    Promises: an actor that lives but has not answered for ``limit_s`` is killed, for example a
+    stopped process or a deadlock. Its callers then see an ordinary death. An actor that is starting
+    has no limit. Call ``check`` at least once a second; otherwise the kill comes later.
 
     Threads: none of its own. ``check`` never waits.
 
     Args:
         worker: the actor's handle.
-        name: of what it does, for the log.
-        limit_s: how long an answer may take.
-        may_restart: Ray starts it again.
+        name: what the actor is, for the log.
+        limit_s: how long an answer may take, in seconds.
+        may_restart: whether Ray restarts the actor after a kill.
         clock: monotonic time in seconds.
+
+    Attributes:
+        pid: process id from the newest answer, or None.
+        num_restarts: how often Ray had restarted the actor at that answer.
+        error: the error that reported the actor's last death, or None.
     """
 
     def __init__(
@@ -86,7 +91,7 @@ class Heartbeat:
         self.worker = worker
         self.pid: int | None = None
         self.num_restarts = 0
-        self.error: BaseException | None = None  # that told of its last death
+        self.error: BaseException | None = None
         self._name = name
         self._limit_s = limit_s
         self._may_restart = may_restart
@@ -98,7 +103,7 @@ class Heartbeat:
         self._waited_s = 0.0
 
     def check(self) -> Health:
-        """What is new; the next question is asked where one is due."""
+        """Returns what is new since the last check, and asks the next question when it is due."""
         now_s = self._clock()
         if self._answer is None:
             if self._is_starting or now_s - self._asked_s >= _ASK_EVERY_S:
@@ -112,7 +117,7 @@ class Heartbeat:
         self._waited_s += min(now_s - self._looked_s, _MOST_BETWEEN_LOOKS_S)
         self._looked_s = now_s
         if not self._is_starting and self._waited_s > self._limit_s:
-            _LOG.error("a %s has not answered for %g s; it is ended", self._name, self._limit_s)
+            _LOG.error("a %s has not answered for %g s; it is killed", self._name, self._limit_s)
             self._is_starting = True
             ray.kill(self.worker, no_restart=not self._may_restart)
         return Health.UNKNOWN

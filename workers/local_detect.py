@@ -1,4 +1,4 @@
-"""Detection in this process: stateless, in batches over sessions."""
+"""Detection in this process: stateless, in batches of frames from several sessions."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from maskstream.workers.messages import ConceptList, DetectRequest, Image, unpac
 
 _LISTS_REMEMBERED = 256
 _BATCH_ON_GPU = 4
-_MOST_THREADS = 4  # more would wait for Python's lock
+_MOST_THREADS = 4  # more threads would only wait for the GIL
 
-# A frame with what to do with it, or a text to be checked.
+# A request with its frame, or a text to be checked.
 _Item = tuple[DetectRequest, Image] | str
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How frames of several sessions are gathered.
+    """How frames of several sessions are gathered into batches.
 
     Attributes:
-        max_batch: frames in one batch; None: four on a GPU, and one on the CPU, where the first of
-            them would only wait for the last.
-        max_wait_ms: how long an incomplete batch waits for more.
-        num_threads: batches in work at once; None: one on a GPU, and one for each core, up to
-            four, on the CPU.
+        max_batch: largest number of frames in a batch. None: four on a GPU; one on the CPU, where a
+            batch takes as long as its frames one by one.
+        max_wait_ms: how long an incomplete batch waits for more frames, in milliseconds.
+        num_threads: batches that are detected at the same time. None: one on a GPU; one for each
+            core, up to four, on the CPU.
     """
 
     max_batch: int | None = None
@@ -41,13 +41,13 @@ class BatchLimits:
     num_threads: int | None = None
 
     def batch_on(self, device: torch.device) -> int:
-        """Frames in one batch."""
+        """Largest number of frames in a batch on this device."""
         if self.max_batch is not None:
             return self.max_batch
         return 1 if device.type == "cpu" else _BATCH_ON_GPU
 
     def threads_on(self, device: torch.device) -> int:
-        """Batches in work at once."""
+        """Batches that are detected at the same time on this device."""
         if self.num_threads is not None:
             return self.num_threads
         if device.type != "cpu":
@@ -56,7 +56,7 @@ class BatchLimits:
 
 
 class LocalPendingDetection:
-    """What another thread of this process works on."""
+    """A frame that another thread of this process detects in."""
 
     def __init__(self, answer: Future[DetectedFrame]) -> None:
         self._answer = answer
@@ -73,13 +73,14 @@ class LocalPendingDetection:
 
 
 class LocalDetectionService:
-    """Detection on the device that the tracker runs on: nothing is copied.
+    """Detects in this process, on the tracker's device, so that nothing is copied.
 
-    Threads: one for each batch that may be in work at once, with a detector of its own. They
-    share the weights.
+    Threads: ``BatchLimits.num_threads``, each with a detector of its own. The detectors share the
+    weights.
 
     Args:
-        detector: the first thread's.
+        detector: the detector of the first thread; those of the others are made from its model.
+        limits: batch size and number of threads.
     """
 
     def __init__(self, detector: FrameDetector, limits: BatchLimits) -> None:
@@ -98,16 +99,16 @@ class LocalDetectionService:
         return LocalPendingDetection(self.batcher.submit(request.session_id, (request, picture)))
 
     def check_text(self, session_id: str, text: str) -> None:
-        """See ``DetectionService``. Each thread remembers its own texts; the others learn it later."""
+        """See ``DetectionService``. Warms the text cache of one thread only; each has its own."""
         self.batcher.submit(session_id, text).result()
 
     def close(self) -> None:
-        """End the threads."""
+        """Cancel waiting requests and end the threads."""
         self.batcher.close()
 
 
 class _BatchWorker:
-    """What one thread works with."""
+    """Works on the batches of one thread."""
 
     def __init__(self, detector: FrameDetector) -> None:
         self._detector = detector
@@ -138,7 +139,7 @@ class _BatchWorker:
         return answers
 
     def _concepts(self, wanted: ConceptList) -> list[Concept]:
-        """The same objects for the same list, so that their batch is made once."""
+        """Returns the same objects for the same list, so that the detector prepares them once."""
         known = self._lists.get(wanted.key)
         if known is None:
             device = self._detector.device

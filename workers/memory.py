@@ -1,4 +1,4 @@
-"""What glibc does with memory that is freed."""
+"""Whether glibc keeps freed memory or returns it to the operating system."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _MB = 2**20
 
 
 def keep_freed_memory() -> None:
-    """Keep what is freed for what comes next, in a process that does the same over and over.
+    """Keep freed memory in this process for its next allocations.
 
-    Given back to the system and asked for anew, the blocks of one detection cost 2,000 page faults
-    and 4 ms a frame. Not for processes whose blocks live long and differ: what lies between them
-    could not be given back.
+    For processes that repeat the same work. If the blocks of a detection were returned and
+    requested again, each frame would cost 2,000 page faults and 4 ms. Not for processes that hold
+    blocks of many sizes for long: the gaps between them could not be returned.
     """
     with contextlib.suppress(OSError, AttributeError):  # another libc
         libc = ctypes.CDLL(None)
@@ -24,7 +24,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Give freed memory back to the system, which glibc otherwise does only from the end."""
+    """Return all freed memory to the system; glibc by itself returns only the end of the heap."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another libc
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""What actors send each other: plain data and numpy arrays, which Ray shares without copying."""
+"""Messages between actors: plain data and numpy arrays, which Ray shares without copying."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A tensor on its way: its bits, its type (numpy has no bfloat16), and its layout in memory,
-    on which the last bit of what is computed from it depends.
+    """A tensor in a message.
+
+    The memory layout is kept because the last bit of later results depends on it.
+
+    Attributes:
+        array: the values; bfloat16, which numpy lacks, as int16 bits.
+        dtype: torch's name of the tensor's dtype.
+        channels_last: whether the tensor was (N, C, H, W) in channels-last layout. ``array`` is
+            then (N, H, W, C).
     """
 
     array: NDArray[Any]
@@ -30,7 +37,7 @@ class Packed:
 
 
 def pack(tensor: Tensor) -> Packed:
-    """A tensor as numpy, without a copy where it is on the CPU already."""
+    """Pack a tensor; without a copy if it is on the CPU and contiguous or channels-last."""
     name = str(tensor.dtype).removeprefix("torch.")
     host = tensor.detach().cpu()
     last = host.ndim == 4 and host.is_contiguous(memory_format=torch.channels_last)
@@ -40,12 +47,12 @@ def pack(tensor: Tensor) -> Packed:
 
 
 def unpack(packed: Packed, device: torch.device) -> Tensor:
-    """Undo ``pack``. On the CPU the tensor shares the array's memory and must not be written."""
+    """Undo ``pack``. On the CPU the tensor shares the array's memory and must not be written to."""
     array = packed.array
     if array.flags.writeable or array.size == 0:
         tensor = torch.from_numpy(array)
     else:
-        # What Ray shares is read-only, which torch has no word for.
+        # Arrays that Ray shares are read-only, and torch has no read-only tensors.
         tensor = torch.frombuffer(_unlocked(array), dtype=_TYPES[array.dtype.name])
         tensor = tensor.view(array.shape)
     if packed.dtype == "bfloat16":
@@ -64,14 +71,14 @@ _TYPES = {
 
 
 def _unlocked(array: NDArray[Any]) -> NDArray[Any]:
-    """The same memory as a buffer that torch takes without a warning."""
+    """The same memory, marked as writable, so that torch takes it without a warning."""
     interface = dict(array.__array_interface__)
     interface["data"] = (interface["data"][0], False)
     return np.asarray(_Borrowed(interface, array)).reshape(-1)
 
 
 class _Borrowed:
-    """Shows memory that another array owns, and keeps that array."""
+    """Exposes the memory of another array and keeps that array alive."""
 
     def __init__(self, interface: Mapping[str, Any], owner: NDArray[Any]) -> None:
         self.__array_interface__ = interface
@@ -92,7 +99,8 @@ class ConceptList:
     """All concepts of a session.
 
     Attributes:
-        key: the same for the same list, of whatever session; another for any other.
+        key: made from the content, so that different lists have different keys.
+        concepts: oldest first.
     """
 
     key: str
@@ -100,7 +108,7 @@ class ConceptList:
 
 
 def concept_list(key: str, concepts: list[Concept]) -> ConceptList:
-    """Concepts to be sent."""
+    """Pack concepts for a request."""
     return ConceptList(
         key,
         tuple(
@@ -112,13 +120,13 @@ def concept_list(key: str, concepts: list[Concept]) -> ConceptList:
 
 @dataclass(frozen=True, slots=True)
 class DetectRequest:
-    """What to do with a frame.
+    """What to detect in a frame.
 
     Attributes:
-        session_id: workers serve sessions by turns.
-        concepts: to be found in it.
+        session_id: the lane of the batcher; sessions take turns.
+        concepts: what to find in the frame.
         rules: which detections count.
-        shown: an exemplar on this frame that is to be encoded.
+        shown: an exemplar on this frame to encode, or None.
     """
 
     session_id: str
@@ -129,14 +137,14 @@ class DetectRequest:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error that the input is to blame for, as ``maskstream.core.error_text`` writes it."""
+    """An error caused by the input, in the form of ``maskstream.core.error_text``."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class PackedAnswer:
-    """A ``DetectedFrame`` on its way through the object store."""
+    """A ``DetectedFrame`` in a message."""
 
     levels: tuple[Packed, ...]
     detections: tuple[Packed, ...]

@@ -1,4 +1,4 @@
-"""Which model an actor loads."""
+"""The checkpoint that an actor loads, and how it runs it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ class ModelSpec:
 
     Attributes:
         checkpoint: "tiny", a folder, an official ``.pt`` file or a hub name; None: the default.
-        device: None takes CUDA where the actor was given one.
+        device: torch's name of it; None: CUDA if the actor has a GPU, else the CPU.
         dtype: "float32", "bfloat16" or "float16".
-        num_threads: of torch, in this actor; None leaves torch its own choice.
+        num_threads: torch threads in the actor; None: torch's default.
+
+    Raises:
+        ConfigError: an unknown dtype.
     """
 
     checkpoint: str | None = None
@@ -38,13 +41,13 @@ class ModelSpec:
             raise ConfigError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
 
     def prepare(self) -> torch.device:
-        """Set this process up, and say where the model goes."""
+        """Set torch's threads in this process; returns the device of the model."""
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         return best_device() if self.device is None else torch.device(self.device)
 
     def check(self) -> None:
-        """See whether there is such a checkpoint, without loading it.
+        """Check that the checkpoint exists, without loading it.
 
         Raises:
             CheckpointError: there is none, or its configuration cannot be read.
@@ -52,7 +55,7 @@ class ModelSpec:
         read_config(resolve_checkpoint(self.checkpoint or default_checkpoint()))
 
     def load_detector(self) -> FrameDetector:
-        """The detector's half.
+        """Load the detector.
 
         Raises:
             CheckpointError: the checkpoint cannot be read.
@@ -62,7 +65,7 @@ class ModelSpec:
         return FrameDetector(model)
 
     def load_tracker(self) -> tuple[TrackerModel, VideoConfig]:
-        """The tracker's half, and the rules of the video loop.
+        """Load the tracker and the rules of the video loop.
 
         Raises:
             CheckpointError: the checkpoint cannot be read.

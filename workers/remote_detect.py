@@ -1,4 +1,4 @@
-"""The detect workers of a runtime, as one process that tracks sees them."""
+"""Detection on a pool of detect workers, for the sessions of one process."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _PAUSE_S = 0.1
 
 
 class _Call:
-    """A call to one of a pool's workers, made again when that dies.
+    """A call to a worker of the pool. If the worker dies, the call is sent to another one.
 
     Args:
-        ask: makes it to a handle; Ray's reference to the answer.
+        pool: chooses the worker.
+        ask: sends the call to a worker's handle and returns Ray's reference to the answer.
     """
 
     def __init__(self, pool: RemoteDetectionService, ask: Callable[[Any], Any]) -> None:
@@ -39,10 +40,12 @@ class _Call:
         self.reference = self._ask(worker.handle)
 
     def answer(self) -> Any:
-        """Wait for it.
+        """Wait for the answer and return it.
 
         Raises:
             PromptError, ImageError: the request cannot be served.
+            One of ``DEATHS``: workers have died ``max_retries`` + 1 times over this call, or no
+                worker is restarted any more.
         """
         num_retries = 0
         while True:
@@ -50,7 +53,7 @@ class _Call:
                 answer = self._get()
                 break
             except DEATHS:
-                # The frame itself may be what its workers die of.
+                # The frame itself may be what kills the workers.
                 if num_retries == self._pool.max_retries:
                     raise
                 num_retries += 1
@@ -86,9 +89,9 @@ class _Member:
     """A detect worker of a pool.
 
     Attributes:
-        handle: Ray's.
-        num_open: frames of the pool that it has.
-        end: the error that answered that it is not started any more.
+        handle: Ray's handle of the actor.
+        num_open: calls sent to it and not answered yet.
+        end: the error that said that Ray does not restart it any more, or None.
     """
 
     handle: Any
@@ -97,16 +100,16 @@ class _Member:
 
 
 class RemoteDetectionService:
-    """A pool of ``DetectWorker`` actors, shared by the sessions of this process.
+    """Detects on a pool of ``DetectWorker`` actors, shared by the sessions of this process.
 
-    A frame whose worker dies goes to one that is seen to live: the same, once Ray has started it
-    again, or another. Ray's own retries would be used up within seconds while a node that is gone
-    counts as one that will answer soon.
+    Promises: a frame whose worker dies is sent to the first worker that answers a ping: another
+    one, or the same after its restart. Ray's own retries are not used: for some seconds Ray takes a
+    lost node for one that will answer soon, and would spend all retries in that time.
 
     Args:
-        workers: their handles.
-        device: where answers are needed.
-        max_retries: how often a frame is detected again.
+        workers: handles of the actors.
+        device: device of the returned tensors.
+        max_retries: how often a frame is sent again after a death.
     """
 
     def __init__(self, workers: Sequence[Any], device: torch.device, max_retries: int) -> None:
@@ -116,16 +119,16 @@ class RemoteDetectionService:
         self.max_retries = max_retries
 
     def submit(self, request: DetectRequest, image: Any) -> _RemotePendingDetection:
-        """See ``DetectionService``. The worker with the fewest frames gets it."""
+        """See ``DetectionService``. The worker with the fewest open calls gets the frame."""
         call = _Call(self, lambda handle: handle.detect.remote(request, image))
         return _RemotePendingDetection(call, self._device)
 
     def check_text(self, session_id: str, text: str) -> None:
-        """See ``DetectionService``. Each worker remembers its own texts; the others learn it later."""
+        """See ``DetectionService``. Warms the text cache of one worker only; each has its own."""
         _Call(self, lambda handle: handle.check_text.remote(session_id, text)).answer()
 
     def choose(self) -> _Member:
-        """Who gets the next frame; if all have ended, the first, whose error tells why."""
+        """Choose a worker for the next call. If all have ended, the first: its error says why."""
         with self._lock:
             living = [member for member in self._members if member.end is None]
             chosen = min(living or self._members[:1], key=lambda member: member.num_open)
@@ -133,10 +136,10 @@ class RemoteDetectionService:
             return chosen
 
     def choose_living(self) -> _Member:
-        """Who gets a frame whose worker has died: the first that answers, waited for.
+        """Choose a worker after a death: ping all and wait for the first that answers.
 
         Raises:
-            ActorDiedError: no worker is started any more.
+            ActorDiedError: no worker is restarted any more.
         """
         asked: dict[Any, _Member] = {}
         while True:
@@ -158,7 +161,7 @@ class RemoteDetectionService:
                 time.sleep(_PAUSE_S)
 
     def note_done(self, worker: _Member) -> None:
-        """One frame of a worker is answered, or lost."""
+        """Count one open call of a worker less: it is answered, or lost."""
         with self._lock:
             worker.num_open -= 1
 
@@ -168,7 +171,7 @@ def _answered(reference: Any, member: _Member) -> bool:
         ray.get(reference)
     except ActorDiedError as error:
         member.end = error
-    except DEATHS:  # Ray is starting it again
+    except DEATHS:  # Ray is restarting it
         pass
     else:
         return True

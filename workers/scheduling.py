@@ -1,8 +1,8 @@
-"""On which of a cluster's nodes Ray starts an actor.
+"""On which node of a cluster Ray starts an actor.
 
-Actors share a node's cores as its system sees fit, so none of them reserves any. But one that asks
-Ray for nothing at all is put on a node taken by chance, whatever its strategy says. So each asks
-for a share of a core too small to run out.
+The operating system divides the cores among the actors of a node, so actors reserve none. But Ray
+ignores the scheduling strategy of an actor that requests no resource and puts it on a random node.
+So each actor requests a share of a core that is too small to run out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _SHARE_OF_A_CORE = 0.001
 
 
 def spread(num_gpus: float = 0.0) -> dict[str, Any]:
-    """Options of an actor that goes to another node than the one before, where it can.
+    """Options of an actor that Ray starts on another node than the one before, if there is one.
 
     Args:
-        num_gpus: that it is given, a share of one or several.
+        num_gpus: GPUs that the actor gets; may be a fraction of one.
     """
     return {
         "num_cpus": _SHARE_OF_A_CORE,
@@ -29,8 +29,8 @@ def spread(num_gpus: float = 0.0) -> dict[str, Any]:
 
 
 def beside_caller() -> dict[str, Any]:
-    """Options of an actor on this process's node, where the two share memory."""
+    """Options of an actor on this process's node, so that the two share memory."""
     node = ray.get_runtime_context().get_node_id()
-    # Ray's types leave out what this does.
+    # Ray's types do not list this strategy.
     strategy: Any = NodeAffinitySchedulingStrategy(node, soft=True)
     return {"num_cpus": _SHARE_OF_A_CORE, "scheduling_strategy": strategy}

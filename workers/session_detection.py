@@ -1,4 +1,4 @@
-"""One session's way to the detectors that many sessions share."""
+"""Detection for one session, by a service that many sessions share."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from maskstream.workers.messages import DetectRequest, concept_list
 
 
 class FrameWithImage(Protocol):
-    """A frame with its picture, or Ray's reference to the picture."""
+    """A frame with its picture, or a Ray reference to the picture."""
 
     @property
     def image(self) -> Any: ...
 
 
 class SessionDetection:
-    """Sends a session's frames with its concepts, which are packed only when they change.
+    """Sends a session's frames together with its concepts, which are packed only when they change.
 
     Args:
-        service: where the frames go.
-        session_id: detect workers serve sessions by turns.
+        service: detects in the frames.
+        session_id: the service lets sessions take turns.
         rules: which detections count.
     """
 
@@ -41,8 +41,8 @@ class SessionDetection:
     def submit(
         self, frame: FrameWithImage, concepts: list[Concept], shown: Exemplar | None = None
     ) -> PendingDetection:
-        """Hand in a frame; see ``DetectRequest``."""
-        if self._concepts != concepts:  # compares identities, as tensors have no truth value
+        """Start the detection of a frame; see ``DetectRequest``."""
+        if self._concepts != concepts:  # compares identities: Concept defines no equality
             self._concepts = concepts
             self._packed = concept_list(_key_of(concepts), concepts)
         request = DetectRequest(self._session_id, self._packed, self._rules, shown)
@@ -50,7 +50,7 @@ class SessionDetection:
 
 
 def _key_of(concepts: list[Concept]) -> str:
-    """The same for the same concepts, by their content."""
+    """A digest of the concepts' content."""
     digest = hashlib.sha256()
     for concept in concepts:
         digest.update(f"{concept.prompt_id}\0{concept.text!r}\0".encode())

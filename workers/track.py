@@ -1,4 +1,4 @@
-"""The actor that sessions live in."""
+"""The actor that tracks: it serves many sessions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from maskstream.workers.remote_detect import RemoteDetectionService
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a session works with.
+    """What a track worker gives its sessions.
 
     Attributes:
-        tracker: the network.
-        config: rules of the video loop.
-        detection: where frames are detected in.
-        decoders: start actors for sources.
+        tracker: the tracker's network.
+        config: thresholds and rules of the video loop.
+        detection: detects in frames.
+        decoders: starts decode workers.
     """
 
     tracker: TrackerModel
@@ -37,33 +37,35 @@ class SessionServer(Protocol):
     """Serves sessions, each in a thread of its own."""
 
     def serve(self, session_id: str) -> str:
-        """Serve a session until it is over or to be left; how it went."""
+        """Serve a session until it is over or ``stop`` is called; returns how it ended."""
 
     def warm(self) -> None:
-        """Do what the first session would otherwise wait for."""
+        """Do in advance what the first session would otherwise wait for."""
 
     def stop(self) -> None:
-        """Have all sessions left as they are, at the next frame."""
+        """Stop serving, at the next frame of each session. The sessions stay in the store."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Stop serving and close the store."""
 
 
 ServerFactory = Callable[[Mapping[str, Any], Tools], SessionServer]
 
 
 class TrackWorker:
-    """The actor. Everything it holds can be rebuilt from the session store.
+    """The actor that tracks.
 
-    Threads: one for each session that it serves, given by Ray.
+    Promises: all its state can be rebuilt from the session store, so it may die at any time.
+
+    Threads: Ray's, one for each session that it serves.
 
     Args:
-        model: which model.
-        factory: makes the server; importable.
-        spec: plain data for it.
-        detect_workers: handles; empty: this actor detects too.
-        limits: of that.
-        max_retries: how often a frame is detected again after its worker has died.
+        model: the checkpoint to load.
+        factory: makes the server of sessions; importable.
+        spec: plain data for the factory.
+        detect_workers: handles of the detect workers; if empty, this actor detects too.
+        limits: how it gathers frames if it detects.
+        max_retries: how often a frame is sent again after the death of its detect worker.
     """
 
     def __init__(
