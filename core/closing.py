@@ -1,4 +1,4 @@
-"""What is closed at the end of a ``with`` statement."""
+"""The base class of objects that are closed at the end of a ``with`` statement."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Self
 
 
 class Closing(ABC):
-    """Base of what holds files, threads or connections until it is closed."""
+    """Base of classes that hold files, threads or connections until they are closed."""
 
     __slots__ = ()
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything. Closing twice is fine."""
+        """Release everything. Closing twice is fine."""
 
     def __enter__(self) -> Self:
-        """The object itself."""
+        """Returns the object itself."""
         return self
 
     def __exit__(
@@ -26,5 +26,5 @@ class Closing(ABC):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it, whatever happened."""
+        """Close the object, also after an error."""
         self.close()

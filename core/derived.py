@@ -1,4 +1,4 @@
-"""What is computed from a model's parameters alone, and so not anew for every frame."""
+"""A cache for values that depend on a model's parameters alone, and not on the frame."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ class _Kept(Generic[T]):
 
 
 class Derived(Generic[T]):
-    """A value that is kept until one of the tensors that it was computed from changes.
+    """A cached value, computed again when one of its source tensors has changed.
 
-    A tensor changes when it is written to in place, by an optimiser or a checkpoint that is loaded,
-    or when it gets other storage, by a move to another device or dtype. Where gradients are wanted,
-    and from tensors whose changes torch doesn't count, nothing is kept.
+    A tensor changes when it is written to in place (an optimiser step, a loaded checkpoint), or
+    when it gets new storage (a move to another device or dtype). Nothing is cached while gradients
+    are enabled, or if a source is an inference tensor: torch does not count changes of these.
 
-    Any thread may ask. Copies of a module start with nothing kept.
+    Any thread may call ``of``. A copy of a module starts with an empty cache.
     """
 
     def __init__(self) -> None:
         self._kept: _Kept[T] | None = None
 
     def of(self, sources: Sequence[Tensor], compute: Callable[[], T]) -> T:
-        """The value.
+        """Returns the value, from the cache if no source has changed.
 
         Args:
-            sources: all that ``compute`` depends on.
-            compute: computes it, without gradients where it is kept.
+            sources: all tensors that ``compute`` reads.
+            compute: computes the value. It runs without gradients if the value is cached.
         """
         if torch.is_grad_enabled() or any(source.is_inference() for source in sources):
             return compute()
         stamp = [(source.data_ptr(), source._version) for source in sources]
         kept = self._kept
         if kept is None or kept.stamp != stamp:
-            # What inference mode makes has no versions, and could not be a source itself.
+            # An inference tensor has no version, so it could not be a source of another value.
             with torch.inference_mode(False), torch.no_grad():
                 value = compute()
-            # Storage that is held on to is not given to another tensor.
+            # Holding the storage keeps its address from being given to another tensor.
             kept = _Kept(stamp, [source.detach() for source in sources], value)
             self._kept = kept
         return kept.value
