@@ -1,6 +1,6 @@
-"""Sessions served by Ray actors: who runs what, and what happens when one of them dies.
+"""The runtime: serves sessions with Ray actors and replaces actors that die.
 
-Names are imported when they are first used: decode workers need neither torch nor a model.
+Names are imported when they are first used, because decode workers need neither torch nor a model.
 """
 
 from __future__ import annotations

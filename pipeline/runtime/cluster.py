@@ -1,4 +1,4 @@
-"""The actors that serve sessions."""
+"""The actors of a runtime: starts, watches and replaces them."""
 
 from __future__ import annotations
 
@@ -29,16 +29,20 @@ _CALLS_AT_ONCE = 64
 
 
 class Cluster:
-    """The actors, and how many sessions each serves. Used by the supervisor's thread.
+    """The actors of a runtime, and the number of sessions that each track worker serves.
 
-    Threads: none of its own.
+    Threads: none of its own. The supervisor's thread calls it.
+
+    Args:
+        config: how many actors there are, and how they work.
+        store: where track workers find the session store.
     """
 
     def __init__(self, config: RuntimeConfig, store: StoreAddress) -> None:
         self._config = config
         self._spec = {"store": store, "policy": config.policy, "runner": config.runner}
         self.placement: Placement = place(config, num_gpus())
-        # With how often each may die; None: it was ended for that.
+        # The budget of each; None: the worker died too often and was ended.
         self._detect: dict[Heartbeat, RestartBudget | None] = {
             self._new_detect_worker(): RestartBudget(config.max_deaths, config.death_window_s)
             for _ in range(self.placement.num_detect)
@@ -61,7 +65,7 @@ class Cluster:
             .options(
                 **spread(self.placement.detect_gpus),
                 max_concurrency=_CALLS_AT_ONCE,
-                # The supervisor ends a worker that dies too often.
+                # Without limit: _note_restarts ends a worker that dies too often.
                 max_restarts=-1,
             )
             .remote(self._config.model, self._config.limits)
@@ -96,20 +100,27 @@ class Cluster:
     # Sessions
 
     def serve(self, session_id: str) -> tuple[Any, int]:
-        """Give a session to the track worker with the fewest; its answer to come, and the worker's
-        number.
+        """Give a session to the track worker that serves the fewest.
+
+        Returns:
+            Ray's reference to the answer of ``TrackWorker.serve``, and the worker's number.
         """
         number = min(range(len(self._track)), key=lambda n: self._load[n])
         self._load[number] += 1
         return self._track[number].worker.serve.remote(session_id), number
 
     def note_left(self, number: int) -> None:
-        """A track worker serves one session less."""
+        """Count one session of a track worker less."""
         self._load[number] -= 1
 
     def replace_track_worker(self, number: int, dead: Any) -> None:
-        """Have a spare take the place of one that has died, unless that was done already; without
-        spares, start another.
+        """Put a spare in the place of a dead track worker; without spares, start a new worker.
+
+        Does nothing if that worker was replaced before.
+
+        Args:
+            number: the worker's number.
+            dead: its handle.
         """
         if self._track[number].worker is dead:
             spare = self._spares.take()
@@ -118,20 +129,22 @@ class Cluster:
             self._track[number] = spare
 
     def track_worker(self, number: int) -> Any:
-        """A handle."""
+        """The handle of a track worker."""
         return self._track[number].worker
 
     # Health
 
     def watch(self) -> None:
-        """See which workers do not answer any more, which have died that no session waits for, and
-        which do so too often.
+        """Check all workers: kill those that hang, end detect workers that die too often, and
+        replace dead spares.
+
+        Call it at least once a second; see :class:`Heartbeat`.
         """
         for heartbeat, budget in self._detect.items():
             if budget is not None and heartbeat.check() is Health.RESTARTED:
                 self._note_restarts(heartbeat, budget)
         for heartbeat in self._track:
-            heartbeat.check()  # whoever dies is replaced when its sessions tell
+            heartbeat.check()  # a dead one is replaced when the answers of its sessions come
         self._spares.watch()
 
     def _note_restarts(self, heartbeat: Heartbeat, budget: RestartBudget) -> None:
@@ -145,7 +158,7 @@ class Cluster:
             ray.kill(heartbeat.worker, no_restart=True)
 
     def pids(self, timeout_s: float = 60.0) -> dict[str, list[int]]:
-        """Process ids of the actors, by what they do; of spares, those that are ready."""
+        """Process ids by kind of actor: ``detect``, ``track`` and ``spare`` (ready ones only)."""
         return {
             "detect": _pids_of(self._detect, timeout_s),
             "track": _pids_of(self._track, timeout_s),
@@ -153,10 +166,10 @@ class Cluster:
         }
 
     def wait_ready(self, timeout_s: float = 600.0) -> None:
-        """Return when all actors have loaded their models.
+        """Wait until all detect and track workers have loaded their models.
 
         Raises:
-            ConfigError: one of them cannot.
+            ConfigError: one of them cannot start, or not within the time.
         """
         try:
             self.pids(timeout_s)
@@ -166,24 +179,24 @@ class Cluster:
             raise ConfigError(f"the workers cannot start: {causes[-1]}") from error
 
     def close(self) -> None:
-        """Have all sessions left at the next frame."""
+        """Tell the track workers to leave all sessions at the next frame."""
         for heartbeat in self._track:
             heartbeat.worker.stop.remote()
 
     def kill(self) -> None:
-        """End the actors."""
+        """Kill all actors."""
         for heartbeat in (*self._track, *self._spares.heartbeats, *self._detect):
             ray.kill(heartbeat.worker)
 
 
 def _pids_of(heartbeats: Iterable[Heartbeat], timeout_s: float) -> list[int]:
-    """Process ids, asked for now."""
+    """Ask the actors for their process ids."""
     pids: list[int] = ray.get([one.worker.pid.remote() for one in heartbeats], timeout=timeout_s)
     return pids
 
 
 def wait_for(answers: list[Any], timeout_s: float) -> list[Any]:
-    """Those that have come within the time."""
+    """Wait for all answers; returns those that came within the time."""
     if not answers:
         return []
     return ray.wait(answers, num_returns=len(answers), timeout=timeout_s)[0]

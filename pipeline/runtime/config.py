@@ -1,4 +1,4 @@
-"""How a runtime is built, and which actors it has where."""
+"""The options of a runtime, and how many actors of each kind it starts on how many GPUs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ _FOR_SPARES = 0.1  # of a GPU
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
-    """Options of a runtime. Checked once, when made."""
+    """Options of a runtime.
+
+    Raises:
+        ConfigError: an option is out of its range.
+    """
 
     model: ModelSpec = field(default_factory=ModelSpec)
     """The checkpoint that all sessions run on, and its device."""
@@ -32,39 +36,39 @@ class RuntimeConfig:
     """Which sources may be opened."""
 
     num_detect_workers: int | None = None
-    """None: one; on GPUs each track worker detects too, so that features stay on its GPU."""
+    """None: one; with GPUs none: track workers detect too, so that features stay on their GPU."""
 
     num_track_workers: int | None = None
     """None: one, or one for each GPU."""
 
     spare_track_workers: int = 0
-    """Track workers that stand by, models loaded, to take a dead one's place at once. Each takes
-    as much memory as a track worker without sessions."""
+    """Track workers that stand by with their models loaded, to replace a dead one at once. Each
+    needs as much memory as a track worker without sessions."""
 
     max_sessions: int = 32
-    """Sessions that this runtime serves at once; others wait for another one."""
+    """Sessions that this runtime serves at once. Others wait until it, or another one, has room."""
 
     lease_s: float = 10.0
-    """A session whose runtime has not been heard of for so long is taken over by another."""
+    """How long a claim is valid without renewal, in seconds. Then another runtime may take over."""
 
     max_deaths: int = 5
-    """How often track workers may die under one session, and each detect worker, within
-    ``death_window_s``."""
+    """Deaths allowed within ``death_window_s``: of the track workers that serve one session, of one
+    detect worker, and of the spares together."""
 
     death_window_s: float = 60.0
-    """See ``max_deaths``."""
+    """Length of the window for ``max_deaths``, in seconds."""
 
     max_retries_of_frame: int = 3
-    """How often a frame is detected again after its worker has died."""
+    """How often a frame is sent to detection again after its worker has died."""
 
     ray_address: str | None = None
-    """A running Ray cluster; None starts one on this machine, which ends with this process."""
+    """Address of a running Ray cluster. None starts one here, which ends with this process."""
 
     num_cpus: int | None = None
-    """That Ray may count with, on its own cluster; None: all."""
+    """Cores that a cluster started here reports to Ray; None: all of the machine."""
 
     object_store_bytes: int | None = None
-    """Memory for frames and features on their way, on its own cluster; None: Ray's choice."""
+    """Memory of a cluster started here for frames and features in transit; None: Ray's default."""
 
     def __post_init__(self) -> None:
         for name in ("max_sessions", "max_deaths"):
@@ -87,14 +91,14 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Which actors there are.
+    """How many actors there are, and their GPUs.
 
     Attributes:
-        num_detect: detect workers; 0: track workers detect too.
-        detect_gpus: GPUs that each of them is given.
-        num_track: track workers.
-        track_gpus: likewise.
-        spare_gpus: GPUs that each spare track worker is given.
+        num_detect: number of detect workers; 0: track workers detect too.
+        detect_gpus: GPUs of each detect worker.
+        num_track: number of track workers.
+        track_gpus: GPUs of each track worker; may be a fraction.
+        spare_gpus: GPUs of each spare track worker; may be a fraction.
     """
 
     num_detect: int
@@ -105,17 +109,21 @@ class Placement:
 
 
 def place(config: RuntimeConfig, num_gpus: float) -> Placement:
-    """Where the actors go, on a cluster with so many GPUs, of however many machines.
+    """Divide the GPUs of a cluster among the actors.
 
-    Without GPUs, or with the device given as "cpu", detection and tracking are processes of their
-    own, so that two cores work at once. With GPUs each has a track worker that detects too: the
-    features of a frame, up to 56 MB, then never leave it. Detect workers of their own are for
-    sessions whose tracking is light and whose concepts are many; they get a GPU each, and the
-    track workers share what is left. Spares share the GPUs of the track workers: these shares say
-    who goes where, and do not limit what anybody uses.
+    Without GPUs, or on the device "cpu", detection and tracking are separate processes, so that
+    they use two cores. With GPUs, each GPU has a track worker that detects too, so that the
+    features of a frame (up to 56 MB) never leave the GPU. Separate detect workers help sessions
+    with light tracking and many concepts: each gets a GPU, and the track workers share the rest.
+    Spares share the GPUs of the track workers. A share decides on which GPU an actor runs; it does
+    not limit what the actor uses.
+
+    Args:
+        config: the numbers of workers that were asked for.
+        num_gpus: GPUs of all machines of the cluster together.
 
     Raises:
-        ConfigError: more workers than GPUs.
+        ConfigError: the detect workers leave no GPU for tracking.
     """
     device = config.model.device
     if num_gpus < 1 or (device is not None and device.startswith("cpu")):
@@ -138,9 +146,11 @@ def place(config: RuntimeConfig, num_gpus: float) -> Placement:
 
 
 def _shares(num_workers: int, num_spares: int, num_gpus: float) -> tuple[float, float]:
-    """What workers and spares are given of a GPU: so many that all fit, each on one GPU, and so
-    much that workers are spread before two share one. A spare keeps its part when it takes a dead
-    one's place.
+    """The share of a GPU for each worker, and for each spare.
+
+    The shares are small enough that every actor fits on one GPU. They are as large as that allows,
+    so that Ray fills all GPUs before two workers share one. A spare keeps its small share when it
+    replaces a dead worker.
     """
     spares = math.ceil(num_spares / num_gpus)
     workers = math.ceil(num_workers / num_gpus)
@@ -152,5 +162,5 @@ def _shares(num_workers: int, num_spares: int, num_gpus: float) -> tuple[float, 
 
 
 def _rounded_down(share: float) -> float:
-    """As finely as Ray counts."""
+    """Round down to Ray's resolution of resources, 0.0001."""
     return math.floor(share * 10_000) / 10_000

@@ -1,4 +1,4 @@
-"""What decode workers run: the feed of a session's source. Imports no torch."""
+"""Opens the feed of a session's source in a decode worker. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from maskstream.pipeline.session.pushed_feed import PushedFeed
 
 
 def open_worker_feed(spec: Mapping[str, Any]) -> Feed:
-    """The feed of a session, in the process that decodes it.
+    """Open a session's source; called in the decode worker's process.
 
     Args:
         spec: ``store`` (StoreAddress), ``session_id``, ``policy`` (SourcePolicy).
     """
     store = spec["store"].open()
     feed = open_feed(store, spec["session_id"], spec["policy"])
-    if not isinstance(feed, PushedFeed):  # only pushed frames come out of the store
+    if not isinstance(feed, PushedFeed):  # only pushed frames come from the store
         store.close()
     return feed

@@ -1,4 +1,4 @@
-"""Ray's nodes: one of this process's own, or those of a running cluster."""
+"""Starts Ray on this machine or connects to a cluster, and checks the cluster's nodes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ _CONNECT_S = 5.0
 
 
 def start_ray(config: RuntimeConfig) -> bool:
-    """Connect to Ray, or start it; False when this process has it already.
+    """Start Ray, or connect to the cluster that the configuration names.
+
+    Returns:
+        Whether this call did it; False if this process was connected to Ray before.
 
     Raises:
-        ConfigError: there is no cluster at the address that is given.
+        ConfigError: there is no cluster at that address.
     """
     if ray.is_initialized():
         return False
-    # What Ray will do by default some day: leave CUDA_VISIBLE_DEVICES alone for actors without.
+    # Leave CUDA_VISIBLE_DEVICES alone for actors without a GPU, as later versions of Ray will.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A session has a thread, and glibc gives threads arenas of their own, which it does not empty.
+    # Each session has a thread; glibc gives each thread a heap of its own and does not shrink it.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    # Ray gives its workers a low priority; here they are what the machine is for.
+    # Ray lowers the priority of its workers; here they do the machine's main work.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # A record of every call, 3.5 KB each, that nobody here reads: it would grow to 350 MB.
+    # Switches off Ray's record of every call: 3.5 KB each, up to 350 MB, and read by nobody here.
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.ray_address is not None:
         _check_address(config.ray_address)
         options["address"] = config.ray_address
     else:
-        # Else Ray joins what `ray start`, or a test, has left its address of on this machine.
+        # Without "local", Ray joins a cluster whose address `ray start` or a test left here.
         options |= {
             "address": "local",
             "include_dashboard": False,
@@ -58,7 +61,7 @@ def start_ray(config: RuntimeConfig) -> bool:
 
 
 def _check_address(address: str) -> None:
-    """See at once that somebody listens there: Ray would try for two minutes."""
+    """Check that the address accepts connections. Ray itself would try for two minutes."""
     if address == "auto":
         return
     try:
@@ -82,26 +85,27 @@ def _no_cluster(address: str, reason: str) -> str:
 
 
 def num_gpus() -> float:
-    """GPUs of all nodes together."""
+    """The number of GPUs of all nodes together."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources.get("GPU", 0.0)
 
 
 def addresses() -> set[str]:
-    """Of the machines that Ray's nodes run on."""
+    """The IP addresses of the machines that Ray's living nodes run on."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
 
 
 def check_reachable(store_url: str, machines: Collection[str]) -> None:
-    """See that workers on several machines do not look for the store each on its own.
+    """Check that the workers of all machines can reach the session store.
 
     Args:
-        store_url: of the session store.
-        machines: addresses, as told by :func:`addresses`.
+        store_url: address of the session store.
+        machines: addresses of the machines, from :func:`addresses`.
 
     Raises:
-        ConfigError: there are several, and the URL means something else on each.
+        ConfigError: there are several machines, and the URL names a store on each machine itself (a
+            Unix socket or localhost).
     """
     if len(machines) > 1 and _is_local(store_url):
         raise ConfigError(
@@ -118,5 +122,5 @@ def _is_local(url: str) -> bool:
     host = parts.hostname or "localhost"
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
+    except ValueError:  # a host name
         return host == "localhost"

@@ -1,4 +1,4 @@
-"""A decode worker of Ray as the decoder of a session."""
+"""The decoder of a session when it is a Ray actor."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from maskstream.workers.heartbeat import Heartbeat
 
 
 class RemoteDecoder:
-    """See :class:`maskstream.pipeline.session.ports.Decoder`. Pictures stay in Ray's object store.
+    """Implements :class:`maskstream.pipeline.session.ports.Decoder` with a ``DecodeWorker``.
+
+    Pictures stay in Ray's object store: the session gets references to them.
 
     Args:
-        worker: handle of a ``DecodeWorker``.
-        unresponsive_s: the worker is killed when it does not answer for so long.
+        worker: handle of the ``DecodeWorker``.
+        unresponsive_s: a worker that does not answer for this long is killed, in seconds.
     """
 
     def __init__(self, worker: Any, unresponsive_s: float) -> None:
@@ -28,7 +30,7 @@ class RemoteDecoder:
 
     def begin(self, start: int, *, reverse: bool) -> None:
         with _deaths_as_decoder_errors():
-            # Ray's calls may overtake each other, so this one is waited for.
+            # Calls of a Ray actor may overtake each other, so wait for this one.
             ray.get(self._worker.begin.remote(start, reverse))
 
     def next(self, timeout_s: float) -> RemoteNote:
@@ -48,14 +50,14 @@ class RemoteDecoder:
         self._worker.note_done.remote(index)
 
     def check(self) -> None:
-        self._heartbeat.check()  # a death shows in the note that is waited for
+        self._heartbeat.check()  # a death comes as the error of the pending note
 
     def close(self) -> None:
         ray.kill(self._worker)
 
 
 class RemoteNote:
-    """See :class:`maskstream.pipeline.session.ports.PendingNote`.
+    """Implements :class:`maskstream.pipeline.session.ports.PendingNote`.
 
     Args:
         note: Ray's reference to the note.

@@ -1,4 +1,4 @@
-"""The runtime: claims sessions, has them served by actors, and survives the death of these."""
+"""The runtime: claims sessions, gives them to actors, and replaces actors that die."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class _Served:
     """A session that this runtime has claimed.
 
     Attributes:
-        answer: Ray's reference to how it will have gone.
-        number: of the track worker it is with.
-        worker: that worker.
-        budget: how often workers may die under it.
-        renewed_s: when its claim was last renewed, monotonic.
+        answer: Ray's reference to what ``TrackWorker.serve`` will return.
+        number: number of the track worker that serves it.
+        worker: handle of that worker.
+        budget: how often track workers may die while they serve it.
+        renewed_s: when its claim was last renewed, monotonic time in seconds.
     """
 
     answer: Any
@@ -61,19 +61,23 @@ class _Served:
 class Runtime(Closing):
     """Serves the sessions of a store until it is closed.
 
-    Threads: the *claimer* waits for sessions that nobody serves; the *supervisor* gives them to
-    track workers, renews claims, and looks after the dead. ``close`` leaves all sessions as they
-    are: another runtime, or this one started again, goes on with them.
+    Promises: sessions survive the death of any worker. When a track worker dies, its sessions
+    continue from their checkpoints on another one. Ray restarts detect workers. Sessions restart
+    their own decoders. If its workers die too often, a session fails with the reason. If the code
+    raises an error, it fails at once, since the error would come again. ``close`` leaves all
+    sessions in the store; another runtime, or a new one here, continues them.
 
-    A track worker's death has its sessions served again from their checkpoints; Ray restarts
-    detect workers; sessions restart their own decoders. Whatever dies too often fails the session
-    with the reason. An error of the code fails the session at once: it would happen again.
+    Threads: the *claimer* waits for sessions that no runtime serves. The *supervisor* gives them to
+    track workers, renews claims and replaces dead workers.
 
     Args:
-        store: must be one that other processes can open.
-        config: see there.
-        namespace: of the store's keys, as the store was opened with.
-        secret_key: of the store; None finds it as ``open_store`` does.
+        store: the session store; other processes must be able to open it.
+        config: options; None takes the defaults.
+        namespace: prefix of the store's keys, the same that the store was opened with.
+        secret_key: key that the store seals credentials with; None finds it as ``open_store`` does.
+
+    Raises:
+        ConfigError: the store is in memory.
     """
 
     def __init__(
@@ -106,7 +110,7 @@ class Runtime(Closing):
     # Life
 
     def start(self) -> None:
-        """Start Ray, the actors and the threads. When it returns, sessions are served.
+        """Start Ray, the actors and the threads. Sessions are served when this returns.
 
         Raises:
             CheckpointError: there is no such checkpoint.
@@ -128,7 +132,7 @@ class Runtime(Closing):
             thread.start()
 
     def run(self) -> None:
-        """Start, and serve until ``close`` is called or a signal raises here."""
+        """Start, and serve until ``close`` is called or a signal handler raises in this thread."""
         self.start()
         try:
             self._stop.wait()
@@ -136,7 +140,7 @@ class Runtime(Closing):
             self.close()
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Leave all sessions as they are and end the actors. Closing twice is fine."""
+        """Leave all sessions in the store and end the actors. Closing twice is fine."""
         self._stop.set()
         cluster, self._cluster = self._cluster, None
         for thread in self._threads:
@@ -156,7 +160,7 @@ class Runtime(Closing):
             self._owns_ray = False
 
     def __enter__(self) -> Self:
-        """Started."""
+        """Start; returns the runtime."""
         self.start()
         return self
 
@@ -179,7 +183,7 @@ class Runtime(Closing):
 
     @property
     def session_ids(self) -> list[str]:
-        """Sessions that this runtime serves now."""
+        """The sessions that this runtime serves now."""
         return list(self._sessions)
 
     def worker_pids(self) -> dict[str, list[int]]:
@@ -233,7 +237,7 @@ class Runtime(Closing):
                 session_id = self._claimed.get_nowait()
             except queue.Empty:
                 return
-            if session_id in self._sessions:  # the claim had lapsed, and was ours again
+            if session_id in self._sessions:  # its claim expired and is ours again
                 self._room.release()
                 continue
             budget = RestartBudget(self.config.max_deaths, self.config.death_window_s)
@@ -241,7 +245,7 @@ class Runtime(Closing):
 
     def _serve(self, cluster: Cluster, session_id: str, budget: RestartBudget) -> None:
         answer, number = cluster.serve(session_id)
-        # Serving a session again renews no claim.
+        # To serve a session again does not renew its claim.
         known = self._sessions.get(session_id)
         renewed_s = time.monotonic() if known is None else known.renewed_s
         self._sessions[session_id] = _Served(
@@ -249,7 +253,7 @@ class Runtime(Closing):
         )
 
     def _conclude(self, cluster: Cluster, session_id: str) -> None:
-        """See how the serving of a session has ended."""
+        """Handle the end of ``TrackWorker.serve`` for a session."""
         served = self._sessions[session_id]
         cluster.note_left(served.number)
         try:
@@ -294,7 +298,7 @@ class Runtime(Closing):
         _LOG.error("session %s has failed: %s", session_id, reason)
         try:
             self._store.transition(session_id, SessionState.FAILED, reason=reason)
-        except MaskstreamError as error:  # it is gone, or over, or the store is
+        except MaskstreamError as error:  # session gone or over, or store out of reach
             _LOG.warning("session %s: %s", session_id, error)
 
     def _renew_claims(self) -> None:
@@ -307,24 +311,24 @@ class Runtime(Closing):
                 if not self._store.renew_claim(session_id, self.holder):
                     _LOG.info("session %s is over, or another runtime's", session_id)
             except SessionError:
-                continue  # gone; its runner sees it too
+                continue  # the session is gone; its runner finds out too
             except StoreError as error:
                 _LOG.warning("%s", error)
                 return
 
 
 def wait_for_any(answers: list[Any], timeout_s: float) -> list[Any]:
-    """Those that have come; waits for the first of them."""
+    """Wait for the first answer; returns all that have come."""
     return ray.wait(answers, num_returns=1, timeout=timeout_s)[0] if answers else []
 
 
 def _is_out_of_reach(cause: BaseException | None) -> bool:
-    """Whether the store may answer another time; an entry that cannot be read stays like that."""
+    """Whether a later try may succeed. An unreadable entry of the store stays unreadable."""
     return isinstance(cause, StoreError) and cause.key is None
 
 
 def _failure_reason(error: RayTaskError) -> str:
-    """An error of the code, as the reason for which a session has failed."""
+    """The reason of a session's failure, from the error that its track worker raised."""
     cause = error.cause
     if isinstance(cause, DEATHS):
         return (
@@ -334,5 +338,5 @@ def _failure_reason(error: RayTaskError) -> str:
     if isinstance(cause, MaskstreamError):
         return error_text(cause)
     kind = type(cause).__name__ if cause is not None else "error"
-    # FFmpeg's words hold the address they are about.
+    # FFmpeg's messages contain the address, with its credentials.
     return redact(f"an error of the program: {kind}: {cause}")

@@ -1,4 +1,4 @@
-"""What runs inside a track worker: the sessions it serves."""
+"""Serves sessions inside a track worker."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _WARM_UP_SIZE = (48, 64)
 
 
 class StoreServer:
-    """Serves sessions of one store; see :class:`maskstream.workers.track.SessionServer`.
+    """Serves sessions of one store; implements :class:`maskstream.workers.track.SessionServer`.
 
     Args:
         spec: ``store`` (StoreAddress), ``policy`` (SourcePolicy), ``runner`` (RunnerConfig).
-        tools: of the track worker.
+        tools: the track worker's model, detection and decoders.
     """
 
     def __init__(self, spec: Mapping[str, Any], tools: Tools) -> None:
@@ -80,7 +80,7 @@ class StoreServer:
 
 
 class WorkerTools:
-    """A track worker's model and detectors; see ``SessionTools``."""
+    """A track worker's model and detection; implements ``SessionTools``."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -94,7 +94,7 @@ class WorkerTools:
 
 
 def _track_blank_frames(tools: WorkerTools) -> None:
-    """Detect and track on black frames, which loads kernels and takes memory beforehand."""
+    """Detect and track on black frames, to load kernels and reserve memory in advance."""
     tracking = tools.new_tracking("live")
     detection = tools.new_detection("warm-up", None)
     tracking.add_concept("anything")

@@ -1,4 +1,4 @@
-"""Track workers that stand by to take a dead one's place."""
+"""Spare track workers, which stand by to replace a dead one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _LOG = logging.getLogger("maskstream.runtime")
 class Spares:
     """Idle track workers with their models loaded.
 
-    Promises: there are as many as were asked for, or the missing ones are being started; one that
-    dies is replaced, unless they die too often.
+    Promises: after each ``watch`` there are ``num`` spares, ready or starting. A spare that dies is
+    replaced. When spares die too often, one less is kept.
 
-    Threads: none of its own. ``take`` and ``watch`` are the supervisor's.
+    Threads: none of its own. The supervisor's thread calls ``take`` and ``watch``.
 
     Args:
-        start: starts a track worker that makes itself ready, and watches it.
-        num: how many.
-        budget: how often they may die.
+        start: starts a track worker that loads its models, and returns its heartbeat.
+        num: the number of spares.
+        budget: how often spares may die, all together.
     """
 
     def __init__(self, start: Callable[[], Heartbeat], num: int, budget: RestartBudget) -> None:
@@ -33,24 +33,24 @@ class Spares:
 
     @property
     def heartbeats(self) -> list[Heartbeat]:
-        """All of them, oldest first."""
+        """The heartbeats of all spares, oldest first."""
         return list(self._spares)
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of those that have loaded their models, oldest first."""
+        """Process ids of the spares that have loaded their models, oldest first."""
         return [spare.pid for spare in self._spares if spare.pid is not None]
 
     def take(self) -> Heartbeat | None:
-        """The oldest, which is farthest on its way if none is ready; None when there is none.
+        """Remove the oldest spare and return its heartbeat; None if there is no spare.
 
-        Another is started by the next ``watch`` only, so that its start does not compete with the
-        sessions that are being restored now.
+        If no spare is ready, the oldest will be the first to be. Only the next ``watch`` starts
+        another one, so that its start does not compete with the sessions that are being restored.
         """
         return self._spares.pop(0) if self._spares else None
 
     def watch(self) -> None:
-        """See which are ready and which have died, and start those that are missing."""
+        """Check all spares, and start those that are missing."""
         for spare in list(self._spares):
             if spare.check() is Health.DEAD:
                 self._note_death(spare)
