@@ -1,6 +1,7 @@
 """Which errors of a call to an actor mean that the actor died.
 
-The work of a dead actor is done again elsewhere. ``DEATHS`` holds these of ``ray.exceptions``:
+The work of a dead actor is done again elsewhere, a bounded number of times. ``DEATHS`` holds these
+errors of ``ray.exceptions``:
 
 ===============================  ===================================================================
 ``ActorDiedError``               The process of the actor has ended and Ray does not restart it: it
@@ -17,7 +18,9 @@ The work of a dead actor is done again elsewhere. ``DEATHS`` holds these of ``ra
 ``NodeDiedError``                The node of the worker is dead or unreachable.
 ``ObjectLostError``              All copies of an object that the call needs or returned are gone,
                                  or its owner is (``OwnerDiedError``, ``ObjectFetchTimedOutError``,
-                                 ``ObjectReconstructionFailedError``).
+                                 ``ObjectReconstructionFailedError``). Its other kinds,
+                                 ``ObjectFreedError`` and ``ReferenceCountingAssertionError``, are
+                                 bugs that never occur here: nothing is freed by hand.
 ===============================  ===================================================================
 
 All others are no death and never a reason to try again:
@@ -25,8 +28,8 @@ All others are no death and never a reason to try again:
 ===============================  ===================================================================
 ``RayTaskError``                 The actor's own code raised an error, and would raise it again.
                                  torch's out-of-memory error on a GPU is one of these. A
-                                 ``RayTaskError`` is also an instance of its cause's class, so
-                                 whoever tells the two apart catches it before ``DEATHS``.
+                                 ``RayTaskError`` is also an instance of its cause's class. To treat
+                                 the two differently, catch it before ``DEATHS``.
 ``GetTimeoutError``              No answer within the time that the caller set.
 ``RuntimeEnvSetupError``,        The actor never started, because its environment or placement is
 ``ActorUnschedulableError``      impossible. The runtime asks for neither.
