@@ -1,1 +1,1 @@
-"""How a session is served, wherever it runs. Needs no Ray."""
+"""The loop that serves a session, in this process or in a Ray actor. Imports no Ray."""

@@ -1,4 +1,4 @@
-"""What the commands in a session's journal do to it."""
+"""Applies the commands of a session's journal to its state."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Applied:
     """What a command did.
 
     Attributes:
-        frame_index: the frame from which it holds.
-        detail: for the outcome.
-        used_frame: it was shown on a frame, which a live source does not give again.
+        frame_index: the frame from which on the command takes effect.
+        detail: what the outcome says, as JSON values.
+        used_frame: the command needed a frame, which a live source does not give again.
     """
 
     frame_index: int
@@ -48,10 +48,14 @@ class Applier:
     """Applies commands between two frames, when no frame is in flight.
 
     Args:
-        runs_by_itself: prompts then go to the next frame, whatever frame they name.
-        next_frame: waits for that frame; raises SourceError when none comes.
-        next_index: the index from which a command holds that needs no frame.
-        cursor: of the log of results.
+        state: the session's state, which commands change.
+        detection: detects in the frames that prompts need.
+        intake: reads frames by index.
+        runs_by_itself: prompts are applied on the next frame, whatever frame they name.
+        next_frame: waits for the next frame and returns it. Raises SourceError if none comes in
+            time, and PromptError if none will come or the prompt is cancelled.
+        next_index: returns the frame from which on a command without a frame takes effect.
+        cursor: returns the sequence of the newest result.
     """
 
     def __init__(
@@ -74,10 +78,10 @@ class Applier:
         self._cursor = cursor
 
     def apply(self, command: Command) -> Applied:
-        """Do what a command says. When this raises, nothing has changed.
+        """Apply a command. If this raises, the state is unchanged.
 
         Raises:
-            InputError, SessionError, SourceError: it cannot be done.
+            InputError, SessionError, SourceError: the command cannot be applied.
         """
         match command:
             case AddConcept():
@@ -156,7 +160,7 @@ class Applier:
         return self._detection.submit(frame, concepts, shown).result()
 
     def _frame(self, index: int | None) -> Arrival:
-        """The frame that a prompt is for."""
+        """The frame that a prompt is applied on."""
         if self._runs_by_itself:
             return self._next_frame()
         if index is None:
@@ -169,7 +173,7 @@ class Applier:
         tracking.remove_concept(prompt_id)
         return known
 
-    # The course of the session
+    # Propagation
 
     def _propagate(self, command: Propagate) -> Applied:
         state = self._state
@@ -186,7 +190,7 @@ class Applier:
             raise SessionError("the session has no prompt; add one before propagating")
         start = command.start_frame_index
         start = state.first_prompted if start is None else start
-        self._intake.read(start)  # raises when there is no such frame
+        self._intake.read(start)  # raises if there is no such frame
         passes = []
         if command.direction != "backward":
             passes.append(Pass(state.epoch + 1, start, reverse=False))
@@ -223,10 +227,10 @@ NO_FRAME = "no frame has come from the source for {seconds:g} s, and this prompt
 
 
 def no_frame(seconds: float) -> SourceError:
-    """A prompt waited for a frame in vain."""
+    """The error of a prompt that no frame came for in time."""
     return SourceError(NO_FRAME.format(seconds=seconds))
 
 
 def no_more_frames() -> PromptError:
-    """A prompt came after the last frame."""
+    """The error of a prompt that came after the last frame."""
     return PromptError("the source has ended; there is no frame left to apply this prompt on")

@@ -1,4 +1,4 @@
-"""A source of frames as a session reads it. Without torch: processes that decode stay small."""
+"""The interface of a session's source. Imports no torch, so that decode workers stay small."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _NO_STAMP = FrameStamp(0)
 
 @dataclass(frozen=True, slots=True)
 class FrameNote:
-    """What a feed says: that a frame is here, or why none is, and its account so far.
+    """What a feed reports: a frame, or why there is none; and how many frames it has counted.
 
     Attributes:
-        kind: ``frame``; ``none``: no frame came in time; ``end``: no more will come; ``failed``:
-            the source has failed, and ``message`` says how.
-        stamp: of the frame, as this feed counts.
-        decoded: frames that this feed has decoded so far.
-        dropped: how many of these it has dropped, by reason.
-        message: of a failed source, an error as text.
+        kind: ``frame``: a frame has come. ``none``: no frame came in time. ``end``: no more frames
+            will come. ``failed``: the source has failed; see ``message``.
+        stamp: stamp of the frame; the feed counts its frames from its own start.
+        decoded: number of frames that this feed has decoded so far.
+        dropped: number of these that it has dropped, by reason.
+        message: error of a failed source, in the form of ``maskstream.core.error_text``.
         state: what the source is doing.
-        last_fault: what went wrong last, without credentials.
+        last_fault: the source's newest fault, without credentials.
     """
 
     kind: Literal["frame", "none", "end", "failed"]
@@ -41,29 +41,29 @@ class FrameNote:
 
 
 Delivery = tuple[FrameNote, Image]
-"""A note and the picture that belongs to it; ``NO_IMAGE`` when the note is not of a frame."""
+"""A note and its picture: (H, W, 3) uint8 RGB, or ``NO_IMAGE`` if the note is not a frame's."""
 
 
 class Feed(Protocol):
     """A source of frames. One call at a time, except ``look`` and ``note_done``.
 
-    A source that fails says so with a note of kind ``failed``; it raises nothing.
+    A source that fails reports it with a note of kind ``failed`` and raises nothing.
     """
 
     def begin(self, start: int, *, reverse: bool) -> None:
-        """Go to frame ``start``, if the source has a position; ``next`` goes on from there."""
+        """Make ``next`` continue at frame ``start``, if the source has a position."""
 
     def next(self, timeout_s: float) -> Delivery:
-        """The next frame, waited for."""
+        """Wait for the next frame."""
 
     def read(self, index: int) -> Delivery:
-        """One frame by its index. The position stays where it is."""
+        """Read one frame by its index; the position does not change."""
 
     def look(self) -> FrameNote:
-        """The account as it is now, as a note of kind ``none``. May be called at any time."""
+        """The current frame counts, as a note of kind ``none``. May be called at any time."""
 
     def note_done(self, index: int) -> None:
-        """Frames up to this index will not be asked for again. May be called at any time."""
+        """Allow the feed to forget frames up to this index. May be called at any time."""
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Release the source."""

@@ -1,4 +1,4 @@
-"""Files, folders and pictures as a feed."""
+"""The feed of a file, folder or picture."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from maskstream.pipeline.live.thread import cut
 from maskstream.pipeline.session.feed import NO_IMAGE, Delivery, FrameNote
 from maskstream.pipeline.sources import Frame, FrameSource
 
-# Frames of a source without times are sampled as if it had this rate.
+# Frames per second that sampling assumes if a source has no time stamps.
 ASSUMED_FPS = 25
 
 
 class FailedFeed:
-    """A source that could not be opened: every call says why."""
+    """The feed of a source that could not be opened: it reports the reason with every note."""
 
     def __init__(self, message: str) -> None:
         self._note = FrameNote("failed", message=message)
@@ -47,7 +47,7 @@ class FailedFeed:
 
 
 class FileFeed:
-    """A file, folder or picture. Nothing is lost: a frame is decoded when it is asked for."""
+    """The feed of a file, folder or picture. It decodes frames on request, so none is lost."""
 
     def __init__(self, source: FrameSource, options: SessionOptions, config: LiveConfig) -> None:
         self._source = source
@@ -61,7 +61,8 @@ class FileFeed:
     def begin(self, start: int, *, reverse: bool) -> None:
         """See ``Feed``.
 
-        Which frames sampling by time keeps depends on those before, so it looks at these again.
+        With ``target_fps``, the frames before ``start`` are decoded again, because they decide
+        which later frames sampling keeps.
         """
         self._sampler = FrameSampler(self._options.every_nth, self._options.target_fps)
         self._frames = self._iterate(start, reverse)

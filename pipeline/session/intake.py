@@ -1,4 +1,4 @@
-"""The frames of a session's source, from a decoder that may die."""
+"""Reads the frames of a session's source and replaces a decoder that dies."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from maskstream.pipeline.session.ledger import CLOSED, LOST, Ledger
 from maskstream.pipeline.session.ports import Arrival, Decoder, DecoderDiedError, PendingNote
 from maskstream.pipeline.session.restarts import RestartBudget
 
-# How long a decoder waits for a frame before it says that there is none yet.
+# How long a decoder waits for a frame before it answers that none has come.
 _DECODER_WAIT_S = 0.5
 
 
 class Intake:
-    """Reads frames ahead, one at a time.
+    """Reads the frames of a source, one frame ahead.
 
-    Promises: frames come in order, and none comes twice. When the decoder dies, another is started.
-    A source that can be read again then goes on with the next frame. From a live source, what was
-    on its way is lost and counted, and the epoch goes up.
+    Promises: frames come in order, and none comes twice. When the decoder dies, another one is
+    started. A source that can be read again then continues with the next frame. From a live source,
+    the frames in transit are lost and counted as dropped, and the epoch goes up by one.
 
     Args:
         start_decoder: starts a decoder for the session's source.
-        budget: how often it may die.
-        ledger: keeps the account of frames.
-        is_live: frames that were missed can never be had again.
-        first_index: of a live source's first frame.
-        first_epoch: of a live source's first frame.
+        budget: how often the decoder may die.
+        ledger: counts the frames.
+        is_live: frames that were missed cannot be read again.
+        first_index: index of a live source's first frame.
+        first_epoch: epoch of a live source's first frame.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Intake:
         return self._held is None and (self.is_end or self.failure is not None)
 
     def begin(self, start: int, *, reverse: bool = False) -> None:
-        """Go to a frame. What was on its way is dropped."""
+        """Go to a frame. Frames in transit are dropped."""
         self._pending = self._held = None
         self._next_index, self._reverse = start, reverse
         self.is_end, self.failure = False, None
@@ -82,25 +82,29 @@ class Intake:
             self._go_to_position()
 
     def peek(self, timeout_s: float) -> Arrival | None:
-        """The next frame, which stays here. None: none came in time, or the source is over."""
+        """Wait for the next frame and return it without taking it.
+
+        Returns:
+            None if no frame came in time, or the source is over.
+        """
         if self._held is None and not self.is_end and self.failure is None:
             self._wait(timeout_s)
         return self._held
 
     def pending_handle(self) -> Any:
-        """The handle of the note that is on its way (:class:`PendingNote`); None: none is."""
+        """The handle of the note that was asked for (:class:`PendingNote`), or None."""
         if self._pending is None and self._held is None and not self.is_over:
             self._ask()
         return None if self._pending is None else self._pending.handle
 
     def wait_first(self, timeout_s: float) -> None:
-        """Wait for the source's first note: a frame, that none is there yet, or a fault."""
+        """Wait for the source's first note, of whatever kind; a fault then is in ``failure``."""
         if self.pending_handle() is not None and self._pending is not None:
             self._pending.wait(timeout_s)
         self.peek(0.0)
 
     def take(self) -> Arrival:
-        """The frame that ``peek`` has shown. The next one is asked for."""
+        """Take the frame that ``peek`` returned, and ask for the next one."""
         arrival, self._held = self._held, None
         if arrival is None:
             raise RuntimeError("peek before taking")
@@ -109,11 +113,11 @@ class Intake:
         return arrival
 
     def read(self, index: int) -> Arrival:
-        """One frame by its index, from a source that can be read again.
+        """Read one frame by its index, from a source that can be read again.
 
         Raises:
             InputError: there is no such frame.
-            SourceError: it cannot be decoded.
+            SourceError: the frame cannot be decoded, or decoders have died too often.
         """
         while True:
             try:
@@ -126,18 +130,18 @@ class Intake:
             return Arrival(note.stamp, image)
 
     def update_account(self) -> None:
-        """Have the ledger learn what the source has done, though no frame is wanted now."""
+        """Update the ledger with the source's counts while no frame is wanted."""
         try:
             self._ledger.note(self._decoder.look())
         except DecoderDiedError as error:
             self._restart(error)
 
     def note_done(self, index: int) -> None:
-        """Frames up to this index will not be needed again, whatever happens."""
+        """Allow the source to forget frames up to this index."""
         self._decoder.note_done(index)
 
     def close_account(self) -> None:
-        """Count what is on its way as dropped, because the session ends."""
+        """Count the frames in transit as dropped, because the session ends."""
         self._pending = self._held = None
         self._ledger.close_feed(CLOSED)
 
@@ -177,7 +181,7 @@ class Intake:
             self._next_index = note.stamp.index + (-1 if self._reverse else 1)
 
     def _as_session_counts(self, stamp: FrameStamp) -> FrameStamp:
-        """A live source's stamp, counted on from the decoders before this one."""
+        """A live source's stamp, with index and epoch continued from the previous decoders."""
         if not self._is_live:
             return stamp
         gap_s, last_s = stamp.gap_s, self._last_wall_s

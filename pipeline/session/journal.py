@@ -1,4 +1,4 @@
-"""The journal as its session reads it: entries in order, each when it is due."""
+"""Reads a session's journal: entries in order, each when it is due."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ from maskstream.core.errors import StoreError
 from maskstream.pipeline.store import JournalEntry, Outcome, SessionStore
 
 Position = tuple[int, int]
-"""(epoch, step) of the next frame. An entry's outcome keeps the position where it took effect."""
+"""(epoch, step) of the next frame. An outcome stores the position where its entry took effect."""
 
 _PAGE = 32
 
 
 class JournalReader:
-    """Reads on from a checkpoint.
+    """Reads the journal from a checkpoint on.
 
-    Promises: entries that were settled before a crash come again exactly where they took effect.
-    New entries are due at once, but not before the run has caught up with the newest result that
-    was published: whoever wrote the entry has seen that result.
+    Promises: entries that were settled before a crash are due again exactly where they took
+    effect. New entries are due at once, except while the run repeats published results. Then they
+    wait until it has passed the newest of these, which the author of the entry may have seen.
 
     Args:
-        after: entries up to this sequence are in the checkpoint.
+        store: the session store.
+        session_id: whose journal it is.
+        after: sequence of the last entry that the checkpoint contains.
+        writer: this process's token to write to the session.
         replays: settled entries are due at their positions; False: at once.
         published: (epoch, step) of the newest result, or None.
-        poll_every_s: least time between two looks into the store that do not wait.
+        poll_every_s: least time between two reads of the store that do not wait, in seconds.
+
+    Attributes:
+        done: sequence of the last entry that was applied or settled.
     """
 
     def __init__(
@@ -52,11 +58,16 @@ class JournalReader:
 
     @property
     def is_replaying(self) -> bool:
-        """Whether an entry that was settled before is still to come."""
+        """Whether the next entry was settled before a crash."""
         return bool(self._waiting) and self._waiting[0].outcome is not None
 
     def next_due(self, position: Position, timeout_s: float = 0.0) -> JournalEntry | None:
-        """The next entry, if it is due."""
+        """Returns the next entry if it is due at this position, else None.
+
+        Args:
+            position: position of the next frame.
+            timeout_s: how long to wait for an entry if the journal holds no more.
+        """
         now_s = time.monotonic()
         if not self._waiting and (timeout_s or now_s - self._polled_s >= self._poll_every_s):
             self._polled_s = now_s
@@ -76,13 +87,13 @@ class JournalReader:
         return self._published is None
 
     def kinds_behind(self) -> list[str]:
-        """Kinds of the entries that wait behind the one that is being dealt with, in order."""
+        """Kinds of the entries behind the current one, in order."""
         if len(self._waiting) < _PAGE:
             self._fill(0.0)
         return [entry.kind for entry in list(self._waiting)[1:]]
 
     def finish(self, entry: JournalEntry) -> None:
-        """The entry has been dealt with."""
+        """Remove the current entry: it has been applied or settled."""
         self._waiting.popleft()
         self.done = entry.sequence
 
@@ -100,7 +111,7 @@ class JournalReader:
         self._read = page.cursor
 
     def _pass_over(self, sequence: int, why: str) -> None:
-        """Settle an entry that nobody can read, so that those behind it can be."""
+        """Reject an entry that cannot be read, so that the entries behind it can be."""
         self._store.settle_entry(
             self._session_id,
             sequence,
@@ -111,7 +122,7 @@ class JournalReader:
 
 
 def position_of(outcome: Outcome) -> Position:
-    """Where an entry took effect; at once, where its outcome does not say."""
+    """The position where an entry took effect; (0, 0), if its outcome does not say."""
     at = outcome.detail.get("at")
     if isinstance(at, list) and len(at) == 2 and all(isinstance(n, int) for n in at):
         return at[0], at[1]

@@ -1,4 +1,4 @@
-"""The account of a session's frames: decoded = processed + dropped by reason + in flight."""
+"""Counts a session's frames: decoded = processed + dropped (by reason) + in flight."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ CLOSED = "closed"
 
 
 class Ledger:
-    """Adds up the accounts of the feeds that a session has had, one after another.
+    """Adds up the counts of all feeds that a session has had, one after another.
 
-    A frame counts as processed when its result is published. A frame that was decoded and did not
-    reach the session is lost with its feed. If the source can be read again, that frame comes
-    again, so it is taken out of the account.
+    A frame counts as processed when its result is published. A frame that was decoded but did not
+    reach the session is lost with its feed, and counts as dropped. If the source can be read again,
+    the frame comes again, so it is not counted at all.
 
     Args:
-        counters: the account so far.
-        num_held: frames in flight that the session still has.
+        counters: the counts so far.
+        num_held: how many frames in flight the session still has.
         lossless: the source can be read again.
     """
 
@@ -36,36 +36,36 @@ class Ledger:
 
     @property
     def decoded(self) -> int:
-        """Frames that all feeds together have decoded."""
+        """Number of frames that all feeds together have decoded."""
         return self._decoded + self._note.decoded
 
     @property
     def num_held(self) -> int:
-        """Frames that reached the session and have no result yet."""
+        """Number of frames that reached the session and have no result yet."""
         return self._taken - self._processed
 
     def note(self, note: FrameNote) -> None:
-        """Take over the feed's account, unless a newer one is known."""
+        """Take over the feed's counts, unless newer ones are known."""
         if note.decoded >= self._note.decoded:
             self._note = note
 
     def note_taken(self) -> None:
-        """A frame has reached the session."""
+        """Count a frame that has reached the session."""
         self._taken += 1
 
     def note_processed(self) -> None:
-        """A frame's result is published."""
+        """Count a frame whose result is published."""
         self._processed += 1
 
     def close_feed(self, reason: str) -> None:
-        """End the feed's account. What it decoded and nobody took is dropped for this reason."""
+        """End the feed's counts. Frames that it decoded and nobody took are dropped."""
         self._decoded += self._note.decoded
         self._dropped.update(dict(self._note.dropped))
         self._note = FrameNote("none", state=self._note.state, last_fault=self._note.last_fault)
         self._drop(self._decoded - self._taken - self._dropped.total(), reason)
 
     def abandon_held(self, reason: str) -> None:
-        """Frames that reached the session will get no result."""
+        """Drop the frames that reached the session and will get no result."""
         held, self._taken = self.num_held, self._processed
         self._drop(held, reason)
 
@@ -76,7 +76,7 @@ class Ledger:
             self._dropped[reason] += num_frames
 
     def counters(self) -> Counters:
-        """The account as the store keeps it."""
+        """The counts, in the form of the store."""
         dropped = self._dropped + Counter(dict(self._note.dropped))
         return Counters(decoded=self.decoded, processed=self._processed, dropped=dict(dropped))
 
@@ -87,7 +87,7 @@ class Ledger:
 
     @property
     def last_fault(self) -> str:
-        """What went wrong last with the source, without credentials."""
+        """The source's newest fault, without credentials."""
         return self._note.last_fault
 
 

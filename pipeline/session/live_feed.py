@@ -1,4 +1,4 @@
-"""Cameras, streams and files played in a loop as a feed."""
+"""The feed of a camera, a stream, or a file played in a loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NO_WAY_BACK = "SourceError: a live source cannot go back to a frame"
 
 
 class LiveFeed:
-    """A source that goes on whether it is read or not; see ``LiveSource``."""
+    """The feed of a source that continues whether it is read or not; see ``LiveSource``."""
 
     def __init__(self, source: LiveSource) -> None:
         self._source = source

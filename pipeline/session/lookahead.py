@@ -1,4 +1,4 @@
-"""Frames in detection ahead of the tracker."""
+"""Detects in frames ahead of the tracker."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class _InFlight:
 class Lookahead:
     """Keeps the detector busy while the tracker works on earlier frames.
 
-    Promises: frames come out in the order in which they went in; there are never more than
-    ``depth``; ``wait`` sleeps until there is something to do.
+    Promises: frames come out in the order in which they went in, and there are never more than
+    ``depth`` of them.
 
     Args:
-        depth: frames that may be in detection, or detected and not yet tracked.
+        intake: gives the frames.
+        detection: detects in them.
+        depth: how many frames may be in detection, or detected and not yet tracked.
     """
 
     def __init__(self, intake: Intake, detection: Detection, depth: int) -> None:
@@ -38,7 +40,7 @@ class Lookahead:
 
     @property
     def newest(self) -> FrameStamp | None:
-        """Of the frame that was submitted last, if it is still here."""
+        """Stamp of the frame that was submitted last, if it is still here."""
         return self._frames[-1].frame.stamp if self._frames else None
 
     @property
@@ -47,7 +49,7 @@ class Lookahead:
         return len(self._frames) < self._depth and not self._intake.is_over
 
     def submit_next(self, concepts: list[Concept]) -> bool:
-        """Hand the next frame to the detector; False when none has come yet."""
+        """Send the next frame to detection; False if none has come yet."""
         if self._intake.peek(0.0) is None:
             return False
         frame = self._intake.take()
@@ -55,17 +57,17 @@ class Lookahead:
         return True
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until a frame comes or the oldest one is detected; whether that one is."""
+        """Wait until a frame comes or the oldest one is detected; returns whether that one is."""
         if self._frames:
             return self._frames[0].detection.wait(timeout_s, self._intake.pending_handle())
         self._intake.peek(timeout_s)
         return False
 
     def take(self) -> tuple[Arrival, DetectedFrame]:
-        """The oldest frame, waited for.
+        """Take the oldest frame, and wait for its detection.
 
         Raises:
-            PromptError, ImageError: it cannot be detected in.
+            PromptError, ImageError: its picture or the prompts cannot be used.
         """
         oldest = self._frames.popleft()
         return oldest.frame, oldest.detection.result()

@@ -1,4 +1,4 @@
-"""From a session's record to the feed of its source."""
+"""Opens the feed of a session's source."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class SourcePolicy:
     """Which sources may be opened.
 
     Attributes:
-        allowed_schemes: of URLs; None takes the default of the live sources.
-        allowed_roots: folders that files must lie in; None allows any.
+        allowed_schemes: schemes of URLs; None takes the default of the live sources.
+        allowed_roots: folders that files must be in; None allows all.
     """
 
     allowed_schemes: tuple[str, ...] | None = None
     allowed_roots: tuple[str, ...] | None = None
 
     def live_config(self, options: SessionOptions) -> LiveConfig:
-        """How a session's source is opened, with these limits."""
+        """The options to open a session's source with, with these limits."""
         roots = self.allowed_roots
         return options.to_live_config(
             allowed_schemes=self.allowed_schemes,
@@ -40,7 +40,7 @@ class SourcePolicy:
 
 
 def open_feed(store: SessionStore, session_id: str, policy: SourcePolicy) -> Feed:
-    """Open a session's source. One that cannot be opened says so with its first note.
+    """Open a session's source. If that fails, the feed reports it with its first note.
 
     Raises:
         SessionNotFoundError: there is no such session.
@@ -61,6 +61,6 @@ def open_feed(store: SessionStore, session_id: str, policy: SourcePolicy) -> Fee
 
 
 def is_live(source: str, options: SessionOptions) -> bool:
-    """Whether a frame that was missed can never be had again."""
+    """Whether frames that were missed cannot be read again."""
     kind = source_kind(source)
     return kind in ("stream", "device") or (kind == "file" and options.loop)

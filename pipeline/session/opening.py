@@ -1,4 +1,4 @@
-"""A session taken over from the store, with everything that it is served with."""
+"""Takes a session over from the store and restores it from its checkpoint."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ class RunnerConfig:
     """How sessions are served.
 
     Attributes:
-        depth: frames of a session that may be in detection at once.
-        checkpoint_every_s: least time between checkpoints; None: none are saved.
-        frame_wait_s: how long a prompt waits for a frame of a source that is silent.
-        max_decoder_deaths: of one session within ``death_window_s``.
-        death_window_s: see above.
-        max_unread: a run that a client has asked for waits while so many results are unread, so
-            that none is dropped from the log before it is read.
-        poll_every_s: least time between two looks into the journal while frames come.
-        look_every_s: time between two looks at the session's state in the store.
-        unresponsive_s: a worker that does not answer for so long is ended, and its work is done
-            again as after its death.
+        depth: how many frames of a session may be in detection at once.
+        checkpoint_every_s: least time between two checkpoints; None: none are saved.
+        frame_wait_s: how long a prompt waits for a frame from a silent source.
+        max_decoder_deaths: how often a session's decoder may die within ``death_window_s``.
+        death_window_s: length of that window.
+        max_unread: how many results of a propagation may be unread. At this number the run waits
+            for its reader, so that the log drops no result unread.
+        poll_every_s: least time between two reads of the journal while frames come.
+        look_every_s: time between two reads of the session's state in the store.
+        unresponsive_s: a worker that does not answer for this long is killed. Its work is done
+            again, as after any death.
+
+    All times are in seconds.
     """
 
     depth: int = 3
@@ -50,16 +52,22 @@ class RunnerConfig:
 
 @dataclass(slots=True)
 class OpenSession:
-    """A session and what belongs to it.
+    """A session that this process serves.
 
     Attributes:
-        writer: token with which the store lets this process write, and no earlier one.
-        record: as it was when the session was taken over.
-        runs_by_itself: the session goes on without its client.
-        is_live: frames that were missed can never be had again.
+        store: the session store.
+        writer: this process's token to write to the session; the store refuses earlier ones.
+        record: the session's record at the time of the take-over.
+        options: the session's options.
+        runs_by_itself: the session continues without its client.
+        is_live: frames that were missed cannot be read again.
         is_pushed: a client pushes the frames.
-        state: what survives in checkpoints.
-        epoch: of the newest result.
+        state: the part of the session that checkpoints contain.
+        log: publishes results.
+        journal: reads the client's commands.
+        detection: detects in the session's frames.
+        intake: reads the source.
+        epoch: epoch of the newest result.
     """
 
     store: SessionStore
@@ -82,7 +90,7 @@ class OpenSession:
 
     @property
     def num_restarts(self) -> int:
-        """How often another process has taken the session over."""
+        """How often the session was taken over after its first start."""
         return self.writer - 1
 
 
@@ -96,7 +104,7 @@ def open_session(
     """Take a session over and restore it from its checkpoint.
 
     Raises:
-        SessionNotFoundError: there is none.
+        SessionNotFoundError: there is no such session.
         ConfigError: its options cannot be used.
         CheckpointError, StoreError: its checkpoint cannot be read.
     """
@@ -152,7 +160,7 @@ def _open_ledger(
     if not live:
         counters = counters_from(more.get("counters", {}))
         return Ledger(counters, num_held=num_pending, lossless=True)
-    # What was published stands. Of the frames held back, those behind it are still to come.
+    # Published results stay. Frames held back count as in flight only if they come after these.
     last = record.last_result or (-1, -1)
     held = sum(
         (one["stamp"]["epoch"], one["step"]) > tuple(last) for one in more.get("pending", [])

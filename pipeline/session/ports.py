@@ -1,7 +1,7 @@
-"""What a session needs of the place it runs in: something that decodes, something that detects.
+"""The interfaces of the decoder and the detector that a session works with.
 
-In this process both are threads (:mod:`maskstream.pipeline.local`); on Ray they are actors
-(:mod:`maskstream.pipeline.runtime`). Nothing here knows which.
+:mod:`maskstream.pipeline.local` implements them with threads of this process,
+:mod:`maskstream.pipeline.runtime` with Ray actors.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Arrival:
     """A frame that has come from the source.
 
     Attributes:
-        stamp: with index and epoch as the session counts them.
-        image: (H, W, 3) uint8 RGB, or the place's reference to it. Only detection looks at it.
+        stamp: the frame's stamp, with the session's index and epoch.
+        image: (H, W, 3) uint8 RGB, or a reference to it that :class:`Detection` can resolve.
     """
 
     stamp: FrameStamp
@@ -31,71 +31,74 @@ class Arrival:
 
 
 class DecoderDiedError(Exception):
-    """The decoder of a session is gone; the session starts another."""
+    """The decoder of a session has died. The session starts another one."""
 
 
 class PendingNote(Protocol):
-    """What a decoder will say next."""
+    """The next note of a decoder, before it has come."""
 
     @property
     def handle(self) -> Any:
-        """For :meth:`PendingDetection.wait`, which can wait for this too."""
+        """An object that :meth:`PendingDetection.wait` can wait for too."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until it is there or the time is up; whether it is there."""
+        """Wait until the note comes or the time is up; returns whether it has come."""
 
     def result(self) -> tuple[FrameNote, Any]:
-        """The note, and the picture or the place's reference to it. Waits.
+        """Wait for the note; returns it with the picture, or a reference to the picture.
 
         Raises:
-            DecoderDiedError: it will never come.
+            DecoderDiedError: the decoder died before it gave the note.
         """
 
 
 class Decoder(Protocol):
-    """Reads one source, elsewhere. Calls are answered one after another.
+    """Reads one source, in another thread or process. Calls are answered one after another.
 
-    All methods but ``close`` raise DecoderDiedError when the decoder is gone.
+    All methods but ``close`` raise DecoderDiedError if the decoder has died.
     """
 
     def begin(self, start: int, *, reverse: bool) -> None:
-        """Go to a frame, and return when it is done; see ``Feed.begin``."""
+        """Go to a frame, and return when that is done; see ``Feed.begin``."""
 
     def next(self, timeout_s: float) -> PendingNote:
-        """Ask for the next frame, without waiting for it.
+        """Ask for the next frame without waiting for it.
 
         Args:
-            timeout_s: how long the decoder may wait before it says that there is none yet.
+            timeout_s: how long the decoder waits for a frame before it answers that none has come.
         """
 
     def read(self, index: int) -> tuple[FrameNote, Any]:
-        """One frame by its index, waited for."""
+        """Wait for one frame, by its index."""
 
     def look(self) -> FrameNote:
-        """The account as it is now."""
+        """The current frame counts; see ``Feed.look``."""
 
     def note_done(self, index: int) -> None:
-        """Frames up to this index will not be asked for again."""
+        """Allow the feed to forget frames up to this index."""
 
     def check(self) -> None:
-        """End the decoder if it hangs. Called while a frame is overdue."""
+        """Kill the decoder if it hangs. Called while the session waits for a frame."""
 
     def close(self) -> None:
-        """Let go of the source. What was asked for is dropped."""
+        """Release the source. Notes that were asked for are dropped."""
 
 
 class PendingDetection(Protocol):
-    """A detected frame that is on its way."""
+    """A detected frame that is not there yet."""
 
     def wait(self, timeout_s: float, other: Any = None) -> bool:
-        """Sleep until it is there, or ``other`` is, or the time is up; whether it is there.
+        """Wait until the detection or ``other`` is ready, or the time is up.
 
         Args:
             other: the handle of a :class:`PendingNote`, or None.
+
+        Returns:
+            Whether the detection is ready.
         """
 
     def result(self) -> DetectedFrame:
-        """Wait for it.
+        """Wait for the detection and return it.
 
         Raises:
             PromptError, ImageError: the frame or the prompts cannot be used.
@@ -103,35 +106,37 @@ class PendingDetection(Protocol):
 
 
 class Detection(Protocol):
-    """Where one session's frames are detected in."""
+    """Detects in one session's frames."""
 
     def check_text(self, text: str) -> None:
-        """Encode a text, so that it is at hand later.
+        """Encode a text ahead of its first frame.
 
         Raises:
-            PromptError: it is empty or too long.
+            PromptError: the text is empty or too long.
         """
 
     def submit(
         self, frame: Arrival, concepts: list[Concept], shown: Exemplar | None = None
     ) -> PendingDetection:
-        """Hand in a frame.
+        """Start the detection of a frame.
 
         Args:
-            concepts: to be found in it.
-            shown: an exemplar on this frame that is to be encoded.
+            frame: the frame.
+            concepts: what to find in it.
+            shown: an exemplar on this frame to encode, or None.
         """
 
 
 class SessionTools(Protocol):
-    """The model, as sessions of one place share it."""
+    """The model that sessions share."""
 
     def new_tracking(self, latency: Latency) -> SessionTracking:
-        """An empty state for one session."""
+        """Make the empty tracking state of one session."""
 
     def new_detection(self, session_id: str, score_threshold: float | None) -> Detection:
-        """One session's way to the detector.
+        """Make the detection of one session.
 
         Args:
-            score_threshold: detections above this joint score count; None takes the model's own.
+            session_id: sessions take turns.
+            score_threshold: least joint score of a detection; None takes the model's own.
         """

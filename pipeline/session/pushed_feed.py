@@ -1,4 +1,4 @@
-"""Frames that a client has pushed into the store, as a feed."""
+"""The feed of frames that a client pushes into the store."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _GONE = "SourceError: a pushed frame cannot be had again"
 
 
 class PushedFeed:
-    """Pushed frames in order, counted from 0 as they were pushed.
+    """The feed of pushed frames, in the order of pushing. Indices count from 0.
 
-    What the feed has taken stays in the store until ``note_done``, so that a session can be played
-    again from its checkpoint.
+    Frames that the feed has taken stay in the store until ``note_done``, so that a session can
+    repeat them from its checkpoint.
     """
 
     def __init__(self, store: SessionStore, session_id: str, options: SessionOptions) -> None:
@@ -55,7 +55,7 @@ class PushedFeed:
         except StoreError as error:
             if error.resume_after is None:
                 raise
-            self._cursor = error.resume_after  # passes over one frame that cannot be read
+            self._cursor = error.resume_after  # skip one frame that cannot be read
             return self._note("none"), NO_IMAGE
 
     def _wait_for_frame(self, deadline_s: float) -> Delivery:
@@ -83,7 +83,7 @@ class PushedFeed:
         self._is_end = page.is_end
 
     def _open(self, pushed: PushedFrame) -> Delivery | None:
-        """The frame; None for one that is left out, which is counted as dropped."""
+        """Decode a pushed frame; None if it is left out, and then it is counted as dropped."""
         index = pushed.sequence - 1
         if index > self._next:
             self._dropped[str(DropReason.QUEUE_FULL)] += index - self._next

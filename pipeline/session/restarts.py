@@ -1,4 +1,4 @@
-"""How often a worker may die before its session or its pool gives up on it."""
+"""Limits how often a worker may die before its session or pool gives up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class RestartBudget:
     """Allows a number of deaths within a sliding window of time.
 
     Args:
-        max_deaths: allowed within the window.
+        max_deaths: number of deaths allowed within the window.
         window_s: length of the window in seconds.
         clock: monotonic time in seconds.
     """
@@ -26,7 +26,7 @@ class RestartBudget:
         self.num_deaths = 0
 
     def note_death(self) -> bool:
-        """Count a death; True when one more restart is allowed."""
+        """Count a death; returns whether another restart is allowed."""
         now = self._clock()
         self.num_deaths += 1
         self._deaths.append(now)

@@ -1,4 +1,4 @@
-"""What a session publishes: results, the ends of runs, figures, checkpoints."""
+"""Publishes a session's results, ends of runs, and statistics, and makes its checkpoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Expected:
     """A frame that was tracked and has no result yet.
 
     Attributes:
-        stamp: its epoch is that of the result.
+        stamp: stamp of the frame, with the epoch of its result.
         step: see ``Run.step_of``.
     """
 
@@ -32,13 +32,21 @@ class _Expected:
 
 
 class ResultLog:
-    """Writes to the store as the session's only writer.
+    """Writes a session's results to the store. It is the session's only writer.
 
-    Promises: each frame's result is published once; one that the store has already, from before a
-    crash, is passed over.
+    Promises: the result of each frame is published once. A result that the store has already, from
+    before a crash, is skipped.
 
     Args:
-        recounts: the ledger starts from a checkpoint, and frames behind it are tracked again.
+        store: the session store.
+        record: the session's record.
+        writer: this process's token to write to the session.
+        ledger: counts the frames.
+        recounts: the ledger starts at a checkpoint, and the frames after it are tracked again.
+
+    Attributes:
+        sequence: sequence of the newest entry in the log of results.
+        num_objects: number of objects in the newest result.
     """
 
     def __init__(
@@ -62,7 +70,7 @@ class ResultLog:
         self.num_objects = 0
 
     def expect(self, stamp: FrameStamp, step: int) -> None:
-        """A frame is being tracked; its result will follow."""
+        """Register a frame that is being tracked, before its result."""
         self._expected[stamp.index] = _Expected(stamp, step)
 
     def publish(self, result: FrameResult) -> None:
@@ -97,9 +105,9 @@ class ResultLog:
         )
 
     def _write_frame(self, entry: ResultEntry) -> bool:
-        """Append a frame's entry; False when the store has it from before."""
+        """Append a frame's entry; False if the store has it already."""
         if self._recounts:
-            # The frame is in the account again, whether its result is new or not.
+            # The frame was counted again as decoded, whether its result is new or not.
             self.ledger.note_processed()
             return self._append(entry, num_more_processed=0)
         is_new = self._append(entry, num_more_processed=1)
@@ -120,15 +128,15 @@ class ResultLog:
         self.sequence = sequence
         return True
 
-    # Figures
+    # Statistics
 
     @property
     def is_report_due(self) -> bool:
-        """Whether the figures were last written a second ago or earlier."""
+        """Whether a second has passed since the last report."""
         return time.monotonic() - self._reported_s >= _REPORT_EVERY_S
 
     def report(self, more: Mapping[str, Any], epoch: int, *, now: bool = False) -> None:
-        """Write counters and figures, at most once a second unless ``now``."""
+        """Write counters and statistics to the store, at most once a second unless ``now``."""
         if not now and not self.is_report_due:
             return
         self._reported_s = time.monotonic()
@@ -141,7 +149,7 @@ class ResultLog:
         )
 
     def stats(self) -> dict[str, Any]:
-        """Rates and latencies of the newest results, and what the source is doing."""
+        """Rates and latencies of the newest results, and the state of the source."""
         return {
             **self._rates.to_stats(),
             "num_objects": self.num_objects,
@@ -153,20 +161,20 @@ class ResultLog:
     # Checkpoints
 
     def pending_state(self) -> list[dict[str, Any]]:
-        """The frames whose results are still to come, as JSON values."""
+        """The frames that have no result yet, as JSON values."""
         return [
             {"stamp": one.stamp.to_state(), "step": one.step} for one in self._expected.values()
         ]
 
     def load_pending_state(self, state: list[dict[str, Any]]) -> None:
-        """Go on from ``pending_state``."""
+        """Restore what ``pending_state`` returned."""
         expected = [_Expected(FrameStamp.from_state(one["stamp"]), one["step"]) for one in state]
         self._expected = {one.stamp.index: one for one in expected}
 
     def ledger_at_checkpoint(self) -> dict[str, Any]:
-        """The account up to a checkpoint, as JSON values.
+        """The frame counts for a checkpoint, as JSON values.
 
-        Frames that are farther on will be decoded again, so they do not count.
+        Frames after the checkpoint will be decoded again, so they do not count as decoded.
         """
         counters, held = self.ledger.counters(), len(self._expected)
         return counters.model_copy(
@@ -174,11 +182,12 @@ class ResultLog:
         ).model_dump()
 
     def checkpoint(self, blob: bytes, position: tuple[int, int], journal: int) -> Checkpoint:
-        """A checkpoint of all that has been published so far.
+        """Make a checkpoint that goes with the results published so far.
 
         Args:
-            position: (epoch, step) of the first frame that is not in it.
-            journal: sequence of the newest entry that is in it.
+            blob: the session's state.
+            position: (epoch, step) of the first frame that the state does not contain.
+            journal: sequence of the newest journal entry that the state contains.
         """
         return Checkpoint(
             blob=blob,

@@ -1,4 +1,4 @@
-"""A run over frames: one that a client asked for, or that of a session that runs by itself."""
+"""A run over the frames of a source: a propagation, or the run of a session by itself."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Pass:
     """One direction of a run.
 
     Attributes:
-        epoch: of its results. The epochs of a live source come with its frames instead.
-        start: first frame.
+        epoch: epoch of its results. Frames of a live source bring their own epoch.
+        start: index of the first frame.
         reverse: the video is played backward.
     """
 
@@ -24,17 +24,17 @@ class Pass:
 
 @dataclass(slots=True)
 class Run:
-    """Where a run is. All of it survives in checkpoints.
+    """A run and its progress. Checkpoints contain all of it.
 
     Attributes:
-        kind: ``free`` runs by itself, ``driven`` was asked for.
-        passes: its directions, one after the other.
-        max_frames: in each pass; None: all.
-        pass_number: of the pass that it is in.
-        num_stepped: frames of this pass that were tracked.
-        next_index: the first frame of this pass that was not.
-        cancelled: the run stops at the next frame.
-        last_index: the frame that was tracked last.
+        kind: ``free``: the session runs by itself. ``driven``: a client asked for the run.
+        passes: the passes, one for each direction, in order.
+        max_frames: largest number of frames in each pass; None: all.
+        pass_number: number of the current pass, 0-based.
+        num_stepped: number of frames of this pass that were tracked.
+        next_index: index of the next frame of this pass to track.
+        cancelled: the run stops before the next frame.
+        last_index: index of the frame that was tracked last.
     """
 
     kind: Literal["free", "driven"]
@@ -59,18 +59,18 @@ class Run:
         return self.pass_number + 1 >= len(self.passes)
 
     def step_of(self, index: int) -> int:
-        """The step of a frame: its index, or, backward, how many frames came before it."""
+        """The step of a frame: its index; in a backward pass, the number of frames before it."""
         current = self.current
         return current.start - index if current.reverse else index
 
     def note_stepped(self, index: int) -> None:
-        """A frame was tracked."""
+        """Count a frame that was tracked."""
         self.num_stepped += 1
         self.last_index = index
         self.next_index = index - 1 if self.current.reverse else index + 1
 
     def begin_next_pass(self) -> None:
-        """Turn round."""
+        """Go to the start of the next pass."""
         self.pass_number += 1
         self.num_stepped = 0
         self.next_index = self.current.start
@@ -81,5 +81,5 @@ class Run:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Run:
-        """Go on from a checkpoint."""
+        """Restore a run from a checkpoint."""
         return cls(**{**state, "passes": [Pass(**one) for one in state["passes"]]})

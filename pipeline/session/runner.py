@@ -1,4 +1,4 @@
-"""The loop that serves a session, wherever it runs: frames in, results out, prompts in between."""
+"""The loop that serves a session: it tracks frames, publishes results, and applies prompts."""
 
 from __future__ import annotations
 
@@ -43,17 +43,20 @@ _FIRST_NOTE_S = 30.0
 class SessionRunner:
     """Serves one session from its checkpoint, or from the start, until it is over.
 
-    Promises: frames are tracked in order. Each result is published once. An entry of the journal
-    takes effect between two frames, and its outcome is written before the next. A run that fails
-    publishes first what it held back. The process may die at any moment: another runner goes on
-    from the store and, if the source can be read again, repeats to the bit what was done since the
-    checkpoint. A run that a client has asked for does not get farther ahead of its reader than the
-    log of results can hold.
+    Promises: frames are tracked in order. Each result is published once. A journal entry takes
+    effect between two frames, and its outcome is written before the next frame. A run that fails
+    publishes its held-back results first. The process may die at any time: another runner continues
+    from the store. If the source can be read again, it repeats the frames since the checkpoint, with
+    the same results to the bit. A propagation waits for its reader before the log of results would
+    drop anything unread.
 
     Args:
-        tools: the model, as this place shares it among its sessions.
+        store: the session store.
+        session_id: the session to serve.
+        tools: the model that sessions share.
+        config: how sessions are served.
         start_decoder: starts a decoder for the session's source.
-        stop: set, it has the session left as it is.
+        stop: when set, the runner saves the session and leaves it.
     """
 
     def __init__(
@@ -86,10 +89,14 @@ class SessionRunner:
             cursor=lambda: self._log.sequence,
         )
 
-    # The course of a session
+    # The loop
 
     def run(self) -> str:
-        """Serve the session; how it went: ended, failed, gone, superseded or stopped."""
+        """Serve the session; returns how it ended.
+
+        One of ``ended``, ``failed``, ``gone``, ``superseded`` (another process serves it) and
+        ``stopped``.
+        """
         try:
             self._begin()
             while True:
@@ -119,17 +126,17 @@ class SessionRunner:
             if self._intake.failure is not None and state.run is not None:
                 self._finish_pass(state.run)
         else:
-            self._intake.read(0)  # raises when the source cannot be opened
+            self._intake.read(0)  # raises if the source cannot be opened
         if self._store.get_session(self._id).state == SessionState.STARTING:
             self._lifecycle.change_state(SessionState.RUNNING)
 
     def _go_to(self, run: Run | None) -> None:
-        """Have the source deliver from where a run is."""
+        """Make the source continue at the run's next frame."""
         if run is not None and run.passes:
             self._intake.begin(run.next_index, reverse=run.current.reverse)
 
     def _turn(self) -> None:
-        """Do the next thing: an entry of the journal, a frame, or waiting for one."""
+        """Do one thing: apply a journal entry, advance the run, or wait."""
         if self._stop.is_set():
             self._drain()
             self._saver.save()
@@ -153,7 +160,7 @@ class SessionRunner:
         return self._log.sequence - self._lifecycle.read_sequence >= max(1, most)
 
     def _position(self) -> Position:
-        """Of the next frame that goes into detection."""
+        """Position of the next frame that goes into detection."""
         run = self._state.run
         if run is None or not run.passes:
             return self._state.epoch, self._state.idle_step
@@ -177,7 +184,7 @@ class SessionRunner:
             self._lifecycle.expire()
 
     def _advance(self, run: Run) -> None:
-        """Take one frame farther on its way."""
+        """Send a frame to detection, track a detected one, or end the pass."""
         if run.cancelled:
             self._drain()
             if self._state.run is run:
@@ -219,7 +226,7 @@ class SessionRunner:
         return run.current.epoch if run.passes else self._state.epoch + 1
 
     def _finish_run(self, run: Run, reason: str, message: str = "") -> None:
-        """Publish what is held back, and the end of the run."""
+        """Publish the held-back results and the end of the run."""
         state, epoch = self._state, self._epoch_of(run)
         self._ahead.clear()
         self._publish(state.tracking.flush())
@@ -227,7 +234,7 @@ class SessionRunner:
         if self._session.runs_by_itself:
             step = max(step, self._last_published_step() + 1)
         self._log.ledger.abandon_held(CLOSED)
-        self._report(now=True)  # whoever has read the end finds the run's last figures
+        self._report(now=True)  # before the end, so that its readers find the final statistics
         end = RunEnd.model_validate({"reason": reason, "message": message, "epoch": epoch})
         self._log.end_run(epoch, step, run.last_index, end)
         state.run, state.epoch, state.idle_step = None, epoch, step + 1
@@ -236,17 +243,17 @@ class SessionRunner:
             self._end(SessionState.FAILED if reason == "failed" else SessionState.ENDED, message)
 
     def _last_published_step(self) -> int:
-        """The last step that the log has in the newest epoch; -1 for none."""
+        """The last step that was published in the newest epoch; -1 if there is none."""
         last = self._store.get_session(self._id).last_result
         return last[1] if last is not None and last[0] == self._session.epoch else -1
 
     # Frames
 
     def _step(self, run: Run) -> None:
-        """Take the oldest frame in flight through the tracker.
+        """Track the oldest frame in flight and publish the results that are ready.
 
-        A frame that cannot be detected in or tracked ends the run, not the session: the tracker is
-        as it was before that frame.
+        If the frame's detection or tracking fails, the run ends and the session continues: the
+        tracker is as it was before that frame.
         """
         try:
             ready = self._track_oldest(run)
@@ -281,12 +288,12 @@ class SessionRunner:
             self._log.publish(self._state.as_source_counts(result))
 
     def _drain(self) -> None:
-        """Finish the frames in flight, so that the state is that between two frames."""
+        """Track all frames in flight, so that the state is between two frames."""
         while (run := self._state.run) is not None and len(self._ahead):
             self._step(run)
 
     def _next_frame(self) -> Arrival:
-        """The frame that goes into detection next, for a prompt on it."""
+        """Wait for the next frame, for a prompt on it; see ``Applier``."""
         deadline_s = time.monotonic() + self._config.frame_wait_s
         while time.monotonic() < deadline_s:
             frame = self._intake.peek(_FRAME_WAIT_S)
@@ -301,9 +308,10 @@ class SessionRunner:
         raise no_frame(self._config.frame_wait_s)
 
     def _heed_controls(self) -> None:
-        """Let commands overtake a prompt that waits for a frame.
+        """Look for commands behind a prompt that waits for a frame.
 
-        Pausing and resuming show in the session's state at once, and are settled in their turn.
+        Pausing and resuming change the session's state in the store at once; their entries are
+        settled in their turn.
 
         Raises:
             PromptError: the prompt is cancelled.
@@ -317,7 +325,7 @@ class SessionRunner:
             self._lifecycle.change_state(SessionState.PAUSED if is_pause else SessionState.RUNNING)
 
     def _next_index(self) -> int:
-        """The first frame index that nothing has been decided on yet."""
+        """Index of the first frame that a command without a frame takes effect on."""
         frame = self._intake.peek(0.0) if self._session.runs_by_itself else None
         if frame is not None:
             return frame.stamp.index
@@ -326,7 +334,7 @@ class SessionRunner:
             return max(0, run.next_index)
         return 0 if self._state.first_prompted is None else self._state.first_prompted
 
-    # Entries of the journal
+    # Journal entries
 
     def _deal_with(self, entry: JournalEntry) -> None:
         self._lifecycle.note_used()
@@ -346,7 +354,7 @@ class SessionRunner:
 
     def _apply(self, command: Command) -> Applied:
         if isinstance(command, Reset) and self._session.runs_by_itself:
-            self._publish(self._state.tracking.flush())  # what was seen until now stands
+            self._publish(self._state.tracking.flush())  # results before the reset stay
         return self._applier.apply(command)
 
     # The session in the store

@@ -1,4 +1,4 @@
-"""Checkpoints of a session, so that another process can go on with it."""
+"""Saves checkpoints of a session, from which another process can continue it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ _LOG = logging.getLogger("maskstream.session")
 
 
 class Saver:
-    """Saves a session's state between two frames, when it has changed and some time has passed.
+    """Saves a session's state between two frames.
 
     Args:
-        every_s: least time between checkpoints. None: none are saved, because the session cannot
-            outlive its process.
+        session: the session.
+        every_s: least time between two checkpoints, in seconds. None: none are saved, because the
+            session cannot outlive its process.
+
+    Attributes:
+        is_changed: the state has changed since the last checkpoint. The runner sets it.
     """
 
     def __init__(self, session: OpenSession, every_s: float | None) -> None:
@@ -33,7 +37,7 @@ class Saver:
         return self._every_s is not None
 
     def save_if_due(self) -> None:
-        """Save, if it is time."""
+        """Save if the state has changed and ``every_s`` has passed."""
         if not self.is_changed:
             return
         if self._every_s is None:
@@ -45,8 +49,8 @@ class Saver:
     def save(self) -> None:
         """Save now.
 
-        A state that is too large is not saved: a file is then played again from farther back, and
-        a stream starts again with its concepts alone.
+        A state that is too large for the store is not saved. After a crash, a file is then repeated
+        from an earlier checkpoint, and a stream starts again with its concepts alone.
         """
         session = self._session
         if self._every_s is None or session.journal.is_replaying:
@@ -63,13 +67,17 @@ class Saver:
         self._free_pushed_frames()
 
     def _free_pushed_frames(self) -> None:
-        """Frames before this point are not played again, so the store may forget them."""
+        """Allow the store to forget the pushed frames that no checkpoint needs any more."""
         session = self._session
         if session.is_pushed and session.state.run is not None:
             session.intake.note_done(session.state.run.next_index - 1)
 
     def checkpoint(self, journal: int) -> Checkpoint:
-        """The state as it is now, with the journal up to an entry."""
+        """Make a checkpoint of the current state.
+
+        Args:
+            journal: sequence of the newest journal entry that the state contains.
+        """
         session = self._session
         more = {
             "pending": session.log.pending_state(),
@@ -78,7 +86,7 @@ class Saver:
         return session.log.checkpoint(session.state.to_bytes(more), self._position(), journal)
 
     def _position(self) -> Position:
-        """Of the first frame that is not in the state."""
+        """Position of the first frame that the state does not contain."""
         session, state = self._session, self._session.state
         run = state.run
         if session.runs_by_itself:

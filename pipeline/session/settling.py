@@ -1,4 +1,4 @@
-"""New entries of the journal: applied, and their outcomes written."""
+"""Applies new journal entries and writes their outcomes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _REASON_CHARACTERS = 4000
 
 
 class Settler:
-    """Settles entries, each once.
+    """Settles journal entries, each once.
 
     Args:
-        apply: does what a command says; when it raises, nothing has changed.
+        session: the session.
+        saver: makes checkpoints.
+        apply: applies a command. If it raises, the state is unchanged.
     """
 
     def __init__(
@@ -38,11 +40,11 @@ class Settler:
         self._apply = apply
 
     def settle(self, entry: JournalEntry, position: Position) -> None:
-        """Apply an entry and write its outcome, which says where it took effect.
+        """Apply an entry and write its outcome, which contains the position.
 
         Raises:
-            StoreError: the store is out of reach. The entry stays unsettled; whoever serves the
-                session next applies it again.
+            StoreError: the store is out of reach. The entry stays unsettled; the next process that
+                serves the session applies it again.
             SessionNotFoundError: the session is gone.
         """
         at = {"at": list(position)}
@@ -56,8 +58,8 @@ class Settler:
         else:
             outcome = Outcome(frame_index=applied.frame_index, detail=applied.detail | at)
             if applied.used_frame and self._session.is_live and self._saver.is_on:
-                # A live source does not give that frame again, so a checkpoint with what the
-                # prompt did is written together with the outcome.
+                # A live source does not give that frame again, so the outcome is written together
+                # with a checkpoint that contains the effect of the prompt.
                 saved = self._saver.checkpoint(entry.sequence)
         try:
             self._write(entry, outcome, saved)

@@ -1,4 +1,4 @@
-"""Everything of a session that must outlive the process that serves it."""
+"""The state of a session that must outlive the process that serves it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ STATE_VERSION = 2
 
 @dataclass(slots=True)
 class CheckpointedState:
-    """What is tracked, and where the session is.
+    """What a session tracks, and how far it has come.
 
     Attributes:
-        tracking: concepts, masklets, results held back.
-        run: the run that is going on, or None.
-        epoch: of the newest run.
-        idle_step: between runs, the step that follows the newest run's end.
+        tracking: concepts, masklets and held-back results.
+        run: the current run, or None.
+        epoch: epoch of the newest run.
+        idle_step: between two runs, the step that follows the end of the last one.
         is_paused: the session takes no frames.
-        first_prompted: earliest frame that was prompted, or None.
-        numbers: of a session that runs by itself. The tracker remembers a number of recent frames,
-            so frames that sampling leaves out must not count: it gets frames numbered without
-            gaps, and its results are translated back.
-        numbered: the frame that was numbered last, and its number.
+        first_prompted: index of the earliest frame with a prompt, or None.
+        numbers: for a session that runs by itself: numbers frames without gaps for the tracker and
+            translates its results back. The tracker remembers the newest frames by number, so
+            frames that sampling leaves out must not get one.
+        numbered: index of the frame that was numbered last, and its number.
     """
 
     tracking: SessionTracking
@@ -44,7 +44,7 @@ class CheckpointedState:
     numbered: tuple[int, int] = (-1, -1)
 
     def as_tracker_counts(self, stamp: FrameStamp) -> FrameStamp:
-        """A frame's stamp for the tracker; of the next frame, or of one just taken."""
+        """A stamp with the tracker's frame number, for the next frame or the one numbered last."""
         if self.numbers is None:
             return stamp
         if self.numbered[0] != stamp.index:
@@ -52,7 +52,7 @@ class CheckpointedState:
         return replace(stamp, index=self.numbered[1])
 
     def as_source_counts(self, result: FrameResult) -> FrameResult:
-        """A tracker's result with the frame indices of the source."""
+        """A result of the tracker with the source's frame indices."""
         return result if self.numbers is None else self.numbers.translate(result)
 
     def reset(self) -> None:
@@ -63,12 +63,12 @@ class CheckpointedState:
             self.numbers, self.numbered = FrameNumbers(), (-1, -1)
 
     def note_prompted(self, frame_index: int) -> None:
-        """A prompt was applied on a frame."""
+        """Remember that a prompt was applied on a frame."""
         earlier = self.first_prompted
         self.first_prompted = frame_index if earlier is None else min(earlier, frame_index)
 
     def to_bytes(self, more: Mapping[str, Any]) -> bytes:
-        """The state as bytes, with more values that go with it; ``load_bytes`` undoes it."""
+        """The state and further JSON values ``more`` as bytes; ``load_bytes`` undoes it."""
         return state_to_bytes(
             {
                 "version": STATE_VERSION,
@@ -85,10 +85,10 @@ class CheckpointedState:
         )
 
     def load_bytes(self, blob: bytes) -> dict[str, Any]:
-        """Restore the state from ``to_bytes``; returns the further values.
+        """Restore the state from ``to_bytes``; returns its ``more``.
 
         Raises:
-            CheckpointError: it cannot be read, or is of another model or version.
+            CheckpointError: the bytes cannot be read, or belong to another model or version.
         """
         state = state_from_bytes(blob)
         if state.get("version") != STATE_VERSION:

@@ -1,6 +1,6 @@
-"""The state of a session as bytes: safetensors, with everything that is no tensor beside it.
+"""Converts the state of a session to bytes in the safetensors format, and back.
 
-The layout is safetensors' own, so nothing in it can run code when it is read.
+Values that are no tensors become JSON, stored as one more tensor. Reading the bytes runs no code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def state_to_bytes(state: Mapping[str, Any]) -> bytes:
     def plain(value: Any) -> Any:
         if isinstance(value, Tensor):
             name = str(len(tensors))
-            # A copy, because two of them may be views of one storage.
+            # Copied, because safetensors refuses two tensors that share storage.
             tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
             return {_TENSOR: name}
         if isinstance(value, Mapping):
@@ -45,7 +45,7 @@ def state_from_bytes(blob: bytes) -> dict[str, Any]:
     """Undo ``state_to_bytes``.
 
     Raises:
-        CheckpointError: it is something else.
+        CheckpointError: the bytes are not the state of a session.
     """
     try:
         tensors = load(blob)
