@@ -1,1 +1,1 @@
-"""The video model, and `VideoSegmenter`, which segments a video in one process."""
+"""The video model, and ``VideoSegmenter``, which segments a video in one process."""

@@ -1,4 +1,4 @@
-"""Two ways to count the frames of a source that leaves some out."""
+"""Translates between the frame numbers of the tracker and the frame indices of the source."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _MAX_OBJECTS = 10_000
 
 
 class FrameNumbers:
-    """Gives consecutive numbers to frames whose indices jump, and translates results back.
+    """Gives consecutive numbers to frames whose indices have gaps, and translates results back.
 
-    A tracker remembers so many recent frames *by number*: were they numbered as the decoder counts
-    them, every frame that sampling leaves out would cost it a memory.
+    A tracker remembers a fixed number of recent frames *by number*. If it used the decoder's
+    indices, every frame that sampling leaves out would take the place of a memory.
 
-    Bounded: it knows the newest 1,024 numbers, and where the 10,000 objects seen last began.
+    Bounded: it keeps the newest 1,024 numbers, and the first frames of the 10,000 objects seen
+    last.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class FrameNumbers:
         self._beginnings: OrderedDict[int, int] = OrderedDict()
 
     def number(self, index: int) -> int:
-        """The next number, for the frame that the decoder calls ``index``."""
+        """Give the next number to the frame with the decoder's ``index``."""
         number = self._next
         self._next += 1
         self._indices[number] = index
@@ -39,7 +40,7 @@ class FrameNumbers:
         return number
 
     def translate(self, result: FrameResult) -> FrameResult:
-        """A result, of one of the newest frames, with the decoder's indices."""
+        """Returns a result with the decoder's indices; its frame must be among the newest 1,024."""
         index = self._indices[result.frame_index]
         begun = [
             self._beginning(obj_id, number, index)
@@ -59,7 +60,7 @@ class FrameNumbers:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> FrameNumbers:
-        """Go on from a checkpoint."""
+        """Restore the numbers from a checkpoint."""
         numbers = cls()
         numbers._next = int(state["next"])
         numbers._indices.update((int(a), int(b)) for a, b in state["indices"])

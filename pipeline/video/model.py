@@ -1,4 +1,4 @@
-"""The video model: detector, tracker and the rules that join them, out of one checkpoint."""
+"""The video model: detector, tracker and the rules that join them, from one checkpoint."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ DTYPES = {
 
 
 def parse_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """A dtype or its name.
+    """Turn a dtype or its name into a dtype.
 
     Raises:
-        ConfigError: not one that the model runs in.
+        ConfigError: the model cannot run in it.
     """
     if isinstance(dtype, str):
         if dtype not in DTYPES:
@@ -40,10 +40,10 @@ def parse_dtype(dtype: torch.dtype | str) -> torch.dtype:
 
 
 def parse_device(device: torch.device | str | None) -> torch.device:
-    """A device, its name, or None for the best there is.
+    """Turn a device or its name into a device; None is the best that this machine has.
 
     Raises:
-        ConfigError: the name is malformed, or there is no such device here.
+        ConfigError: the name is malformed, or this machine has no such device.
     """
     if device is None:
         return best_device()
@@ -58,7 +58,7 @@ def parse_device(device: torch.device | str | None) -> torch.device:
 
 @dataclass(frozen=True, slots=True)
 class VideoModel:
-    """What a session runs on. Stateless: any number of sessions can share one.
+    """The networks and rules of a session. Stateless: any number of sessions can share one.
 
     Attributes:
         detector: finds concepts in single frames.
@@ -83,10 +83,11 @@ class VideoModel:
         Args:
             checkpoint: "tiny", a folder, an official ``.pt`` file or a hub name such as
                 ``facebook/sam3``; None takes :func:`maskstream.detector.build.default_checkpoint`.
-            device: None takes CUDA where there is one.
+            device: device of the weights; None takes CUDA if there is any.
+            dtype: dtype of the weights and of the computation.
 
         Raises:
-            CheckpointError: it cannot be read, or its tensors do not fit.
+            CheckpointError: the checkpoint cannot be read, or its tensors do not fit.
             ConfigError: device, dtype or the checkpoint's configuration cannot be used.
         """
         placed, kind = parse_device(device), parse_dtype(dtype)
@@ -99,16 +100,16 @@ class VideoModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the weights."""
         return self.detector.text_projection.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the model computes in."""
+        """The dtype of the weights and of the computation."""
         return self.detector.text_projection.weight.dtype
 
     def to_config(self) -> dict[str, Any]:
-        """``config.json`` of the folder layout."""
+        """The contents of ``config.json`` in the folder layout."""
         return {
             **self.config.to_dict(),
             "detector_config": self.detector.config.to_dict(),
@@ -125,6 +126,6 @@ class VideoModel:
         """Write the folder layout, atomically.
 
         Raises:
-            OutputError: the folder cannot be written, or holds something already.
+            OutputError: the folder cannot be written, or is not empty.
         """
         return write_folder(Path(folder), self.to_config(), self.to_tensors(), tokenizer_files)

@@ -1,7 +1,7 @@
-"""`VideoSegmenter`: frames in, masks with lasting identities out, in one process.
+"""``VideoSegmenter``: finds and tracks objects in a video, in one process.
 
-One verb, :meth:`VideoSegmenter.step`, takes the next frame. Concepts and objects may be added and
-removed between any two frames; what is already tracked is not touched by that.
+:meth:`VideoSegmenter.step` takes the next frame and returns masks with lasting identities. Concepts
+and objects may be added and removed between any two frames, without effect on other objects.
 """
 
 from __future__ import annotations
@@ -50,13 +50,15 @@ class _Encoded:
 class VideoSegmenter:
     """Segments one video.
 
-    Results come ``delayed`` by the hot start, in which objects that turn out spurious are left out
-    as if they had never been there, or ``live``, at once and with young objects marked provisional.
-
     Args:
-        model: may be shared with other segmenters.
-        latency: "delayed" or "live".
-        score_threshold: detections above this joint score count; None takes the model's own.
+        model: the video model; segmenters may share it.
+        latency: "delayed": results come late by the hot start, without the objects that turned out
+            to be spurious in that time. "live": results come at once, with young objects marked
+            provisional.
+        score_threshold: least joint score of a detection; None takes the model's own.
+
+    Raises:
+        InputError: an unknown latency, or a threshold outside of [0, 1].
     """
 
     def __init__(
@@ -94,12 +96,12 @@ class VideoSegmenter:
 
     @property
     def score_threshold(self) -> float:
-        """Detections above this joint score count."""
+        """The least joint score of a detection."""
         return self._rules.score_threshold
 
     @property
     def concepts(self) -> list[Concept]:
-        """The concepts in force, oldest first."""
+        """The concepts that are being found, oldest first."""
         return self._tracking.concepts
 
     # Prompts
@@ -118,19 +120,19 @@ class VideoSegmenter:
         """Find a concept from the next frame on.
 
         Args:
-            text: its words.
-            frame: the frame that ``boxes`` and ``points`` are shown on.
+            text: the concept's words.
+            frame: the frame that ``boxes`` and ``points`` refer to.
             boxes: x, y, w, h normalised to the frame, each around one example.
             box_labels: 1 for "like this", 0 for "not like this"; all 1 when None.
             points: x, y normalised to the frame, each on one example.
             point_labels: as ``box_labels``.
 
         Returns:
-            The ``prompt_id`` that its objects will carry. The same words without exemplars give
-            the same id again.
+            The ``prompt_id`` of its objects. The same words without exemplars give the same id
+            again.
 
         Raises:
-            PromptError: neither words nor exemplars, or some that cannot be used.
+            PromptError: neither words nor exemplars were given, or they cannot be used.
         """
         shown = shown_exemplar(boxes, box_labels, points, point_labels)
         if text is None and not shown:
@@ -147,7 +149,7 @@ class VideoSegmenter:
 
     @torch.inference_mode()
     def find_now(self, frame: Frame, prompt_id: int) -> FrameResult:
-        """Look for one concept on a frame and start tracking what is found, touching nothing else.
+        """Find one concept on a frame and start tracking its objects; others are not affected.
 
         A following :meth:`step` on the same frame gives the same objects.
 
@@ -175,19 +177,19 @@ class VideoSegmenter:
         """Start or refine one object by pointing at it; it is tracked from this frame on.
 
         Args:
-            frame: the frame it is shown on.
-            obj_id: an object to refine, or the id a new one is to have; None picks one.
+            frame: the frame that the prompt refers to.
+            obj_id: id of the object to refine, or of a new one; None picks a new id.
             points: x, y normalised to the frame.
             point_labels: 1 on the object, 0 off it; all 1 when None.
             box: x, y, w, h normalised to the frame.
-            mask: (H, W) of any size, true inside, covering the whole frame.
+            mask: (H, W) bool of any size, for the whole frame; true inside the object.
             clear_old_points: False adds the points to those given before on this frame.
 
         Returns:
-            Its ``obj_id``.
+            The object's ``obj_id``.
 
         Raises:
-            PromptError: nothing that can be used was given.
+            PromptError: no prompt was given, or it cannot be used.
             SessionLimitError: there are too many objects.
         """
         return self._tracking.add_object(
@@ -205,12 +207,12 @@ class VideoSegmenter:
         """Stop finding a concept and drop its objects.
 
         Returns:
-            The ids of the objects that were dropped; empty when there was no such concept.
+            Ids of the objects that were dropped; empty if there was no such concept.
         """
         return self._tracking.remove_concept(prompt_id)
 
     def remove_object(self, obj_id: int) -> bool:
-        """Drop one object; False when there is none of this id."""
+        """Drop one object; False if there is no such object."""
         return self._tracking.remove_object(obj_id)
 
     # Frames
@@ -220,24 +222,24 @@ class VideoSegmenter:
         """Take the next frame.
 
         Args:
-            frame: indices go up by one, or down in ``reverse``; a jump is allowed, but memories
-                older than the memory window do not help after it.
+            frame: the index goes up by one, or down by one in ``reverse``. A jump is allowed, but
+                memories that then lie outside the memory window do not help.
             reverse: the video runs backward.
 
         Returns:
-            The results that are ready: this frame's when live, an earlier frame's or none yet when
-            delayed.
+            The results that are ready: live, that of this frame; delayed, that of an earlier frame,
+            or none yet.
         """
         encoded = self._encode(frame)
         found = self._detector.detect(encoded.features, self.concepts, self._rules)
         return self._tracking.step(stamp_of(frame), encoded.tracker, found, reverse=reverse)
 
     def flush(self) -> list[FrameResult]:
-        """The results still held back, at the end of a video or before the direction changes."""
+        """Returns the held-back results, at the end of a video or before the direction changes."""
         return self._tracking.flush()
 
     def at(self, frame: Frame) -> FrameResult:
-        """The objects that were prompted or found on ``frame``, before it is stepped over."""
+        """Returns the objects that were prompted or found on a frame, before ``step`` takes it."""
         return self._tracking.at(stamp_of(frame))
 
     def run(
@@ -251,14 +253,15 @@ class VideoSegmenter:
         """Step over the frames of a source.
 
         Args:
-            direction: "forward" from ``start_frame`` on; "backward" from the frame before it; or
-                "both", one after the other.
-            start_frame: 0-based.
-            max_frames: at most this many frames in each direction; None takes all.
+            source: gives the frames.
+            direction: "forward" from ``start_frame`` on, "backward" from the frame before it, or
+                "both", forward first.
+            start_frame: index of the first frame, 0-based.
+            max_frames: largest number of frames in each direction; None takes all.
 
         Raises:
             InputError: the direction is unknown, or ``start_frame`` is not a frame of the source.
-            SourceError: a frame cannot be decoded; the results before it were given.
+            SourceError: a frame cannot be decoded. The results of the frames before it came first.
         """
         if direction not in ("forward", "backward", "both"):
             raise InputError(
@@ -284,12 +287,12 @@ class VideoSegmenter:
         yield from ready
 
     def _encode(self, frame: Frame) -> _Encoded:
-        """Features of a frame; those of the last one are at hand still."""
+        """Encode a frame, unless it is the one that was encoded last."""
         if self._encoded is None or self._encoded.frame_index != frame.index:
             self._encoded = _Encoded(frame.index, self._detector.encode([frame.image]))
         return self._encoded
 
 
 def stamp_of(frame: Frame) -> FrameStamp:
-    """A frame without its picture."""
+    """The stamp of a frame: all but its picture."""
     return FrameStamp(frame.index, frame.pts_s, size=(frame.image.shape[0], frame.image.shape[1]))

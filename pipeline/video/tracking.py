@@ -1,7 +1,7 @@
-"""What a session tracks: its concepts, its masklets, and the results that are still held back.
+"""What a session tracks: its concepts, its masklets, and the results that are held back.
 
-All that outlives a frame is here, and can be saved and restored. Features and detections come
-from elsewhere: from the same process (:mod:`maskstream.pipeline.video.segmenter`) or from a worker.
+This is all of a session that outlives a frame; it can be saved and restored. Features and
+detections come from the same process (:mod:`maskstream.pipeline.video.segmenter`) or from a worker.
 """
 
 from __future__ import annotations
@@ -37,13 +37,17 @@ from maskstream.tracker.video_config import VideoConfig
 from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
 
 OBJECT_LABEL = "object"
-"""Label of what was pointed at rather than named; its ``prompt_id`` is ``NO_CONCEPT``."""
+"""Label of objects without a concept, from points, boxes or masks; ``prompt_id`` ``NO_CONCEPT``."""
 
 STATE_VERSION = 2
 
 
 def detection_rules(config: VideoConfig, score_threshold: float | None) -> DetectionRules:
-    """Which detections a session counts; None takes the model's own threshold.
+    """The rules by which a session counts detections.
+
+    Args:
+        config: the model's thresholds and rules.
+        score_threshold: least joint score of a detection; None takes the model's own.
 
     Raises:
         InputError: a threshold outside of [0, 1].
@@ -62,10 +66,10 @@ class SessionTracking:
     """The state of one session.
 
     Args:
-        model: may be shared with other sessions.
-        config: thresholds and rules.
-        latency: "delayed" leaves out, late, what hot start withdraws; "live" gives every frame at
-            once, with young objects marked provisional.
+        model: the tracker's network; sessions may share it.
+        config: thresholds and rules of the video loop.
+        latency: "delayed": results come late by the hot start, without the objects that it
+            withdrew. "live": results come at once, with young objects marked provisional.
 
     Raises:
         InputError: an unknown latency.
@@ -93,16 +97,16 @@ class SessionTracking:
 
     @property
     def concepts(self) -> list[Concept]:
-        """The concepts in force, oldest first."""
+        """The concepts that are being found, oldest first."""
         return list(self._concepts.values())
 
     # Prompts
 
     def concept(self, prompt_id: int) -> Concept:
-        """One concept in force.
+        """Returns a concept by its id.
 
         Raises:
-            PromptError: there is none of this id.
+            PromptError: there is no such concept.
         """
         if prompt_id not in self._concepts:
             raise PromptError(f"there is no concept {prompt_id}")
@@ -122,7 +126,7 @@ class SessionTracking:
 
     @torch.inference_mode()
     def start_found(self, stamp: FrameStamp, features: TrackerFeatures, found: Detections) -> None:
-        """Start tracking what one concept's detections show, touching nothing else."""
+        """Start tracking the detections of one concept; other objects are not affected."""
         self.tracker.start_objects(stamp.index, features, found, reverse=self._reverse)
 
     @torch.inference_mode()
@@ -157,13 +161,13 @@ class SessionTracking:
         """Stop finding a concept and drop its objects.
 
         Returns:
-            The ids of the objects that were dropped; empty when there was no such concept.
+            Ids of the objects that were dropped; empty if there was no such concept.
         """
         self._concepts.pop(prompt_id, None)
         return self.tracker.remove_prompt(prompt_id)
 
     def remove_object(self, obj_id: int) -> bool:
-        """Drop one object; False when there is none of this id."""
+        """Drop one object; False if there is no such object."""
         removed = self.tracker.remove_object(obj_id)
         if removed:
             self._delay.hide(obj_id)
@@ -180,7 +184,7 @@ class SessionTracking:
         *,
         reverse: bool = False,
     ) -> list[FrameResult]:
-        """Take the next frame; the results that are ready."""
+        """Take the next frame; returns the results that are ready. See ``VideoSegmenter.step``."""
         self._reverse = reverse
         tracked = self.tracker.step(stamp.index, features, detections, reverse=reverse)
         self._pending[stamp.index] = stamp
@@ -188,18 +192,18 @@ class SessionTracking:
 
     @torch.inference_mode()
     def flush(self) -> list[FrameResult]:
-        """The results still held back, at the end of a video or before the direction changes."""
+        """Returns the held-back results, at the end of a video or before the direction changes."""
         return [self._finish(ready) for ready in self._delay.flush()]
 
     @torch.inference_mode()
     def at(self, stamp: FrameStamp) -> FrameResult:
-        """The objects that were prompted or found on a frame, before it is stepped over."""
+        """Returns the objects that were prompted or found on a frame, before ``step`` takes it."""
         return self._result(self.tracker.prompted(stamp.index), stamp)
 
     # Saving
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as tensors on the CPU and plain data; enough to go on as if nothing was."""
+        """The whole state, as tensors on the CPU and plain data."""
         return {
             "version": STATE_VERSION,
             "tracker": self.tracker.state_dict(),
@@ -220,10 +224,10 @@ class SessionTracking:
 
     @torch.inference_mode()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` of a session on the same model gave.
+        """Restore the state from :meth:`state_dict` of a session with the same model.
 
         Raises:
-            CheckpointError: an entry is missing or does not fit; nothing is changed.
+            CheckpointError: an entry is missing or does not fit; the state is unchanged.
         """
         wanted = {
             "version", "tracker", "held", "concepts", "labels", "next_prompt_id", "reverse",
@@ -258,7 +262,7 @@ class SessionTracking:
         return self._result(tracked, self._pending.pop(tracked.frame_index))
 
     def _result(self, tracked: TrackedFrame, stamp: FrameStamp) -> FrameResult:
-        """A tracked frame at the video's size, without the objects that cannot be seen."""
+        """The result of a tracked frame, at the video's size and without invisible objects."""
         masks = resize_and_separate(
             tracked.low_res_masks, tracked.tracker_scores, tracked.prompt_ids, stamp.size
         )
@@ -293,10 +297,16 @@ def shown_exemplar(
     points: Sequence[Sequence[float]] | None = None,
     point_labels: Sequence[int] | None = None,
 ) -> Exemplar:
-    """Checked exemplars.
+    """Check exemplars and convert them for the detector.
+
+    Args:
+        boxes: x, y, w, h normalised to the frame.
+        box_labels: 1 for "like this", 0 for "not like this"; all 1 when None.
+        points: x, y normalised to the frame.
+        point_labels: as ``box_labels``.
 
     Raises:
-        PromptError: names every fault of one kind.
+        PromptError: some cannot be used; names every fault of the first faulty kind.
     """
     shown = Exemplar()
     if boxes:
@@ -328,7 +338,7 @@ def _checked(
     count: int,
     faults_of: Callable[..., list[str]],
 ) -> list[Any]:
-    """Rows of ``count`` numbers without faults.
+    """Check rows of ``count`` numbers and convert them to floats.
 
     Raises:
         PromptError: names every fault.
