@@ -46,9 +46,9 @@ class SessionRunner:
     Promises: frames are tracked in order. Each result is published once. A journal entry takes
     effect between two frames, and its outcome is written before the next frame. A run that fails
     publishes its held-back results first. The process may die at any time: another runner continues
-    from the store. If the source can be read again, it repeats the frames since the checkpoint, with
-    the same results to the bit. A propagation waits for its reader before the log of results would
-    drop anything unread.
+    from the store. If the source can be read again, that runner repeats the frames since the
+    checkpoint, with the same results to the bit. A propagation waits for its reader before the log
+    of results would drop anything unread.
 
     Args:
         store: the session store.
