@@ -1,4 +1,4 @@
-"""Where frames come from: video files, folders of pictures, pictures, arrays in memory."""
+"""Sources of frames: video files, folders of pictures, single pictures, arrays in memory."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def open_source(
     start_frame: int = 0,
     fps: Fraction | float | None = None,
 ) -> FrameSource:
-    """Open whatever holds frames.
+    """Open a source of frames.
 
     Args:
         source: a video file, a folder of JPEG or PNG frames, a picture file; or in memory a PIL
             image, one (H, W, 3) array, a (T, H, W, 3) array, or a sequence of pictures.
-        start_frame: the first frame of plain iteration, 0-based.
-        fps: frames per second of a folder or of pictures in memory, which have no time of their
-            own; a video file keeps its own timing and ignores it.
+        start_frame: index of the first frame of plain iteration, 0-based.
+        fps: frames per second of a folder or of pictures in memory, which have no time stamps. A
+            video file ignores it.
 
     Raises:
-        SourceError: not found, empty, or not something that can be read; the message says which.
-        ImageError: pictures in memory have a wrong shape or dtype.
-        InputError: ``start_frame`` is negative, or beyond the end where the length is known.
+        SourceError: the source is missing, empty, or cannot be read; the message says which.
+        ImageError: a picture in memory has an unusable shape or dtype.
+        InputError: ``start_frame`` is negative, or beyond the end if the length is known.
     """
     if isinstance(source, str | Path):
         return _open_path(source, start_frame, fps)

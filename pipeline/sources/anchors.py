@@ -1,4 +1,4 @@
-"""Key frames whose index is known: the places where decoding can be taken up again."""
+"""Key frames with known indices, from which decoding can start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, order=True)
 class Anchor:
-    """A key frame: its index as the decoder counted it, and its time stamp in stream units."""
+    """A key frame.
+
+    Attributes:
+        index: the frame's index, 0-based.
+        pts: its time stamp, in the stream's time base.
+    """
 
     index: int
     pts: int
@@ -16,11 +21,15 @@ class Anchor:
 
 @dataclass(slots=True)
 class KeyframeAnchors:
-    """The anchors that sequential decoding has met so far, in order.
+    """The key frames that decoding has found so far, in order.
 
-    Their number is bounded: when ``max_anchors`` is passed every second one is forgotten, which
-    only makes later seeks land further back. Where time stamps are missing or run backwards they
-    cannot be trusted for seeking, and ``distrust`` gives them up for good.
+    Bounded: above ``max_anchors`` every second one is dropped, so later seeks land further back. If
+    time stamps are missing or run backward, seeking is impossible, and ``distrust`` drops all
+    anchors for good.
+
+    Attributes:
+        max_anchors: largest number of anchors.
+        trusted: False after ``distrust``.
     """
 
     max_anchors: int = 4096
@@ -46,11 +55,11 @@ class KeyframeAnchors:
         return self._anchors[position] if position < len(self._anchors) else None
 
     def pts_at(self, index: int) -> int | None:
-        """The time stamp on record for frame ``index``, if it is an anchor."""
+        """The time stamp of frame ``index``, if it is an anchor."""
         anchor = self.floor(index)
         return anchor.pts if anchor is not None and anchor.index == index else None
 
     def distrust(self) -> None:
-        """Give up seeking in this file."""
+        """Drop all anchors and accept no more: seeking in this file cannot be trusted."""
         self.trusted = False
         self._anchors.clear()

@@ -1,4 +1,4 @@
-"""What every source of frames promises."""
+"""The interface of all sources of frames."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Frame:
     """One picture of a source.
 
     Attributes:
-        index: 0-based, counted by the decoder: the same for sequential and random access.
-        pts_s: presentation time in seconds as the container gives it (it need not start at 0),
-            None where the source carries no time.
+        index: 0-based number of the frame, the same for sequential and random access.
+        pts_s: presentation time in seconds from the container; it need not start at 0. None if the
+            source has no time stamps.
         image: (H, W, 3) uint8 RGB, rotation applied. Treat it as read-only.
     """
 
@@ -34,15 +34,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What a source says about itself before it is read.
+    """What is known about a source before it is read.
 
     Attributes:
-        width, height: of every frame, in pixels, after rotation.
-        fps: nominal frames per second; None for pictures without a time.
-        num_frames: what the container declares, or an estimate from its duration, and either may
-            be wrong: only ``count_frames()`` is exact. None when nothing is declared.
+        width, height: size of every frame in pixels, after rotation.
+        fps: nominal frames per second; None for pictures without time stamps.
+        num_frames: number of frames that the container declares, or an estimate from its duration.
+            Both may be wrong; only ``count_frames()`` is exact. None if nothing is declared.
         duration_s: declared duration in seconds, or None.
-        kind: what is being read.
+        kind: kind of the source.
         name: file or folder name, for messages and result files.
     """
 
@@ -56,15 +56,15 @@ class SourceInfo:
 
 
 class FrameSource(Protocol):
-    """Frames in order, or by index, in memory that does not grow with the source's length.
+    """Gives frames in order or by index.
 
-    A source belongs to one thread at a time. Several iterations may be open at once; each keeps
-    its own position.
+    Promises: memory does not grow with the source's length. Several iterations may be open at once,
+    each with its own position. A source is used by one thread at a time.
     """
 
     @property
     def info(self) -> SourceInfo:
-        """What the source says about itself."""
+        """What is known about the source."""
         ...
 
     @property
@@ -73,40 +73,40 @@ class FrameSource(Protocol):
         ...
 
     def __iter__(self) -> Iterator[Frame]:
-        """From ``start_frame`` to the end."""
+        """Iterate from ``start_frame`` to the end."""
         ...
 
     def iterate(
         self, start: int | None = None, stop: int | None = None, *, reverse: bool = False
     ) -> Iterator[Frame]:
-        """Frames ``start`` up to, not including, ``stop``, as ``range`` counts them.
+        """Iterate from frame ``start`` up to, not including, ``stop``, as ``range`` counts.
 
         Args:
-            start: first frame; None is ``start_frame``, or the last frame in reverse.
-            stop: None runs to the end, or down to and including frame 0 in reverse.
-            reverse: go down instead of up.
+            start: index of the first frame; None: ``start_frame``, or the last frame in reverse.
+            stop: None: to the end, or in reverse down to and including frame 0.
+            reverse: indices go down instead of up.
 
         Raises:
             InputError: ``start`` is not a frame of this source.
-            SourceError: a frame cannot be decoded; all frames before it were given.
+            SourceError: a frame cannot be decoded. All frames before it came first.
         """
         ...
 
     def read(self, index: int) -> Frame:
-        """One frame by its index.
+        """Read one frame by its index.
 
         Raises:
             InputError: there is no such frame.
-            SourceError: it cannot be decoded.
+            SourceError: the frame cannot be decoded.
         """
         ...
 
     def frame_name(self, index: int) -> str:
-        """What to call a frame in result files: its own file name, or one made of its number."""
+        """Name of a frame in result files: its file name, or a name made from its number."""
         ...
 
     def count_frames(self) -> int:
-        """The exact number of frames. A video is decoded to its end once to know it."""
+        """The exact number of frames. To know it, a video is decoded to its end once."""
         ...
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class FrameSource(Protocol):
         ...
 
     def __enter__(self) -> Self:
-        """The source itself."""
+        """Returns the source itself."""
         ...
 
     def __exit__(
@@ -123,15 +123,15 @@ class FrameSource(Protocol):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the source."""
         ...
 
 
 def check_index(index: int, name: str, num_frames: int | None = None) -> None:
-    """Refuse an index that is negative, or not below ``num_frames`` where that is known.
+    """Refuse an index that is negative, or not below ``num_frames`` if that is known.
 
     Raises:
-        InputError: with the range that would be right.
+        InputError: there is no such frame; the message gives the valid range.
     """
     if index >= 0 and (num_frames is None or index < num_frames):
         return

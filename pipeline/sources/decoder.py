@@ -1,4 +1,4 @@
-"""One position in a video file: decodes forward and counts."""
+"""Decodes a video file and numbers its frames."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from av.video.stream import VideoStream
 from maskstream.core.errors import SourceError
 from maskstream.pipeline.sources.anchors import Anchor, KeyframeAnchors
 
-# A demuxer that seeks by decoding time can land after the wanted key frame; aim earlier then.
+# Some demuxers seek by decoding time and land after the wanted key frame; then aim earlier.
 _SEEK_MARGINS_S = (0, 2, 10)
 
 
 class FrameDecoder:
     """Decodes one video stream in display order and numbers its frames.
 
-    The number of a frame is how many the decoder put out before it. After a seek the count goes
-    on from a key frame whose number is on record, found again by its time stamp, so that random
-    access gives exactly the numbers of a pass from the start.
+    Promises: random access gives a frame the same number as decoding from the start. That number is
+    how many frames the decoder gave before it. After a seek, counting continues from a key frame
+    whose number is known, recognised by its time stamp.
     """
 
     def __init__(self, path: Path, anchors: KeyframeAnchors, *, cut: bool) -> None:
@@ -32,10 +32,10 @@ class FrameDecoder:
         Args:
             path: the video file.
             anchors: shared by all decoders of one file.
-            cut: the file is known to end too early; its last, incomplete packet is left out.
+            cut: the file ends too early; its last, incomplete packet is left out.
 
         Raises:
-            SourceError: it is not a video, or holds no video stream.
+            SourceError: the file is not a video, or has no video stream.
         """
         self._path = path
         self._anchors = anchors
@@ -45,12 +45,12 @@ class FrameDecoder:
 
     @property
     def stream(self) -> VideoStream:
-        """The stream that is decoded."""
+        """The decoded stream."""
         return self._stream
 
     @property
     def declared_duration_s(self) -> float | None:
-        """Duration of the stream, or else of the container, in seconds."""
+        """Duration of the stream, else of the container, in seconds; None if neither has one."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         if self._container.duration is not None:
@@ -63,7 +63,7 @@ class FrameDecoder:
         return self._fault
 
     def next_frame(self) -> VideoFrame | None:
-        """The next frame, not yet converted; None at the end or at a fault."""
+        """Returns the next frame, not converted; None at the end or at a fault."""
         frame = next(self._frames, None)
         if frame is None:
             return None
@@ -75,7 +75,7 @@ class FrameDecoder:
         return frame
 
     def frame_at(self, index: int) -> VideoFrame | None:
-        """Frame ``index``; None when the file ends, or is broken, before it."""
+        """Returns frame ``index``; None if the file ends or breaks before it."""
         self._go_near(index)
         frame: VideoFrame | None = None
         while self.next_index <= index:
@@ -113,10 +113,10 @@ class FrameDecoder:
                 try:
                     frames = packet.decode()
                 except av.FFmpegError as error:
-                    if num_decoded == 0:  # a recording that starts between two key frames
+                    if num_decoded == 0:  # the recording starts between two key frames
                         continue
-                    # What the decoder's threads still hold comes after the gap: not given out,
-                    # for its numbers would be wrong.
+                    # The frames that the decoder's threads still hold come after the gap. They are
+                    # left out, because their numbers would be wrong.
                     self._fault = _reason(error)
                     return
                 for frame in frames:
@@ -130,14 +130,14 @@ class FrameDecoder:
             yield from self._drain()
 
     def _drain(self) -> list[VideoFrame]:
-        """The frames that the decoder still holds back when the packets end early."""
+        """The frames that the decoder still holds when the packets end early."""
         try:
             return list(self._stream.codec_context.decode(None))
         except av.FFmpegError:
             return []
 
     def _record(self, frame: VideoFrame) -> bool:
-        """Note a key frame; False when the count turns out to be off since the last seek."""
+        """Remember a key frame; False if it shows that the count was wrong since the last seek."""
         pts = frame.pts
         if pts is None or (self._anchor_pts is not None and pts <= self._anchor_pts):
             self._anchors.distrust()
@@ -167,7 +167,7 @@ class FrameDecoder:
         self._open()
 
     def _seek(self, anchor: Anchor) -> bool:
-        """Make ``anchor`` the next frame; False when the file cannot be entered there."""
+        """Make ``anchor`` the next frame; False if the file cannot be decoded from there."""
         time_base = self._stream.time_base
         if time_base is None:
             return False

@@ -1,4 +1,4 @@
-"""Sources whose frames can be had in any order: folders, single pictures, pictures in memory."""
+"""Sources with random access: folders of pictures, single pictures, pictures in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from maskstream.pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
 
 
 class IndexedSource(Closing):
-    """Frames that are loaded one by one; nothing but the current one is held."""
+    """Base of sources that load each frame by its index and hold only the current one."""
 
     def __init__(
         self, name: str, kind: SourceKind, num_frames: int, start_frame: int, fps: Fraction | None
@@ -45,7 +45,7 @@ class IndexedSource(Closing):
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        """From ``start_frame`` to the end."""
+        """Iterate from ``start_frame`` to the end."""
         return self.iterate()
 
     def iterate(
@@ -75,7 +75,7 @@ class IndexedSource(Closing):
         return Frame(index, None if fps is None else float(index / fps), image)
 
     def frame_name(self, index: int) -> str:
-        """The picture's file name, or its number where it has none."""
+        """The picture's file name, or a name made from its number."""
         return Path(self._name_of(index)).name
 
     def count_frames(self) -> int:
@@ -83,23 +83,23 @@ class IndexedSource(Closing):
         return self._num_frames
 
     def close(self) -> None:
-        """Do nothing: no file is held open."""
+        """Do nothing: no file is open."""
         return
 
     @abstractmethod
     def _load(self, index: int) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB."""
+        """Load one frame: (H, W, 3) uint8 RGB."""
 
     @abstractmethod
     def _name_of(self, index: int) -> str:
-        """What to call a frame in a message."""
+        """Name of a frame in messages: its path, or a name made from its number."""
 
 
 class FolderSource(IndexedSource):
     """A folder of pictures in the order of the numbers in their names (``2.jpg`` < ``10.jpg``).
 
-    Only names are held. All pictures must have the size of the first. Hidden files and files
-    that are no pictures are passed over.
+    Only file names are kept in memory. All pictures must have the size of the first. Hidden files
+    and files that are no pictures are skipped.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class FolderSource(IndexedSource):
         """List the folder and read its first picture.
 
         Raises:
-            SourceError: no picture in the folder, or the first one cannot be read.
+            SourceError: the folder has no picture, or its first one cannot be read.
             InputError: ``start_frame`` is not a frame of the folder.
         """
         self._path = path
@@ -140,7 +140,7 @@ class ImageSource(IndexedSource):
         """Read the picture.
 
         Raises:
-            SourceError: it cannot be read.
+            SourceError: the picture cannot be read.
             InputError: ``start_frame`` is not 0.
         """
         self._path = path
@@ -156,7 +156,7 @@ class ImageSource(IndexedSource):
 class ArraySource(IndexedSource):
     """Pictures in memory: a (T, H, W, 3) array, or a sequence of PIL images and arrays.
 
-    The pictures are used where they are, and converted one at a time.
+    The pictures are not copied; each is converted when it is read.
     """
 
     def __init__(
@@ -170,8 +170,8 @@ class ArraySource(IndexedSource):
         """Check the first picture.
 
         Raises:
-            ImageError: no picture at all, or the first one has no usable shape or dtype.
-            InputError: ``start_frame`` is not a frame.
+            ImageError: there is no picture, or the first one has an unusable shape or dtype.
+            InputError: ``start_frame`` is not a frame of the source.
         """
         if len(pictures) == 0:
             raise ImageError(f"{name}: there is no picture")
@@ -186,10 +186,10 @@ class ArraySource(IndexedSource):
 
 
 def as_fps(fps: Fraction | float | None) -> Fraction | None:
-    """A frame rate as a fraction.
+    """Turn a frame rate into a fraction.
 
     Raises:
-        SourceError: it is not a positive, finite number.
+        SourceError: the rate is not a positive, finite number.
     """
     if fps is None:
         return None
@@ -199,6 +199,6 @@ def as_fps(fps: Fraction | float | None) -> Fraction | None:
 
 
 def _natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorts digits by value: numbers before text, ties by the text itself."""
+    """Sort key: digits by value, numbers before text, ties by the text itself."""
     parts = [part for part in re.split(r"(\d+)", name) if part]
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part.casefold()) for part in parts]

@@ -1,4 +1,4 @@
-"""The rotation and mirroring that a container asks its player for."""
+"""The rotation and mirroring that a container asks its player to apply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """What turns a coded picture into the shown one: a transposition, then mirrorings."""
+    """Turns a coded picture into the shown one: a transposition, then mirrorings."""
 
     transposed: bool = False
     mirrored_x: bool = False
@@ -37,7 +37,7 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     """Read a frame's display matrix.
 
     The matrix (ISO/IEC 14496-12, 6.2.2) maps coded coordinates to shown ones: x' = a·x + c·y,
-    y' = b·x + d·y. Angles between the right ones are taken to the nearest of them.
+    y' = b·x + d·y. Other angles are rounded to the nearest multiple of 90°.
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(matrix, SideData):

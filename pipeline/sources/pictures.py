@@ -1,4 +1,4 @@
-"""Picture files."""
+"""Reads picture files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_picture(path: Path) -> NDArray[np.uint8]:
         (H, W, 3) uint8 RGB, EXIF rotation applied; other modes as in ``picture_to_rgb``.
 
     Raises:
-        SourceError: missing, cut short, or not a picture.
+        SourceError: the file is missing, cut short, or not a picture.
     """
     try:
         with Image.open(path) as picture:

@@ -1,8 +1,8 @@
-"""Whether a media file is shorter than its own container says.
+"""Finds out whether a media file is shorter than its container declares.
 
-Decoders stop at the end of a cut file as if it were complete. The size fields of the containers
-tell the difference: ISO base media boxes (ISO/IEC 14496-12, 4.2), RIFF chunks and the EBML
-segment (RFC 8794, 4.4; RFC 9559).
+A decoder stops at the end of a cut file as if the file were complete. Only the size fields of the
+container show the difference: ISO base media boxes (ISO/IEC 14496-12, 4.2), RIFF chunks, and the
+EBML segment (RFC 8794, 4.4; RFC 9559).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ISO_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp
 
 
 def num_missing_bytes(path: Path) -> int:
-    """How many bytes the container promises beyond the end of the file; 0 when none or unknown."""
+    """Bytes that the container declares beyond the end of the file; 0 if none or unknown."""
     file_size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
@@ -40,7 +40,7 @@ def _iso_media_end(file: BinaryIO, file_size: int) -> int:
         box_size = int.from_bytes(header[:4], "big")
         if box_size == 1 and len(header) == 16:
             box_size = int.from_bytes(header[8:16], "big")
-        if box_size < 8:  # 0 means "to the end of the file"; anything else is not a box
+        if box_size < 8:  # 0 means "to the end of the file"; other small sizes are not a box
             return file_size
         position += box_size
     return position
@@ -48,7 +48,7 @@ def _iso_media_end(file: BinaryIO, file_size: int) -> int:
 
 def _riff_end(head: bytes) -> int:
     size = int.from_bytes(head[4:8], "little")
-    # Recorders that were streaming leave the field empty or full of ones.
+    # Streaming recorders leave the field empty or full of ones.
     return 0 if size in (0, 0xFFFFFFFF) else size + 8
 
 
@@ -65,7 +65,7 @@ def _matroska_end(file: BinaryIO) -> int:
 
 
 def _read_ebml_size(file: BinaryIO) -> int | None:
-    """A variable-length size; None when it is unknown (all ones) or unreadable."""
+    """Read a variable-length size; None if it is unknown (all ones) or unreadable."""
     first = file.read(1)
     if not first or first[0] == 0:
         return None

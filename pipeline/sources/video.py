@@ -1,4 +1,4 @@
-"""Video files, decoded by PyAV as their frames are asked for."""
+"""Video files, decoded by PyAV on request."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ _MAX_REVERSE_FRAMES = 512
 
 
 class VideoSource(Closing):
-    """A video file: forward, backward and by index, holding a bounded number of frames.
+    """A video file, read forward, backward and by index, with a bounded number of frames in memory.
 
-    - Colour: the file's matrix and range are honoured; untagged files count as BT.601 limited
-      range, as FFmpeg takes them. High dynamic range is not tone-mapped.
-    - Size: that of the first frame, rotated as the container asks; frames of another size later
-      in the file are scaled to it. Pixels are taken as square.
-    - The first read of a far frame decodes everything before it once, to count. Key frames met on
-      the way are remembered, so that later reads start from the nearest one.
-    - Backward, one key-frame interval is decoded at a time, and of a very long interval the last
-      ``reverse_buffer_bytes`` of unconverted frames are kept and the rest decoded again.
+    - Colour: the file's matrix and range are used. Files without these tags are read as BT.601,
+      limited range, as FFmpeg does. High dynamic range is not tone-mapped.
+    - Size: that of the first frame, rotated as the container asks. Later frames of another size
+      are scaled to it. Pixels are taken as square.
+    - By index: the first read of a far frame decodes all frames before it, to count them. It
+      remembers key frames, so that later reads start from the nearest one.
+    - Backward: one key-frame interval is decoded at a time. Of an interval that is larger than
+      ``reverse_buffer_bytes`` (unconverted), the last frames are kept and the others are decoded
+      again.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class VideoSource(Closing):
         """Open the file and decode its first frame.
 
         Raises:
-            SourceError: not a video, no video stream, no frame that can be decoded.
+            SourceError: the file is not a video, has no video stream, or no frame of it can be
+                decoded.
             InputError: ``start_frame`` is negative.
         """
         check_index(start_frame, path.name)
@@ -69,11 +71,11 @@ class VideoSource(Closing):
 
     @property
     def info(self) -> SourceInfo:
-        """What the container declares, with the size of the first frame."""
+        """What the container declares, and the size of the first frame."""
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        """From ``start_frame`` to the end."""
+        """Iterate from ``start_frame`` to the end."""
         return self.iterate()
 
     def iterate(
@@ -117,7 +119,7 @@ class VideoSource(Closing):
         return self._num_frames
 
     def close(self) -> None:
-        """Release the file. Iterations that are still open close by themselves."""
+        """Release the file. Open iterations close their own decoders."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -161,7 +163,7 @@ class VideoSource(Closing):
             decoder.close()
 
     def _chunk_start(self, high: int, wanted: int) -> int:
-        """Where to start decoding for a backward chunk that ends at ``high``."""
+        """Index to start decoding at, for a backward chunk that ends at ``high``."""
         inside = self._anchors.ceiling(wanted)
         if inside is not None and inside.index <= high:
             return inside.index
@@ -176,7 +178,7 @@ class VideoSource(Closing):
             frame, width=width, height=height, format="rgb24", threads=1
         )
         image = self._orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))
-        # Frames drained at a fault carry no time base of their own.
+        # Frames that are drained at a fault have no time base of their own.
         pts, time_base = frame.pts, self._time_base
         pts_s = None if pts is None or time_base is None else float(pts * time_base)
         return Frame(index, pts_s, image)
@@ -202,7 +204,7 @@ class VideoSource(Closing):
         )
 
     def _check_end(self, decoder: FrameDecoder) -> None:
-        """Keep the exact count, or say why decoding stopped early."""
+        """Remember the exact number of frames; raises if decoding stopped early."""
         if decoder.fault is None:
             self._num_frames = decoder.next_index
             return
@@ -223,7 +225,7 @@ class VideoSource(Closing):
 
     @property
     def _shown(self) -> str:
-        """The path, with what is known to be wrong with the file."""
+        """The path, and whether the file is truncated."""
         if self._num_missing_bytes == 0:
             return str(self._path)
         return f"{self._path} (truncated, at least {self._num_missing_bytes:,} bytes are missing)"
