@@ -1,4 +1,4 @@
-"""Where results go: JSON lines, COCO and YouTube-VIS files, overlay videos."""
+"""Sinks write results to files: JSON lines, COCO, YouTube-VIS, overlay videos."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FILE_NAMES: dict[Format, str] = {
 
 
 class SinkGroup(Closing):
-    """Several sinks as one. One that fails does not keep the others from being finished."""
+    """Several sinks as one. If one fails to close, the others are still closed."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = list(sinks)
@@ -60,7 +60,7 @@ class SinkGroup(Closing):
             sink.write(result)
 
     def close(self) -> None:
-        """See ``Sink.close``: all are closed, then the first error is raised."""
+        """See ``Sink.close``. Closes all sinks, then raises the first error."""
         first_error: MaskstreamError | None = None
         for sink in self._sinks:
             try:
@@ -87,16 +87,17 @@ def open_sinks(
     """Create the sinks for a run.
 
     Args:
-        folder: made if it does not exist; finished files replace those of an earlier run.
+        folder: where the files go; created if it does not exist. Finished files replace those of
+            an earlier run.
         formats: some of ``FORMATS``.
-        source: what is segmented; the overlay reads its pictures.
-        in_order: results come once for each frame, in ascending order. Otherwise the overlay is
-            painted at the end.
-        font_path: a TrueType font for all labels; None: one that has their letters.
+        source: the segmented source; the overlay reads its pictures again.
+        in_order: whether results come once for each frame, in ascending order. If not, the overlay
+            is painted at the end.
+        font_path: a TrueType font for all labels; None: a font that has their letters.
 
     Raises:
         InputError: an unknown format.
-        OutputError: the folder cannot be made or written.
+        OutputError: the folder cannot be created or written to.
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown or not formats:
@@ -122,7 +123,7 @@ def _create(
     in_order: bool,
     font_path: str | None,
 ) -> None:
-    """Append the sinks one by one, so that those before a failure can be discarded."""
+    """Append the sinks one by one, so that the caller can discard those before a failure."""
     paths = {name: folder / _FILE_NAMES[name] for name in FORMATS}
     exports: list[Export] = []
     if "jsonl" in formats:

@@ -1,4 +1,4 @@
-"""What every sink of results promises, and files that appear only when they are whole."""
+"""The interface of all sinks, and files that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from maskstream.pipeline.api.results import FrameResult
 
 
 class Sink(Protocol):
-    """Takes results one by one and leaves finished files behind.
+    """Takes results one by one and writes them to files.
 
-    A file under its final name is always complete: it is written beside it, with ``.part`` added,
-    and renamed when it is closed.
+    Promises: a file under its final name is always complete. It is written under that name with
+    ``.part`` added, and renamed when it is closed.
     """
 
     @property
@@ -29,25 +29,25 @@ class Sink(Protocol):
         """Take one frame.
 
         Raises:
-            OutputError: it cannot be written. The sink is then closed and takes no more.
+            OutputError: it cannot be written. The sink is then closed and takes no more frames.
         """
         ...
 
     def close(self) -> None:
-        """Finish the files, also after an exception or an interruption. Twice is fine.
+        """Finish the files, also after an exception or an interruption. Closing twice is fine.
 
         Raises:
-            OutputError: they cannot be finished; nothing is left under the final names.
+            OutputError: a file cannot be finished; it does not appear under its final name.
         """
         ...
 
     def discard(self) -> None:
-        """Give up instead of closing: leave nothing behind."""
+        """Remove the unfinished files, instead of ``close``."""
         ...
 
 
 def part_path(path: Path) -> Path:
-    """Where a file is written until it is whole."""
+    """The path of a file until it is complete."""
     return path.with_name(path.name + ".part")
 
 
@@ -57,16 +57,16 @@ def cannot_write(path: Path, error: Exception) -> OutputError:
 
 
 def to_json(value: Any) -> str:
-    """JSON on one line, without NaN."""
+    """Convert a value to JSON on one line. NaN is an error."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """A text file that appears under ``path`` only when everything in it was written.
+    """Open a text file that appears under ``path`` only when it is complete.
 
     Raises:
-        OutputError: it cannot be written; the unfinished file is removed.
+        OutputError: the file cannot be written; its unfinished part is removed.
     """
     part = part_path(path)
     try:
@@ -84,6 +84,6 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     with suppress(OSError):
         path.unlink()

@@ -1,4 +1,4 @@
-"""COCO and YouTube-VIS files, written from the spool without holding it in memory."""
+"""COCO and YouTube-VIS files, written from the spool without loading all of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from maskstream.pipeline.sinks.base import to_json, whole_file
 from maskstream.pipeline.sinks.spool import ResultSpool, SpooledObject
 from maskstream.pipeline.sources import FrameSource
 
-# What an object is called that was prompted by hand and given no label.
+# Category of objects without a label.
 _UNLABELLED = "object"
 
 
 class _Categories:
-    """Labels and their ids, from 1 in the order of appearance."""
+    """Labels and their ids, which count from 1 in the order of appearance."""
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
@@ -29,10 +29,10 @@ class _Categories:
 
 
 def write_coco(spool: ResultSpool, path: Path, source: FrameSource) -> None:
-    """Write a COCO file: every frame an image, every object on it an annotation.
+    """Write a COCO file: each frame is an image, each object on it an annotation.
 
-    The image id is the frame index; ``track_id`` is the lasting identity. Boxes are in pixels,
-    x, y, width, height. Objects without a visible pixel are left out.
+    The image id is the frame index; ``track_id`` is the object's lasting identity. Boxes are x, y,
+    width, height in pixels. Objects without a visible pixel are left out.
 
     Raises:
         OutputError: the file cannot be written.
@@ -52,7 +52,7 @@ def write_coco(spool: ResultSpool, path: Path, source: FrameSource) -> None:
 
     def annotations() -> Iterator[dict[str, Any]]:
         visible = (item for item in spool.objects() if item.area)
-        # From 1: evaluation tools take 0 for "no match".
+        # Ids count from 1, because evaluation tools take 0 for "no match".
         for number, item in enumerate(visible, start=1):
             yield {
                 "id": number,
@@ -76,11 +76,11 @@ def write_coco(spool: ResultSpool, path: Path, source: FrameSource) -> None:
 
 
 def write_youtube_vis(spool: ResultSpool, path: Path, source: FrameSource) -> None:
-    """Write a YouTube-VIS file: one video, one annotation a track.
+    """Write a YouTube-VIS file: one video, with one annotation for each track.
 
-    A track has one segmentation, box and area for every frame of the video's ``file_names``, null
-    where it is not visible. ``frame_indices`` gives the source's number of each of those frames.
-    The score of a track is the mean over its frames.
+    A track has a segmentation, box and area for each frame in the video's ``file_names``, or null
+    if the object is not visible there. ``frame_indices`` gives the source's index of each of these
+    frames. The score of a track is the mean over its frames.
 
     Raises:
         OutputError: the file cannot be written.

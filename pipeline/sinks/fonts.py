@@ -1,4 +1,4 @@
-"""Fonts that can write a label."""
+"""Finds a font that has the letters of a label."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# File names, which Pillow looks for where the system keeps its fonts: Debian and its like, macOS,
-# Windows.
+# File names of fonts, for Debian and its relatives, macOS and Windows. Pillow finds them in the
+# system's folders.
 EAST_ASIAN = (
     "NotoSansCJK-Regular.ttc",
     "wqy-microhei.ttc",
@@ -20,22 +20,22 @@ EAST_ASIAN = (
     "msyh.ttc",
 )
 _FIRST_EAST_ASIAN = "\u2e80"
-"""Radicals, kana, hangul and ideographs come from here on."""
+"""The first of the characters that hold radicals, kana, hangul and ideographs."""
 
 
 def font_for(text: str, height: int, path: str | None = None) -> Font:
-    """The font to write a text with.
+    """Returns the font to write a text with.
 
-    Pillow's own font has no East Asian letters. For them one of the system's is taken, if it has
-    one (``make system`` sees to that); without, they become boxes.
+    Pillow's own font has no East Asian letters. For these, a font of the system is used;
+    ``make system`` installs one. Without it, the letters are drawn as boxes.
 
     Args:
-        text: what is to be written.
-        height: of the letters, pixels.
-        path: a TrueType font that is to be taken whatever the text is.
+        text: the text to write.
+        height: height of the letters, in pixels.
+        path: a TrueType font to use for any text; None: the choice above.
 
     Raises:
-        OSError: ``path`` is no font.
+        OSError: ``path`` is not a font.
     """
     if path is None and max(text, default="") >= _FIRST_EAST_ASIAN:
         path = _first_installed()

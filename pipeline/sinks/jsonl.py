@@ -1,4 +1,4 @@
-"""One line of JSON a frame, in the order in which results come."""
+"""A file with one line of JSON for each frame, in the order of the results."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from maskstream.pipeline.sinks.base import cannot_write, part_path, remove, to_j
 
 
 class JsonlSink:
-    """Writes ``FrameResult.to_record()`` lines; read them back with ``FrameResult.from_record``.
+    """Writes ``FrameResult.to_record()`` as lines; ``FrameResult.from_record`` reads them back.
 
-    Every line is handed to the operating system whole, so that the ``.part`` file can be followed
-    while it grows and is valid whenever the process ends. When the disk is full the lines written
-    so far stay there.
+    Promises: each line is written to the operating system at once and whole. So the ``.part`` file
+    can be followed while it grows, and is valid when the process dies. When the disk is full, the
+    ``.part`` file with the lines written so far stays.
     """
 
     def __init__(self, path: Path) -> None:
         """Create the file.
 
         Raises:
-            OutputError: it cannot be created.
+            OutputError: the file cannot be created.
         """
         self._path = path
         self._size = 0
@@ -37,7 +37,7 @@ class JsonlSink:
 
     @property
     def paths(self) -> list[Path]:
-        """The file, unless writing it failed."""
+        """The file; empty if writing it failed."""
         return [] if self._failed else [self._path]
 
     def write(self, result: FrameResult) -> None:
@@ -45,10 +45,10 @@ class JsonlSink:
         self.write_record(result.to_record())
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Write a line that is JSON values already, such as a record with more fields.
+        """Write one line from JSON values, for example a record with more fields.
 
         Raises:
-            OutputError: as ``write``.
+            OutputError: see ``Sink.write``.
         """
         if self._file is None:
             raise OutputError(f"{self._path} is closed")
@@ -84,7 +84,7 @@ class JsonlSink:
             remove(part_path(self._path))
 
     def _give_up(self) -> None:
-        """Cut off what there is of the last line."""
+        """Cut off the incomplete last line and close the ``.part`` file."""
         self._failed = True
         if self._file is not None:
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Results painted onto a frame."""
+"""Paints results onto a frame."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
 
 _GOLDEN_RATIO = 0.618033988749895
-# (saturation, value): neighbours in hue also differ in lightness.
+# (saturation, value): colours with similar hues also differ in lightness.
 _TIERS = ((0.9, 1.0), (0.55, 1.0), (0.9, 0.72))
 
 
 def object_colour(obj_id: int) -> Colour:
-    """A colour (RGB, 0 to 255) that belongs to an identity for good.
+    """Returns the colour of an object, RGB from 0 to 255. The same id always gets the same colour.
 
-    Steps of the golden ratio keep any number of consecutive hues spread out.
+    Consecutive hues differ by the golden ratio, which keeps any number of them spread out.
     """
     saturation, value = _TIERS[obj_id % len(_TIERS)]
     hue = (obj_id * _GOLDEN_RATIO) % 1.0
@@ -39,14 +39,14 @@ def draw_overlay(
     opacity: float = 0.45,
     font_path: str | None = None,
 ) -> NDArray[np.uint8]:
-    """Paint every object: a translucent fill, its outline, and "id label score".
+    """Paint each object: a translucent fill, an outline, and the label "id label score".
 
-    Line width and text grow with the frame, so that both read well at any size.
+    Line width and text grow with the frame, so that both are readable at any size.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         result: objects with masks of the same height and width.
-        opacity: of the fill, 0 to 1.
+        opacity: opacity of the fill, 0 to 1.
         font_path: a TrueType font for all labels; None: see
             :func:`maskstream.pipeline.sinks.fonts.font_for`.
 
@@ -79,7 +79,7 @@ def draw_overlay(
 
 
 def outline(mask: NDArray[np.bool_], line_width: int) -> NDArray[np.bool_]:
-    """The pixels of a (H, W) mask within ``line_width`` steps of its border, or of the array's."""
+    """The pixels of a (H, W) mask within ``line_width`` steps of its border or the array's edge."""
     inner = mask
     for _ in range(line_width):
         padded = np.pad(inner, 1)
@@ -94,7 +94,7 @@ def _fill(
     opacity: float,
     line_width: int,
 ) -> None:
-    # In 16 bits, where the two weights of 256 together just fit.
+    # 16 bits are enough: the two weights add up to 256, and 256 * 255 < 2**16.
     weight = np.uint16(round(opacity * 256))
     tint = np.array(colour, np.uint16) * weight
     blended = (region * (np.uint16(256) - weight) + tint) >> np.uint16(8)
@@ -113,7 +113,11 @@ def _label_text(result: FrameResult, row: int) -> str:
 def _label_picture(
     text: str, colour: Colour, text_height: int, font_path: str | None
 ) -> NDArray[np.uint8]:
-    """Text in black or white, whichever reads better, on a bar of the object's colour."""
+    """Draw text on a bar of the object's colour, in black or white for contrast.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
     font = font_for(text, text_height, font_path)
     left, top, right, bottom = font.getbbox(text)
     margin = max(2, text_height // 5)
@@ -129,7 +133,7 @@ def _label_picture(
 def _place_label(
     painted: NDArray[np.uint8], label: NDArray[np.uint8], box: Rectangle, taken: list[Rectangle]
 ) -> None:
-    """Put a label above its box, or in it; further down where another label is in the way."""
+    """Paint a label above its box or, without room there, in it; lower if other labels overlap."""
     height, width = painted.shape[:2]
     label = label[:height, :width]
     label_height, label_width = label.shape[:2]

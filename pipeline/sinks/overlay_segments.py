@@ -1,4 +1,4 @@
-"""Overlay videos of streams without an end: one file after another, each whole when it is there."""
+"""Overlay videos of endless streams: one file after another, each complete when it appears."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from maskstream.pipeline.sinks.base import cannot_write, remove
 from maskstream.pipeline.sinks.overlay import draw_overlay
 from maskstream.pipeline.sinks.overlay_video import DEFAULT_FPS, VideoWriter
 
-# Time stamps are rounded; a frame that is due now begins the next segment.
+# Tolerance for rounded time stamps at the end of a segment.
 _ROUNDING_S = 1e-3
 _NAME = re.compile(r"overlay-(\d{5,})\.mp4")
 
 
 class OverlaySegments:
-    """Paints results and writes them into ``overlay-00000.mp4`` and so on.
+    """Paints results and writes them to ``overlay-00000.mp4`` and so on.
 
-    A segment ends after ``segment_s`` of the stream's time, and where the picture's size or the
-    epoch changes or time goes back, since one file can hold none of these. A frame without a time,
-    as the first of a stream often is, follows the one before as it came, or at the nominal rate.
-    Numbers go on after those that the folder holds. Bounded: one open file, and ``keep`` finished
-    ones on disk.
+    A segment ends after ``segment_s`` of the stream's time. It ends earlier if the picture's size
+    or the epoch changes, or time goes back: one file cannot contain these. A frame without a time
+    stamp, often the first of a stream, is placed after the previous one by its arrival time or, if
+    that is unknown, by the nominal rate. Numbers continue after those of the files in the folder.
+
+    Bounded: one open file, and ``keep`` finished ones on disk.
     """
 
     def __init__(
@@ -40,18 +41,18 @@ class OverlaySegments:
         fps: Fraction | None = None,
         font_path: str | None = None,
     ) -> None:
-        """Begin; nothing is written before the first frame.
+        """Prepare the folder; the first frame starts the first file.
 
         Args:
-            folder: made if it does not exist.
-            segment_s: length of a segment.
-            keep: so many of the newest segments of this run; None keeps all.
-            fps: nominal rate; times are those of the frames.
-            font_path: a TrueType font for all labels; None: one that has their letters.
+            folder: where the files go; created if it does not exist.
+            segment_s: length of a segment, in seconds.
+            keep: number of finished segments of this run to keep, the newest; None keeps all.
+            fps: nominal frames per second. Frames with time stamps keep their times.
+            font_path: a TrueType font for all labels; None: a font that has their letters.
 
         Raises:
-            InputError: a length or number that makes no sense.
-            OutputError: the folder cannot be made or read.
+            InputError: ``segment_s`` or ``keep`` is not positive.
+            OutputError: the folder cannot be created or read.
         """
         if not segment_s > 0 or (keep is not None and keep < 1):
             raise InputError(
@@ -67,9 +68,9 @@ class OverlaySegments:
         self._writer: VideoWriter | None = None
         self._path = folder
         self._began: tuple[int, tuple[int, ...]] = (0, ())
-        self._origin_s: float | None = None  # time of the stream at which the segment begins
-        self._last_s = 0.0  # of the last frame, in the segment
-        self._last_wall_s: float | None = None  # when that frame came
+        self._origin_s: float | None = None  # stream time at the start of the segment
+        self._last_s = 0.0  # time of the last frame within the segment
+        self._last_wall_s: float | None = None  # arrival time of that frame
         self._is_closed = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -94,14 +95,14 @@ class OverlaySegments:
         """Add a frame.
 
         Args:
-            result: with masks of the picture's size.
+            result: objects with masks of the picture's size.
             image: (H, W, 3) uint8 RGB.
-            time_s: of the stream; None where it has none.
-            epoch: of the source.
-            wall_s: when it came, where that is known.
+            time_s: time stamp of the frame in the stream, in seconds; None if it has none.
+            epoch: the source's epoch.
+            wall_s: arrival time of the frame, in seconds; None if unknown.
 
         Raises:
-            OutputError: it cannot be written; the segments before are whole.
+            OutputError: the frame cannot be written; the earlier segments are complete.
         """
         if self._is_closed:
             raise OutputError(f"the overlay in {self._folder} is closed")
@@ -131,15 +132,15 @@ class OverlaySegments:
             expected_s = self._last_s + since_s
             if time_s is None:
                 return expected_s
-            # The first of the segment that has a time says when the others were.
+            # The first frame with a time stamp fixes the stream time of those before it.
             self._origin_s = time_s - expected_s
         return time_s - self._origin_s
 
     def close(self) -> None:
-        """Finish the last segment. Twice is fine.
+        """Finish the last segment. Closing twice is fine.
 
         Raises:
-            OutputError: it cannot be finished; those before are whole.
+            OutputError: the segment cannot be finished; the earlier ones are complete.
         """
         self._is_closed = True
         self._finish()

@@ -27,19 +27,20 @@ _ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
 class VideoWriter:
-    """Encodes pictures of one size; the file gets its name when it is finished."""
+    """Encodes pictures of one size. The file gets its final name when it is finished."""
 
     def __init__(self, path: Path, width: int, height: int, fps: Fraction | None) -> None:
         """Create the file.
 
         Args:
-            path: where the finished video goes.
-            width: of the pictures; an odd one is made even by repeating the last column.
-            height: likewise.
-            fps: nominal rate, and the timing of pictures that have no time.
+            path: final path of the video.
+            width: width of the pictures in pixels. An odd width is made even: the last column is
+                repeated.
+            height: height of the pictures; an odd one is made even too.
+            fps: nominal frames per second, which also times pictures without time stamps.
 
         Raises:
-            OutputError: it cannot be created.
+            OutputError: the file cannot be created.
         """
         self._path = path
         self._fps = fps or DEFAULT_FPS
@@ -52,7 +53,7 @@ class VideoWriter:
             self._file = part_path(path).open("wb")
         except OSError as error:
             raise cannot_write(path, error) from error
-        # Written through a Python file: FFmpeg itself would only notice at the first packet.
+        # FFmpeg itself would report an unwritable path only at the first packet.
         self._container: Any = av.open(self._file, "w", format="mp4")
         rate = self._fps.limit_denominator(1001)
         self._stream = self._container.add_stream("libx264", rate=rate, options=_ENCODER_OPTIONS)
@@ -68,11 +69,11 @@ class VideoWriter:
 
         Args:
             image: the picture.
-            pts_s: its time; the first picture's becomes 0. Times that do not advance are moved
-                on by the least possible step.
+            pts_s: time stamp in seconds; None: by the nominal rate. The video starts at the first
+                picture's. A time that does not advance is moved by the least possible step.
 
         Raises:
-            OutputError: it cannot be written; what was written is removed.
+            OutputError: the picture cannot be written; the unfinished file is removed.
         """
         if self._container is None:
             raise OutputError(f"{self._path} is closed")
@@ -95,10 +96,10 @@ class VideoWriter:
         self._num_frames += 1
 
     def finish(self) -> bool:
-        """Complete the file and give it its name; False when there was no picture.
+        """Complete the file and give it its final name; False if there was no picture.
 
         Raises:
-            OutputError: it cannot be completed; what was written is removed.
+            OutputError: the file cannot be completed; the unfinished file is removed.
         """
         if self._container is None:
             return False
@@ -117,7 +118,7 @@ class VideoWriter:
         return True
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the unfinished file."""
         if self._container is not None:
             with suppress(av.FFmpegError, OSError):
                 self._container.close()
@@ -139,15 +140,15 @@ class VideoWriter:
 class OverlaySink:
     """Paints results as they come. They must come in ascending frame order.
 
-    The pictures are read from the source once more, beside the reader that feeds the segmenter:
-    results come frames later than their picture was read, and nothing is held back for them.
+    It reads the pictures from the source a second time: a result comes several frames after its
+    picture was read for the segmenter, and pictures are not kept that long.
     """
 
     def __init__(self, path: Path, source: FrameSource, *, font_path: str | None = None) -> None:
         """Create the file.
 
         Raises:
-            OutputError: it cannot be created.
+            OutputError: the file cannot be created.
         """
         self._path = path
         self._source = source
@@ -160,7 +161,7 @@ class OverlaySink:
 
     @property
     def paths(self) -> list[Path]:
-        """The video; nothing when no frame was written."""
+        """The video; empty if no frame was written."""
         return [] if self._finished is False else [self._path]
 
     def write(self, result: FrameResult) -> None:
@@ -197,7 +198,7 @@ class OverlaySink:
 def write_overlay(
     spool: ResultSpool, path: Path, source: FrameSource, *, font_path: str | None = None
 ) -> None:
-    """Paint spooled results, which may have come in any order, from the first frame to the last.
+    """Paint spooled results in frame order; they may have come in any order.
 
     Raises:
         OutputError: the video cannot be written.

@@ -1,4 +1,4 @@
-"""Results kept on disk until the end, for files that cannot be written in the order they come."""
+"""Keeps results on disk until the end, for files that need them in another order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ CREATE TABLE objects (
 
 @dataclass(frozen=True, slots=True)
 class SpooledObject:
-    """One object on one frame; ``record`` as in ``FrameResult.object_record``."""
+    """One object on one frame.
+
+    Attributes:
+        frame_index: index of the frame.
+        area: number of pixels in the mask.
+        record: see ``FrameResult.object_record``.
+    """
 
     frame_index: int
     area: int
@@ -38,17 +44,17 @@ class SpooledObject:
 
 
 class ResultSpool:
-    """A table of results on disk that can be read by frame or by object, in bounded memory.
+    """A table of results on disk, read by frame or by object in bounded memory.
 
-    A frame that comes twice replaces its first result. The file has no name once it is open, so
-    nothing is left behind however the process ends.
+    The newer result of a frame replaces the older one. The file is unlinked as soon as it is open,
+    so the system frees it however the process ends.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Create it in ``folder``.
+        """Create the table in ``folder``.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written to.
         """
         self._folder = folder
         self._num_uncommitted = 0
@@ -57,7 +63,7 @@ class ResultSpool:
             os.close(handle)
             try:
                 self._db = sqlite3.connect(name, isolation_level=None)
-                # It never outlives the process: nothing to recover, nothing to sync.
+                # The file never outlives the process, so it needs no journal and no sync.
                 self._db.executescript(
                     "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; "
                     f"PRAGMA temp_store = MEMORY; {_SCHEMA} BEGIN;"
@@ -68,14 +74,14 @@ class ResultSpool:
             raise cannot_write(folder, error) from error
 
     def write(self, result: FrameResult) -> None:
-        """Keep one frame.
+        """Store the result of one frame.
 
         Raises:
             OutputError: the disk is full.
         """
         record = result.to_record()
         objects = record.pop("objects")
-        areas = [int(np.count_nonzero(mask)) for mask in result.masks]  # faster one by one
+        areas = [int(np.count_nonzero(mask)) for mask in result.masks]  # faster than with an axis
         index = result.frame_index
         try:
             self._db.execute("REPLACE INTO frames VALUES (?, ?)", (index, to_json(record)))
@@ -96,12 +102,12 @@ class ResultSpool:
             raise cannot_write(self._folder, error) from error
 
     def frames(self) -> Iterator[dict[str, Any]]:
-        """Frame records without their objects, by frame number."""
+        """Frame records without their objects, in the order of frames."""
         for (text,) in self._select("SELECT record FROM frames ORDER BY frame_index"):
             yield json.loads(text)
 
     def objects(self) -> Iterator[SpooledObject]:
-        """All objects, by frame number, then by identity."""
+        """All objects, in the order of frames, then of object ids."""
         return self._objects("ORDER BY frame_index, obj_id")
 
     def objects_of_frame(self, frame_index: int) -> Iterator[SpooledObject]:
@@ -109,24 +115,24 @@ class ResultSpool:
         return self._objects("WHERE frame_index = ? ORDER BY obj_id", frame_index)
 
     def objects_of_track(self, obj_id: int) -> Iterator[SpooledObject]:
-        """One object on all its frames."""
+        """One object on all its frames, in the order of frames."""
         return self._objects("WHERE obj_id = ? ORDER BY frame_index", obj_id)
 
     def track_ids(self) -> list[int]:
-        """All identities, in order. Makes later reading by track fast."""
+        """All object ids, in order. Also creates the index that makes reading by track fast."""
         for _ in self._select("CREATE INDEX IF NOT EXISTS tracks ON objects (obj_id, frame_index)"):
             pass
         rows = self._select("SELECT DISTINCT obj_id FROM objects ORDER BY obj_id")
         return [obj_id for (obj_id,) in rows]
 
     def results(self) -> Iterator[FrameResult]:
-        """The results as they were, by frame number."""
+        """All results, in the order of frames."""
         for record in self.frames():
             objects = [item.record for item in self.objects_of_frame(record["frame_index"])]
             yield FrameResult.from_record({**record, "objects": objects})
 
     def close(self) -> None:
-        """Free the disk. Twice is fine."""
+        """Free the disk space. Closing twice is fine."""
         with suppress(sqlite3.Error):
             self._db.close()
 
@@ -137,7 +143,7 @@ class ResultSpool:
 
     def _select(self, query: str, *values: int) -> Iterator[tuple[Any, ...]]:
         try:
-            # Not "yield from", which closes the cursor of an abandoned iteration, when the
+            # "yield from" would close the cursor when an iteration is abandoned, and then the
             # database may be closed already.
             for row in self._db.execute(query, values):  # noqa: UP028
                 yield row
@@ -147,20 +153,25 @@ class ResultSpool:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A file that is made from the spool: ``write`` leaves it whole at ``path``, or raises."""
+    """A file to make from the spool.
+
+    Attributes:
+        path: path of the file.
+        write: writes the complete file to the path, or raises.
+    """
 
     path: Path
     write: Callable[[ResultSpool, Path], None]
 
 
 class SpoolSink:
-    """Spools results and makes all its files at the end."""
+    """Spools results and makes its files from them at the end."""
 
     def __init__(self, folder: Path, exports: list[Export]) -> None:
         """Create the spool in ``folder``.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written to.
         """
         self._exports = exports
         self._written: list[Path] = []
@@ -168,19 +179,19 @@ class SpoolSink:
 
     @property
     def paths(self) -> list[Path]:
-        """The files that were made, or will be."""
+        """The files that ``close`` makes or has made."""
         if self._spool is None:
             return self._written
         return [export.path for export in self._exports]
 
     def write(self, result: FrameResult) -> None:
-        """See ``Sink.write``. The frames before a failure can still be exported."""
+        """See ``Sink.write``. After a failure, the frames before it can still be exported."""
         if self._spool is None:
             raise OutputError("the results are closed")
         self._spool.write(result)
 
     def close(self) -> None:
-        """See ``Sink.close``. One file that fails does not keep the others from being made."""
+        """See ``Sink.close``. If one file fails, the others are still made."""
         if self._spool is None:
             return
         spool = self._spool
