@@ -153,7 +153,7 @@ class Cluster:
         while budget.num_deaths < heartbeat.num_restarts:
             may_live = budget.note_death()
         if not may_live:
-            _LOG.error("a detect worker has died %s; it is ended", budget)
+            _LOG.error("a detect worker has died %s; it is not restarted", budget)
             self._detect[heartbeat] = None
             ray.kill(heartbeat.worker, no_restart=True)
 

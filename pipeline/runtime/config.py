@@ -138,8 +138,8 @@ def place(config: RuntimeConfig, num_gpus: float) -> Placement:
             share, spare_share = _shares(1 + num_track, spares, 1)
             return Placement(1, share, num_track, share, spare_share)
         raise ConfigError(
-            f"num_detect_workers is {detect}, but there are {num_gpus:g} GPUs, and one at least is "
-            "needed for tracking"
+            f"num_detect_workers is {detect}, but there are {num_gpus:g} GPUs, and tracking needs "
+            "at least one"
         )
     track = config.num_track_workers or int(left)
     return Placement(detect, 1.0 if detect else 0.0, track, *_shares(track, spares, left))

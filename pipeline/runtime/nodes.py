@@ -80,7 +80,7 @@ def _check_address(address: str) -> None:
 def _no_cluster(address: str, reason: str) -> str:
     return (
         f"no Ray cluster is found at {address!r} ({reason}); start one with `ray start --head`, "
-        "or give no address for one of this process's own"
+        "or leave the address out to start one on this machine"
     )
 
 
@@ -111,7 +111,7 @@ def check_reachable(store_url: str, machines: Collection[str]) -> None:
         raise ConfigError(
             f"the session store is at {redact_url(store_url)}, which workers on other machines "
             f"cannot reach, and the cluster has {len(machines)} machines; give --redis an address "
-            "that is good on all of them"
+            "that all of them can reach"
         )
 
 

@@ -90,8 +90,8 @@ class Runtime(Closing):
     ) -> None:
         if store.url is None:
             raise ConfigError(
-                "a runtime's workers are processes of their own and cannot reach a store in "
-                "memory; open one in Redis, or the embedded one (no URL)"
+                "a runtime's workers are separate processes and cannot reach a store in memory; "
+                "open a store in Redis, or the embedded one (no URL)"
             )
         self.config = config if config is not None else RuntimeConfig()
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -309,7 +309,7 @@ class Runtime(Closing):
             served.renewed_s = now_s
             try:
                 if not self._store.renew_claim(session_id, self.holder):
-                    _LOG.info("session %s is over, or another runtime's", session_id)
+                    _LOG.info("session %s is over, or another runtime serves it", session_id)
             except SessionError:
                 continue  # the session is gone; its runner finds out too
             except StoreError as error:
