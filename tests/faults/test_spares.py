@@ -16,6 +16,7 @@ from maskstream.pipeline.video.model import VideoModel
 from tests.faults.killing import kill, one_pid
 from tests.integration.serving import (
     CONFIG,
+    Reference,
     Served,
     assert_same,
     check_unbroken,
@@ -23,7 +24,6 @@ from tests.integration.serving import (
     faster,
     running_runtime,
 )
-from tests.integration.test_file_sessions import in_process
 
 
 @pytest.fixture
@@ -67,12 +67,12 @@ def test_the_death_of_spares_touches_no_session_and_is_bounded(
     served_by: tuple[Runtime, SessionStore], clip: Path, model: VideoModel
 ) -> None:
     runtime, store = served_by
-    served, reference = Served.start(store, clip, "s"), in_process(model, clip)
+    served, reference = Served.start(store, clip, "s"), Reference(model, clip)
     served.do(AddConcept(text="red circle", frame_index=0))
-    reference.add_prompt(0, AddConcept(text="red circle"))
+    reference.add(0, AddConcept(text="red circle"))
 
     def play_on(start: int) -> None:
-        expected = [step.result for step in reference.propagate("forward", start, 3)]
+        expected = reference.propagate("forward", start, 3)
         fields = {"direction": "forward", "start_frame_index": start, "max_frames": 3}
         assert_same(served.propagate(**fields), expected)
 

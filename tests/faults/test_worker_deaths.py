@@ -23,6 +23,7 @@ from tests.integration.serving import (
     CONFIG,
     LONG_S,
     RUNNER,
+    Reference,
     Served,
     assert_same,
     check_account,
@@ -32,7 +33,6 @@ from tests.integration.serving import (
     running_runtime,
     settled_prompts,
 )
-from tests.integration.test_file_sessions import in_process
 from tests.pipeline import scene
 from tests.pipeline.store.servers import raw_client
 
@@ -66,10 +66,10 @@ def test_results_are_those_of_an_unbroken_run(
 def test_a_driven_session_goes_on_after_its_trackers_death(
     runtime: Runtime, store: SessionStore, clip: Path, model: VideoModel, name: str
 ) -> None:
-    served, reference = Served.start(store, clip, name), in_process(model, clip)
+    served, reference = Served.start(store, clip, name), Reference(model, clip)
     served.do(AddConcept(text="red circle", frame_index=10))
-    reference.add_prompt(10, AddConcept(text="red circle"))
-    expected = [step.result for step in reference.propagate("both", None, 20)]
+    reference.add(10, AddConcept(text="red circle"))
+    expected = reference.propagate("both", 10, 20)
     told = served.do(Propagate(direction="both", max_frames=20))
     served.cursor = told.detail["cursor"]
     for frame_index in (14, 29):
@@ -82,10 +82,10 @@ def test_a_driven_session_goes_on_after_its_trackers_death(
     found = [FrameResult.from_record(entry.record) for entry in entries if entry.kind == "frame"]
     assert_same(found, expected)
     # Prompts after it find the session as it would have been.
-    reference.add_prompt(5, AddConcept(text="blue square"))
+    reference.add(5, AddConcept(text="blue square"))
     served.do(AddConcept(text="blue square", frame_index=5))
     kill(one_pid(runtime, "track"))
-    more = [step.result for step in reference.propagate("forward", 5, 4)]
+    more = reference.propagate("forward", 5, 4)
     assert_same(served.propagate(direction="forward", start_frame_index=5, max_frames=4), more)
     check_account(served)
     served.close()
