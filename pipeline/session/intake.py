@@ -61,6 +61,8 @@ class Intake:
         self._is_new_decoder = False
         self.is_end = False
         self.failure: MaskstreamError | None = None
+        self.has_no_decoder = False
+        """Decoders have died too often, so the session cannot go on."""
 
     @property
     def num_deaths(self) -> int:
@@ -198,7 +200,7 @@ class Intake:
         try:
             self._restart(error)
         except SourceError as failure:
-            self.failure = failure
+            self.failure, self.has_no_decoder = failure, True
 
     def _restart(self, error: DecoderDiedError) -> None:
         """Start another decoder in place of a dead one.

@@ -213,6 +213,8 @@ class SessionRunner:
             failure = self._intake.failure
         if failure is not None:
             self._finish_run(run, "failed", error_text(failure))
+            if self._intake.has_no_decoder:
+                self._end(SessionState.FAILED, error_text(failure))
         elif run.is_last_pass:
             self._finish_run(run, "finished")
         else:
