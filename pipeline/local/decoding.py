@@ -1,64 +1,68 @@
-"""A thread of this process as the decoder of a session."""
+"""The decoder of a session in this process: it reads in the session's own thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from maskstream.pipeline.session.feed import Delivery, Feed, FrameNote
 
-# So that a session on a silent source can be closed at once.
-_LONGEST_WAIT_S = 0.1
 
+class LocalDecoder:
+    """Reads a feed when a frame is waited for; see ``maskstream.pipeline.session.ports.Decoder``.
 
-class DecodeThread:
-    """Reads a feed in a thread of its own, so that the next frame is decoded while one is tracked.
-
-    See :class:`maskstream.pipeline.session.ports.Decoder`. It never dies: what the feed raises is
-    raised here.
+    It has no thread: on a CPU, torch keeps all cores busy while it tracks, and decoding ahead would
+    only compete with it. Live sources have a thread of their own.
 
     Args:
-        open_feed: opens the source; called in the thread.
+        open_feed: opens the source.
     """
 
     def __init__(self, open_feed: Callable[[], Feed]) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
-        self._feed = self._thread.submit(open_feed)
+        self._feed = open_feed()
 
     def begin(self, start: int, *, reverse: bool) -> None:
-        self._thread.submit(lambda: self._feed.result().begin(start, reverse=reverse)).result()
+        self._feed.begin(start, reverse=reverse)
 
-    def next(self, timeout_s: float) -> FutureNote:
-        wait_s = min(timeout_s, _LONGEST_WAIT_S)
-        return FutureNote(self._thread.submit(lambda: self._feed.result().next(wait_s)))
+    def next(self, timeout_s: float) -> LocalNote:
+        return LocalNote(self._feed, timeout_s)
 
     def read(self, index: int) -> Delivery:
-        return self._thread.submit(lambda: self._feed.result().read(index)).result()
+        return self._feed.read(index)
 
     def look(self) -> FrameNote:
-        return self._feed.result().look()
+        return self._feed.look()
 
     def note_done(self, index: int) -> None:
-        self._feed.result().note_done(index)
+        self._feed.note_done(index)
 
     def check(self) -> None:
-        return
+        """Nothing hangs that does not hang the session too."""
 
     def close(self) -> None:
-        """Close the feed as soon as the thread is free, and wait for that."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        if not self._feed.cancelled() and self._feed.exception() is None:
-            self._feed.result().close()
+        self._feed.close()
 
 
-class FutureNote:
-    """See :class:`maskstream.pipeline.session.ports.PendingNote`."""
+class LocalNote:
+    """The next note of a feed, read when it is waited for; see ``PendingNote``.
 
-    def __init__(self, delivery: Future[Delivery]) -> None:
-        self.handle = delivery
+    Args:
+        feed: gives the note.
+        timeout_s: how long the feed may wait before it says that there is no frame yet.
+    """
+
+    handle = None
+
+    def __init__(self, feed: Feed, timeout_s: float) -> None:
+        self._feed = feed
+        self._timeout_s = timeout_s
+        self._delivery: Delivery | None = None
 
     def wait(self, timeout_s: float) -> bool:
-        return bool(wait([self.handle], timeout_s).done)
+        if self._delivery is None:
+            self._delivery = self._feed.next(min(timeout_s, self._timeout_s))
+        return True
 
     def result(self) -> Delivery:
-        return self.handle.result()
+        if self._delivery is None:
+            self._delivery = self._feed.next(self._timeout_s)
+        return self._delivery

@@ -18,6 +18,7 @@ from maskstream.pipeline.client.answers import Answer
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.local.detection import LocalTools
 from maskstream.pipeline.local.threads import SessionThreads
+from maskstream.pipeline.local.torch_thread import TorchThread
 from maskstream.pipeline.store import MemoryStore, ServiceLimits, SessionLimits
 from maskstream.pipeline.video.model import VideoModel
 
@@ -40,6 +41,8 @@ class Sam3VideoPredictor(Closing):
         max_sessions: a session more is refused.
         expire_after_s: a session that nobody has used for so long is closed; a session may ask
             for another time.
+        torch_thread: computes; best the thread that has loaded the model. None starts one. It ends
+            with the predictor.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Sam3VideoPredictor(Closing):
         latency: Latency = "delayed",
         max_sessions: int = 32,
         expire_after_s: float = 3600.0,
+        torch_thread: TorchThread | None = None,
     ) -> None:
         self.model = model
         self._defaults = {"latency": latency, "expire_after_s": expire_after_s}
@@ -56,7 +60,9 @@ class Sam3VideoPredictor(Closing):
         self._store.set_service_limits(
             ServiceLimits(max_sessions=max_sessions, max_sessions_per_owner=max_sessions)
         )
-        self._threads = SessionThreads(self._store, LocalTools(model))
+        self._torch_thread = TorchThread() if torch_thread is None else torch_thread
+        tools = LocalTools(model, self._torch_thread)
+        self._threads = SessionThreads(self._store, tools)
         self._client = Client(
             self._store,
             start_timeout_s=_ANSWER_TIMEOUT_S,
@@ -80,6 +86,7 @@ class Sam3VideoPredictor(Closing):
     def close(self) -> None:
         """Close all sessions. Closing twice is fine."""
         self._threads.close()
+        self._torch_thread.close()
         self._store.close()
 
 
@@ -113,5 +120,12 @@ def build_sam3_video_predictor(
                 "a predictor runs on one device: give device, or one number in gpus_to_use"
             )
         device = f"cuda:{gpus_to_use[0]}"
-    model = VideoModel.from_checkpoint(checkpoint_path, device=device, dtype=dtype)
-    return Sam3VideoPredictor(model, latency=latency, max_sessions=max_sessions)
+    thread = TorchThread()
+    try:
+        model = thread.run(VideoModel.from_checkpoint, checkpoint_path, device=device, dtype=dtype)
+    except BaseException:
+        thread.close()
+        raise
+    return Sam3VideoPredictor(
+        model, latency=latency, max_sessions=max_sessions, torch_thread=thread
+    )

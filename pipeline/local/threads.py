@@ -8,7 +8,7 @@ import threading
 from maskstream.core.closing import Closing
 from maskstream.core.error_text import error_text
 from maskstream.core.errors import MaskstreamError, SessionNotFoundError
-from maskstream.pipeline.local.decoding import DecodeThread
+from maskstream.pipeline.local.decoding import LocalDecoder
 from maskstream.pipeline.session.open_feed import SourcePolicy, open_feed
 from maskstream.pipeline.session.opening import RunnerConfig
 from maskstream.pipeline.session.ports import SessionTools
@@ -76,7 +76,7 @@ class SessionThreads(Closing):
                 session_id,
                 self._tools,
                 self._config,
-                lambda: DecodeThread(lambda: open_feed(self._store, session_id, self._policy)),
+                lambda: LocalDecoder(lambda: open_feed(self._store, session_id, self._policy)),
                 self._stop,
             ).run()
             reason = None

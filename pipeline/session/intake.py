@@ -101,7 +101,8 @@ class Intake:
 
     def wait_first(self, timeout_s: float) -> None:
         """Wait for the source's first note, of whatever kind; a fault then is in ``failure``."""
-        if self.pending_handle() is not None and self._pending is not None:
+        self.pending_handle()  # asks for a note
+        if self._pending is not None:
             self._pending.wait(timeout_s)
         self.peek(0.0)
 
