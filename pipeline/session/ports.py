@@ -53,7 +53,7 @@ class PendingNote(Protocol):
 
 
 class Decoder(Protocol):
-    """Reads one source, in another thread or process. Calls are answered one after another.
+    """Reads one source. Calls are answered one after another.
 
     All methods but ``close`` raise DecoderDiedError if the decoder has died.
     """
