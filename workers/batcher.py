@@ -102,14 +102,16 @@ class FairBatcher(Generic[T, R]):
             return batch
 
     def _gather(self) -> list[tuple[T, Future[R]]]:
-        """Take one item of each lane in turn, until the batch is full."""
+        """Take one item of each lane in turn, until the batch is full; skip cancelled ones."""
         batch: list[tuple[T, Future[R]]] = []
         while self._lanes and len(batch) < self._max_batch:
             name, lane = self._lanes.popitem(last=False)
-            batch.append(lane.popleft())
+            item, future = lane.popleft()
+            self._num_waiting -= 1
             if lane:  # the lane goes to the end of the queue
                 self._lanes[name] = lane
-        self._num_waiting -= len(batch)
+            if future.set_running_or_notify_cancel():  # from here on it cannot be cancelled
+                batch.append((item, future))
         return batch
 
 

@@ -34,6 +34,9 @@ class PendingDetection(Protocol):
             PromptError, ImageError: the request cannot be served.
         """
 
+    def drop(self) -> None:
+        """Say that nobody will ask for the result."""
+
 
 class DetectionService(Protocol):
     """Detects in frames."""

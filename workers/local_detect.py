@@ -71,6 +71,10 @@ class LocalPendingDetection:
         """See ``PendingDetection``."""
         return self._answer.result()
 
+    def drop(self) -> None:
+        """See ``PendingDetection``. A frame that no thread has begun with is not detected in."""
+        self._answer.cancel()
+
 
 class LocalDetectionService:
     """Detects in this process, on the tracker's device, so that nothing is copied.

@@ -62,6 +62,10 @@ class _Call:
             raise error_from_text(answer.text)
         return answer
 
+    def drop(self) -> None:
+        """Count the call as done, since nobody will ask for its answer."""
+        self._pool.note_done(self._worker)
+
     def _get(self) -> Any:
         try:
             return ray.get(self.reference)
@@ -82,6 +86,9 @@ class _RemotePendingDetection:
     def result(self) -> DetectedFrame:
         unpacked: DetectedFrame = self._call.answer().unpack(self._device)
         return unpacked
+
+    def drop(self) -> None:
+        self._call.drop()
 
 
 @dataclass(slots=True, eq=False)

@@ -117,3 +117,6 @@ class LocalPending:
 
     def result(self) -> DetectedFrame:
         return self._detected.result()
+
+    def drop(self) -> None:
+        self._detected.cancel()

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from maskstream.core.errors import ConfigError
+from maskstream.core.redaction import redact
 from maskstream.pipeline.runtime.config import Placement, RuntimeConfig, place
 from maskstream.pipeline.runtime.nodes import num_gpus
 from maskstream.pipeline.runtime.serving import StoreServer
@@ -176,7 +177,7 @@ class Cluster:
         except (*DEATHS, GetTimeoutError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             causes = [line for line in lines if "Error: " in line] or lines or ["no answer in time"]
-            raise ConfigError(f"the workers cannot start: {causes[-1]}") from error
+            raise ConfigError(f"the workers cannot start: {redact(causes[-1])}") from error
 
     def close(self) -> None:
         """Tell the track workers to leave all sessions at the next frame."""

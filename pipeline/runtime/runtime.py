@@ -126,6 +126,8 @@ class Runtime(Closing):
             self.close()
             raise
         self._stop.clear()
+        self._claimed = queue.SimpleQueue()
+        self._room = threading.Semaphore(self.config.max_sessions)
         for target, name in ((self._claim, "claimer"), (self._supervise, "supervisor")):
             thread = threading.Thread(target=target, name=f"runtime-{name}", daemon=True)
             self._threads.append(thread)

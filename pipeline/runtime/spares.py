@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from maskstream.core.redaction import redact
 from maskstream.pipeline.session.restarts import RestartBudget
 from maskstream.workers.heartbeat import Health, Heartbeat
 
@@ -62,4 +63,8 @@ class Spares:
         _LOG.warning("a spare track worker has died")
         if not self._budget.note_death():
             self._num -= 1
-            _LOG.error("spares have died %s; one less is kept: %s", self._budget, spare.error)
+            _LOG.error(
+                "spares have died %s; one less is kept: %s",
+                self._budget,
+                redact(str(spare.error)),  # Ray may list command lines, with addresses in them
+            )

@@ -47,7 +47,8 @@ Delivery = tuple[FrameNote, Image]
 class Feed(Protocol):
     """A source of frames. One call at a time, except ``look`` and ``note_done``.
 
-    A source that fails reports it with a note of kind ``failed`` and raises nothing.
+    A source that fails reports it with a note of kind ``failed`` and raises nothing. Only the feed
+    of pushed frames raises StoreError, when the store is out of reach.
     """
 
     def begin(self, start: int, *, reverse: bool) -> None:

@@ -74,4 +74,5 @@ class Lookahead:
 
     def clear(self) -> None:
         """Forget all frames."""
-        self._frames.clear()
+        while self._frames:
+            self._frames.popleft().detection.drop()

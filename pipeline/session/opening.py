@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from maskstream.core.errors import ConfigError
 from maskstream.pipeline.api.options import PUSHED_SOURCE, SessionOptions
 from maskstream.pipeline.session.intake import Intake
 from maskstream.pipeline.session.journal import JournalReader
@@ -48,6 +49,11 @@ class RunnerConfig:
     poll_every_s: float = 0.01
     look_every_s: float = 0.2
     unresponsive_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("depth", "max_unread"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
 
 
 @dataclass(slots=True)

@@ -104,6 +104,9 @@ class PendingDetection(Protocol):
             PromptError, ImageError: the frame or the prompts cannot be used.
         """
 
+    def drop(self) -> None:
+        """Say that nobody will ask for the result."""
+
 
 class Detection(Protocol):
     """Detects in one session's frames."""

@@ -169,6 +169,9 @@ class ScriptedDetected:
             raise ImageError(f"picture {number} cannot be used")
         return DetectedFrame(cast(TrackerFeatures, self.image), cast(Detections, None))
 
+    def drop(self) -> None:
+        return
+
 
 class ScriptedTools:
     """Makes trackings and detections, and remembers them in the order in which they were made."""

@@ -108,3 +108,16 @@ def test_threads_that_work_at_once() -> None:
     assert [future.result(10) for future in futures] == ["a0", "a1", "a2", "a3"]
     batcher.close()
     assert (batcher.num_batches, batcher.num_items) == (4, 4)
+
+
+def test_a_cancelled_item_is_left_out_and_one_in_work_is_finished(
+    gate: Gate, batcher: FairBatcher[str, str]
+) -> None:
+    first = batcher.submit("a", "a0")
+    assert gate.entered.wait(10)
+    dropped, last = batcher.submit("a", "a1"), batcher.submit("a", "a2")
+    assert dropped.cancel()
+    assert not first.cancel()
+    gate.open.set()
+    assert [first.result(10), last.result(10)] == ["A0", "A2"]
+    assert [item for batch in gate.batches for item in batch] == ["a0", "a2"]
