@@ -26,28 +26,27 @@ def main(video: str) -> None:
 
 
 def follow(url: str, video: str) -> None:
-    """Start a session on a file that runs by itself, and print its results by cursor."""
+    """Have a file segmented by one client, and print the results by cursor with another."""
     with Client(url) as client:
-        start = {
-            "type": "start_session",
-            "resource_path": video,
-            "autostart": True,
-            "max_frames": NUM_FRAMES,
-        }
+        start = {"type": "start_session", "resource_path": video}
         session = {"session_id": client.handle_request(start)["session_id"]}
-        client.handle_request(
-            {"type": "add_prompt", "frame_index": 0, "text": "dog face", **session}
-        )
-        cursor, is_end = 0, False
-        while not is_end:
-            # Results stay in the log: another client, or this one tomorrow, goes on from a cursor.
-            page = client.handle_request(
-                {"type": "get_results", "cursor": cursor, "timeout_s": 10.0, **session}
-            )
-            cursor, is_end = page["cursor"], page["is_end"]
+        prompt = {"type": "add_prompt", "frame_index": 0, "text": "dog face"}
+        client.handle_request({**prompt, **session})
+        run = {"type": "propagate_in_video", "max_frame_num_to_track": NUM_FRAMES}
+        for _ in client.handle_stream_request({**run, **session}):
+            pass  # one answer a frame
+    with Client(url) as another:
+        cursor = 0
+        # Results stay in the log: any client goes on from any cursor, tomorrow as well.
+        while True:
+            request = {"type": "get_results", "cursor": cursor, "max_results": 4}
+            page = another.handle_request({**request, **session})
+            if not page["results"]:
+                break
             for result in page["results"]:
                 print(f"frame {result['frame_index']}:", result["outputs"]["out_obj_ids"])
-        client.handle_request({"type": "close_session", **session})
+            cursor = page["cursor"]
+        another.handle_request({"type": "close_session", **session})
 
 
 if __name__ == "__main__":

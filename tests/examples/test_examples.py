@@ -54,6 +54,7 @@ def test_pushed_frames(tmp_path: Path) -> None:
     assert with_pizza == list(range(NUM_FRAMES // 2, NUM_FRAMES))
 
 
+@pytest.mark.cluster
 def test_runtime_and_client(tmp_path: Path) -> None:
     lines = run("runtime_and_client.py", tmp_path)
     assert frames(lines) == list(range(NUM_FRAMES))

@@ -56,6 +56,7 @@ def test_names_are_imported(installed: Environment, hostile: Path) -> None:
     assert place == str(installed.site_packages / "maskstream" / "__init__.py")
 
 
+@pytest.mark.cluster
 def test_doctor(installed: Environment, hostile: Path) -> None:
     findings = json.loads(installed.run("maskstream", "doctor", "--json", cwd=hostile))
     assert findings
@@ -69,6 +70,7 @@ def test_segment(installed: Environment, hostile: Path, clip: str) -> None:
     assert _frames(hostile / "out") == list(range(FRAMES))
 
 
+@pytest.mark.cluster
 def test_stream_on_ray(installed: Environment, hostile: Path, clip: str) -> None:
     options = ["--text", "dog face", "--max-frames", str(FRAMES), "--latency", "live"]
     installed.run("maskstream", "stream", clip, *options, "--out", "out", cwd=hostile)

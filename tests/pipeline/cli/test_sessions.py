@@ -264,12 +264,13 @@ def test_frames_are_pushed_where_an_overlay_needs_them(
 def test_ctrl_c_leaves_readable_files(
     loop: ServingLoop, clip: Path, tmp_path: Path, capsys: Captured, store: SessionStore
 ) -> None:
-    def interrupt(number: int) -> None:
-        if number == 4:
-            # To this process, whose main thread is following the results.
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
     def prepare(tracking: ScriptedTracking, detection: ScriptedDetection) -> None:
+        def interrupt(number: int) -> None:
+            # The source runs on while the command prompts it: not before there is an object.
+            if number == 4 and tracking.concepts:
+                # To this process, whose main thread is following the results.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
         tracking.before_step = interrupt
 
     loop.tools.prepare = prepare
