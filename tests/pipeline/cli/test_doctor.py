@@ -132,6 +132,7 @@ def test_a_pyav_that_reads_neither_films_nor_cameras(
     assert "--no-binary av" in found["cameras"]["advice"]
 
 
+@pytest.mark.cluster
 def test_starting_ray_and_loading_the_checkpoint(capsys: Captured) -> None:
     code, found = findings(capsys, "--full")
     assert code == 0
