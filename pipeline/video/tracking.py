@@ -41,6 +41,9 @@ OBJECT_LABEL = "object"
 
 STATE_VERSION = 2
 
+_MAX_LABELS = 256
+"""Labels of removed concepts that are kept."""
+
 
 def detection_rules(config: VideoConfig, score_threshold: float | None) -> DetectionRules:
     """The rules by which a session counts detections.
@@ -122,7 +125,19 @@ class SessionTracking:
         self._next_prompt_id += 1
         self._concepts[concept.prompt_id] = concept
         self._labels[concept.prompt_id] = concept.label
+        if len(self._labels) > _MAX_LABELS + len(self._concepts):
+            self._forget_oldest_label()
         return concept.prompt_id
+
+    def _forget_oldest_label(self) -> None:
+        """Forget the label of the concept that was removed longest ago.
+
+        Frames that are held back may still show objects of a removed concept, but only for some
+        frames.
+        """
+        kept = {NO_CONCEPT, *self._concepts}
+        oldest = next(prompt_id for prompt_id in self._labels if prompt_id not in kept)
+        del self._labels[oldest]
 
     @torch.inference_mode()
     def start_found(self, stamp: FrameStamp, features: TrackerFeatures, found: Detections) -> None:

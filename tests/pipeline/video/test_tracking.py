@@ -161,3 +161,15 @@ def test_bytes_keep_shapes_types_and_values() -> None:
 def test_other_bytes_are_refused(blob: bytes) -> None:
     with pytest.raises(CheckpointError, match="not the state"):
         state_from_bytes(blob)
+
+
+def test_concepts_that_come_and_go_leave_no_labels_behind(model: VideoModel) -> None:
+    tracking = SessionTracking(model.tracker, model.config, latency="live")
+    lasting = tracking.add_concept("red circle")
+    for number in range(600):
+        tracking.remove_concept(tracking.add_concept(f"word {number}"))
+    newest = tracking.add_concept("blue square")
+    state = tracking.state_dict()
+    labels = dict(state["labels"])
+    assert len(labels) <= 260
+    assert (labels[lasting], labels[newest]) == ("red circle", "blue square")
