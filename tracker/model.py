@@ -2,7 +2,8 @@
 
 Stateless; the memories live in :class:`maskstream.tracker.memory_bank.MemoryBank`. Every method
 takes all masklets at once. Module and parameter names are those of ``tracker_model`` in a
-transformers checkpoint.
+transformers checkpoint. The file is a little long: it composes the whole network, which is read in
+one sitting.
 """
 
 from __future__ import annotations
