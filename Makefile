@@ -14,7 +14,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
-JOBS ?= 4
+JOBS ?= 3
 SEED ?= 0
 SECONDS ?= 60
 DEMO_CLIP ?= pipeline/assets/demo.mp4

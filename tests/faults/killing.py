@@ -53,6 +53,21 @@ def is_given_up(runtime: Runtime) -> bool:
     return False
 
 
+def detect_pids(runtime: Runtime) -> list[int]:
+    """Of the detect workers, once all of them answer."""
+    found: list[int] = []
+
+    def look() -> bool:
+        try:
+            found[:] = runtime.worker_pids()["detect"]
+        except DEATHS:  # Ray is starting one again
+            return False
+        return True
+
+    eventually(look)
+    return found
+
+
 def one_pid(runtime: Runtime, kind: str) -> int:
     if kind == "decode":
         found: list[int] = []

@@ -21,7 +21,7 @@ from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.sources import Frame
 from maskstream.pipeline.store import SessionLimits, SessionStore
 from maskstream.pipeline.video.model import VideoModel
-from tests.faults.killing import is_given_up, kill, one_pid
+from tests.faults.killing import detect_pids, is_given_up, kill, one_pid
 from tests.integration.serving import (
     CONFIG,
     RUNNER,
@@ -81,7 +81,7 @@ def test_another_detect_worker_takes_the_frames_of_one_that_was_given_up(
         served.ask(AddConcept(text="red circle"))
         for killed_at in (4, 12):
             served.reach(killed_at)
-            kill(runtime.worker_pids()["detect"][0])
+            kill(detect_pids(runtime)[0])
         check_unbroken(served, model, clip)
         eventually(lambda: is_given_up(runtime))
         late = Served.start(store, clip, "late", autostart=True)
