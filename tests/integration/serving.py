@@ -40,7 +40,7 @@ from maskstream.pipeline.video.segmenter import VideoSegmenter
 LONG_S = 120.0
 """How long a test waits for what must come; no claim, and long enough for a busy machine."""
 KEY = bytes(range(32))
-RUNNER = RunnerConfig(checkpoint_every_s=0.3, frame_wait_s=20.0)
+RUNNER = RunnerConfig(checkpoint_every_s=0.3, frame_wait_s=5.0)
 CONFIG = RuntimeConfig(
     runner=RUNNER, num_cpus=2, object_store_bytes=300_000_000, lease_s=2.0, max_sessions=16
 )
