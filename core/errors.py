@@ -12,6 +12,11 @@ MaskstreamError
 │   ├── SessionNotFoundError
 │   └── SessionLimitError
 ├── StoreError            a session store out of reach, or an entry of it that cannot be read
+├── ArchiveError          an archive or an index that cannot do what was asked
+│   ├── IndexFormatError  an index of another version, or a file of it that cannot be read
+│   ├── IndexBusyError    another process builds on the index
+│   ├── IndexMismatchError  an index of other settings or another checkpoint
+│   └── NotIndexedError   nothing like it was looked for when the index was built
 └── OutputError           results that cannot be written
 
 Every message says what was wrong, where, and what would be right.
@@ -99,6 +104,26 @@ class StoreError(MaskstreamError):
         self.key = key
         self.entry = entry
         self.resume_after = resume_after
+
+
+class ArchiveError(MaskstreamError):
+    """An archive or an index that cannot do what was asked of it."""
+
+
+class IndexFormatError(ArchiveError):
+    """An index of another version, or a file of it that cannot be read."""
+
+
+class IndexBusyError(ArchiveError):
+    """Another process builds on the index."""
+
+
+class IndexMismatchError(ArchiveError):
+    """An index that was made with other settings or another checkpoint."""
+
+
+class NotIndexedError(ArchiveError):
+    """A concept that the index was not built for; the message names the nearest ones."""
 
 
 class OutputError(MaskstreamError):

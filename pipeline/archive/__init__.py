@@ -1,0 +1,1 @@
+"""The archive index: what is seen in thousands of videos, as rows that can be searched."""

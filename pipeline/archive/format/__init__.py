@@ -1,0 +1,1 @@
+"""The format of an index: its tables, records and folders. No torch, no Ray."""

@@ -1,0 +1,94 @@
+"""Where everything lies in an index.
+
+::
+
+    INDEX/
+      index.json                            IndexHead
+      concepts/<digest>.json                a concept: its text, and its embedding if there is one
+      videos/<video_id>/
+        <pass>.manifest.json                VideoManifest: the pass is whole
+        <pass>-videos.parquet               one row
+        <pass>-shots.parquet
+        <pass>-tracks.parquet
+        <pass>-p0-c0003.json                ChunkRecord: the chunk is whole
+        <pass>-p0-c0003-observations.parquet
+        <pass>-p0-c0003-state.bin           what the next chunk goes on from; goes with the manifest
+      failures/<video_id>-<pass>.json       FailureRecord
+      attempts/<video_id>-<pass>/           notes that a chunk was begun; see build/attempts.py
+      catalogue-<n>.json                    the newest that can be read names the compacted files
+      catalogue/<n>/<table>-<m>.parquet
+      lock.json                             who builds now
+
+Nothing is ever renamed. A file's name follows from what it holds, so writing it again changes
+nothing. A record is written after the files that it names. What no record names is as good as not
+there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from maskstream.pipeline.archive.format.tables import TableName
+
+HEAD = "index.json"
+LOCK = "lock.json"
+VIDEOS = "videos"
+CONCEPTS = "concepts"
+FAILURES = "failures"
+ATTEMPTS = "attempts"
+CATALOGUE = "catalogue"
+MANIFEST_SUFFIX = ".manifest.json"
+
+
+def video_folder(video_id: str) -> str:
+    """The folder of a video, relative to the index, as all paths here."""
+    return f"{VIDEOS}/{video_id}"
+
+
+def manifest(video_id: str, pass_key: str) -> str:
+    """The manifest of a pass."""
+    return f"{VIDEOS}/{video_id}/{pass_key}{MANIFEST_SUFFIX}"
+
+
+def pass_table(video_id: str, pass_key: str, table: TableName) -> str:
+    """A table of a whole pass: ``videos``, ``shots`` or ``tracks``."""
+    return f"{VIDEOS}/{video_id}/{pass_key}-{table}.parquet"
+
+
+def chunk_record(video_id: str, pass_key: str, part: int, chunk: int) -> str:
+    """The record of a chunk."""
+    return f"{VIDEOS}/{video_id}/{_chunk(pass_key, part, chunk)}.json"
+
+
+def chunk_observations(video_id: str, pass_key: str, part: int, chunk: int) -> str:
+    """The observations of a chunk."""
+    return f"{VIDEOS}/{video_id}/{_chunk(pass_key, part, chunk)}-observations.parquet"
+
+
+def chunk_state(video_id: str, pass_key: str, part: int, chunk: int) -> str:
+    """The state at the end of a chunk."""
+    return f"{VIDEOS}/{video_id}/{_chunk(pass_key, part, chunk)}-state.bin"
+
+
+def failure(video_id: str, pass_key: str) -> str:
+    """The record of a failure."""
+    return f"{FAILURES}/{video_id}-{pass_key}.json"
+
+
+def concept(text: str) -> str:
+    """The record of a concept."""
+    return f"{CONCEPTS}/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+def catalogue_head(number: int) -> str:
+    """The record that names the files of a catalogue."""
+    return f"{CATALOGUE}-{number:08d}.json"
+
+
+def catalogue_table(number: int, table: TableName, file_number: int) -> str:
+    """A compacted file of a table."""
+    return f"{CATALOGUE}/{number:08d}/{table}-{file_number:04d}.parquet"
+
+
+def _chunk(pass_key: str, part: int, chunk: int) -> str:
+    return f"{pass_key}-p{part}-c{chunk:04d}"
