@@ -22,6 +22,7 @@ from maskstream.pipeline.cli.segment_options import add_segment_parser
 from maskstream.pipeline.cli.serve import add_serve_parser
 from maskstream.pipeline.cli.sessions import add_sessions_parser
 from maskstream.pipeline.cli.stream import add_stream_parser
+from maskstream.pipeline.cli.web import add_web_parser
 
 
 def main(arguments: Sequence[str] | None = None, *, load: LoadSegmenter = load_segmenter) -> int:
@@ -74,6 +75,7 @@ def _parser() -> ArgumentParser:
     add_prompt_parser(commands)
     add_sessions_parser(commands)
     add_results_parser(commands)
+    add_web_parser(commands)
     add_doctor_parser(commands)
     return parser
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,14 @@ from maskstream.pipeline.cli.runtime_options import (
     check_model,
     runtime_config,
 )
+from maskstream.pipeline.cli.web import open_web
+from maskstream.pipeline.cli.web_options import add_web_options, web_config
+from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.store import ServiceLimits, SessionStore, open_store
 
 if TYPE_CHECKING:
     from maskstream.pipeline.runtime import RuntimeConfig
+    from maskstream.pipeline.web.config import WebConfig
 
 
 def add_serve_parser(commands: Any) -> None:
@@ -66,6 +71,7 @@ def add_serve_parser(commands: Any) -> None:
         help="open URLs of this scheme only; may be given several times; default: rtsp, rtsps, "
         "http, https, file, v4l2",
     )
+    add_web_options(parser, is_required=False)
     parser.set_defaults(run=serve)
 
 
@@ -81,6 +87,7 @@ def serve(options: Namespace) -> int:
     """
     config = runtime_config(options)
     config.policy.live_config(SessionOptions())  # fails on a scheme or folder that does not exist
+    web = web_config(options)
     check_model(options)
     store = open_store(options.redis, options.namespace, persistence_dir=options.persist)
     try:
@@ -91,12 +98,14 @@ def serve(options: Namespace) -> int:
                 max_sessions_per_owner=min(per_owner, options.max_sessions),
             )
         )
-        return _serve(store, config, options)
+        return _serve(store, config, web, options)
     finally:
         store.close()
 
 
-def _serve(store: SessionStore, config: RuntimeConfig, options: Namespace) -> int:
+def _serve(
+    store: SessionStore, config: RuntimeConfig, web: WebConfig | None, options: Namespace
+) -> int:
     from maskstream.pipeline.runtime import Runtime
 
     logging.basicConfig(
@@ -119,8 +128,11 @@ def _serve(store: SessionStore, config: RuntimeConfig, options: Namespace) -> in
         print(f"serving at {redact_url(store.url or '')}", flush=True)
         if options.redis is None:
             print(f"clients: maskstream sessions --redis {store.url}", flush=True)
-        while not is_over.wait(1.0):
-            pass
+        with ExitStack() as stack:
+            if web is not None and not is_over.is_set():
+                stack.enter_context(open_web(Client(store), web))
+            while not is_over.wait(1.0):
+                pass
         print("stopping; sessions are left as they are", file=sys.stderr)
     finally:
         runtime.close()

@@ -37,6 +37,7 @@ from maskstream.pipeline.api.requests import (
     GetSession,
     ListSessions,
     PauseSession,
+    PropagateInVideo,
     PushFrame,
     Request,
     ResetSession,
@@ -206,13 +207,7 @@ class Client(Closing):
             return log_entries(
                 self.store, record, request.cursor, is_stopped, self._takeover_timeout_s
             )
-        command = Propagate(
-            direction=request.propagation_direction,
-            start_frame_index=request.start_frame_index,
-            max_frames=request.max_frame_num_to_track,
-        )
-        outcome = self.journal.apply(session_id, "propagate", command)
-        run = checked_detail(PropagateDetail, outcome.detail, "an outcome")
+        run = self.propagate(request)
         return run_entries(
             self.store,
             session_id,
@@ -221,6 +216,22 @@ class Client(Closing):
             is_stopped,
             self._takeover_timeout_s,
         )
+
+    def propagate(self, request: PropagateInVideo) -> PropagateDetail:
+        """Begin a propagation; returns where in the log of results its frames will be.
+
+        Raises:
+            SessionNotFoundError: there is no such session.
+            SessionError: it propagates already, runs by itself, or has no prompt.
+            InputError: there is no such frame.
+        """
+        command = Propagate(
+            direction=request.propagation_direction,
+            start_frame_index=request.start_frame_index,
+            max_frames=request.max_frame_num_to_track,
+        )
+        outcome = self.journal.apply(request.session_id, "propagate", command)
+        return checked_detail(PropagateDetail, outcome.detail, "an outcome")
 
     # Sessions
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from maskstream.core.redaction import redact_json, redact_url
+from maskstream.pipeline.api.access import session_not_found
 from maskstream.pipeline.store import problems
 from maskstream.pipeline.store.codec import as_stored, json_copy, to_json
 from maskstream.pipeline.store.memory_session import MemorySession
@@ -349,7 +350,7 @@ class MemoryStore:
         self._forget_expired()
         session = self._sessions.get(session_id)
         if session is None:
-            raise problems.not_found(session_id)
+            raise session_not_found(session_id)
         if writer is not None and writer != session.record.writer:
             raise problems.superseded(session_id)
         session.touch()
@@ -386,7 +387,7 @@ class MemoryStore:
                         return value
                     session.news.wait(left)
                     if self._sessions.get(session_id) is not session:
-                        raise problems.not_found(session_id)
+                        raise session_not_found(session_id)
             finally:
                 session.num_waiting -= 1
                 session.touch()

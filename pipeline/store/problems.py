@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from maskstream.core.errors import InputError, SessionError, SessionLimitError, SessionNotFoundError
+from maskstream.core.errors import InputError, SessionError, SessionLimitError
 from maskstream.core.redaction import redact, redact_json
 from maskstream.pipeline.store.codec import to_json
 from maskstream.pipeline.store.records import MAX_STATS_BYTES, Outcome, SessionState
@@ -24,14 +24,6 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 def is_session_id(session_id: str) -> bool:
     """Whether a text has the form of a session's id."""
     return _SESSION_ID.fullmatch(session_id) is not None
-
-
-def not_found(session_id: str) -> SessionNotFoundError:
-    """There is no such session."""
-    return SessionNotFoundError(
-        f"there is no session {session_id!r:.140}: it was never started, was closed, or has "
-        "expired; start_session opens one"
-    )
 
 
 def exists(session_id: str) -> SessionError:
