@@ -10,6 +10,7 @@ A wheel only: the sources lie beside this folder, not in it.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -50,12 +51,16 @@ def requirements(project: dict[str, Any], names: tuple[str, ...]) -> list[str]:
 
 
 class BuildClient(build_py):
-    """Adds the two files that are no modules."""
+    """Adds what is no module: the mark of types, the fonts of labels, and the search path."""
 
     def run(self) -> None:
         super().run()
         build = Path(self.build_lib)
         (build / HOME / "maskstream" / "py.typed").touch()
+        assets = build / HOME / "maskstream" / "pipeline" / "assets"
+        assets.mkdir(exist_ok=True)
+        for path in sorted((ROOT / "pipeline" / "assets").glob("label-*.ttf")):
+            shutil.copy2(path, assets)
         (build / f"{HOME}.pth").write_text(f"{HOME}\n", encoding="utf-8")
 
 

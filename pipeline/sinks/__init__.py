@@ -93,7 +93,7 @@ def open_sinks(
         source: the segmented source; the overlay reads its pictures again.
         in_order: whether results come once for each frame, in ascending order. If not, the overlay
             is painted at the end.
-        font_path: a TrueType font for all labels; None: a font that has their letters.
+        font_path: a TrueType font to write labels with; None: the fonts of the package.
 
     Raises:
         InputError: an unknown format.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import colorsys
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from maskstream.core.rle import mask_box
 from maskstream.pipeline.api.results import FrameResult
-from maskstream.pipeline.sinks.fonts import font_for
-
-Colour = tuple[int, int, int]
-Rectangle = tuple[int, int, int, int]
+from maskstream.pipeline.sinks.labels import (
+    Colour,
+    Rectangle,
+    label_picture,
+    label_text,
+    place_label,
+)
+from maskstream.pipeline.sinks.largest_part import largest_part_box
 
 _GOLDEN_RATIO = 0.618033988749895
 # (saturation, value): colours with similar hues also differ in lightness.
@@ -47,8 +49,8 @@ def draw_overlay(
         image: (H, W, 3) uint8 RGB; not changed.
         result: objects with masks of the same height and width.
         opacity: opacity of the fill, 0 to 1.
-        font_path: a TrueType font for all labels; None: see
-            :func:`maskstream.pipeline.sinks.fonts.font_for`.
+        font_path: a TrueType font to write labels with, as far as it has their letters; None: the
+            fonts of the package.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -68,13 +70,13 @@ def draw_overlay(
         boxes.append((row, box))
     taken: list[Rectangle] = []
     for row, box in boxes:  # after all fills, so that no label is painted over
-        label = _label_picture(
-            _label_text(result, row),
+        label = label_picture(
+            label_text(result, row),
             object_colour(int(result.obj_ids[row])),
             text_height,
             font_path,
         )
-        _place_label(painted, label, box, taken)
+        place_label(painted, label, largest_part_box(result.masks[row], box), taken)
     return painted
 
 
@@ -100,55 +102,3 @@ def _fill(
     blended = (region * (np.uint16(256) - weight) + tint) >> np.uint16(8)
     np.copyto(region, blended.astype(np.uint8), where=mask[:, :, None])
     region[outline(mask, line_width)] = colour
-
-
-def _label_text(result: FrameResult, row: int) -> str:
-    parts = [str(int(result.obj_ids[row])), result.labels[row][:60]]
-    if np.isfinite(result.scores[row]):
-        parts.append(f"{result.scores[row]:.2f}")
-    return " ".join(part for part in parts if part)
-
-
-@lru_cache(maxsize=512)
-def _label_picture(
-    text: str, colour: Colour, text_height: int, font_path: str | None
-) -> NDArray[np.uint8]:
-    """Draw text on a bar of the object's colour, in black or white for contrast.
-
-    Returns:
-        (h, w, 3) uint8 RGB.
-    """
-    font = font_for(text, text_height, font_path)
-    left, top, right, bottom = font.getbbox(text)
-    margin = max(2, text_height // 5)
-    size = (int(right - left) + 2 * margin, int(bottom - top) + 2 * margin)
-    picture = Image.new("RGB", size, colour)
-    # ITU-R BT.601 luma.
-    luma = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    ink = (0, 0, 0) if luma > 128 else (255, 255, 255)
-    ImageDraw.Draw(picture).text((margin - left, margin - top), text, ink, font)
-    return np.asarray(picture)
-
-
-def _place_label(
-    painted: NDArray[np.uint8], label: NDArray[np.uint8], box: Rectangle, taken: list[Rectangle]
-) -> None:
-    """Paint a label above its box or, without room there, in it; lower if other labels overlap."""
-    height, width = painted.shape[:2]
-    label = label[:height, :width]
-    label_height, label_width = label.shape[:2]
-    x = max(0, min(box[0], width - label_width))
-    y = box[1] - label_height if box[1] >= label_height else box[1]
-    y = max(0, min(y, height - label_height))
-    place = (x, y, x + label_width, y + label_height)
-    while any(_overlaps(place, other) for other in taken):
-        y += label_height
-        if y + label_height > height:
-            break
-        place = (x, y, x + label_width, y + label_height)
-    taken.append(place)
-    painted[place[1] : place[3], place[0] : place[2]] = label
-
-
-def _overlaps(a: Rectangle, b: Rectangle) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

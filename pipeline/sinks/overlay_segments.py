@@ -48,7 +48,7 @@ class OverlaySegments:
             segment_s: length of a segment, in seconds.
             keep: number of finished segments of this run to keep, the newest; None keeps all.
             fps: nominal frames per second. Frames with time stamps keep their times.
-            font_path: a TrueType font for all labels; None: a font that has their letters.
+            font_path: a TrueType font to write labels with; None: the fonts of the package.
 
         Raises:
             InputError: ``segment_s`` or ``keep`` is not positive.

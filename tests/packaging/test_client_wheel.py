@@ -8,6 +8,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from maskstream.pipeline.sinks.fonts import BUNDLED
 from maskstream.pipeline.store import open_store
 from tests.packaging.environments import Environment, requirements
 from tests.pipeline.clips import write_numbered_clip
@@ -32,6 +33,8 @@ def test_it_holds_what_a_client_needs_in_a_folder_of_its_own(client_wheel: Path)
     assert tops == {"maskstream_client", "maskstream_client.pth"}
     inside = {name.removeprefix("maskstream_client/maskstream/") for name in names}
     assert {"__init__.py", "py.typed", "core/rle.py", "pipeline/client/client.py"} <= inside
+    assert {f"pipeline/assets/{font}" for font in BUNDLED} <= inside
+    assert any(name.endswith("licenses/LICENSES/OFL-1.1.txt") for name in names)
     rooms = {"/".join(name.split("/")[:2]) for name in inside if name.startswith("pipeline/")}
     for needless in ("cli", "local", "runtime", "session", "video"):
         assert f"pipeline/{needless}" not in rooms
@@ -79,6 +82,8 @@ def test_sinks_work_with_the_extra(client_wheel: Path, tmp_path: Path) -> None:
     environment.install(client_wheel)
     code = (
         "from maskstream.pipeline.sinks import JsonlSink, OverlaySink, write_coco\n"
+        "from maskstream.pipeline.sinks.fonts import font_runs\n"
+        "assert [run.text for run in font_runs('0 足球', 20)] == ['0 ', '足球']\n"
         "from maskstream import Frame, FrameResult\n"
         "import sys; assert not {'torch', 'ray'} & set(sys.modules)"
     )

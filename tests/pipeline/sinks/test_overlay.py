@@ -70,6 +70,17 @@ def test_labels_are_legible_at_720p_and_do_not_cover_each_other() -> None:
     assert inside.max() > 60  # the second label went below the first
 
 
+def test_a_label_sits_by_the_largest_part_not_by_a_speck() -> None:
+    image = np.zeros((720, 1280, 3), np.uint8)
+    masks = np.zeros((1, 720, 1280), np.bool_)
+    masks[0, 500:600, 800:1000] = True
+    masks[0, 100, 50] = True
+    result = dataclasses.replace(make_result(0, [0], size=(720, 1280)), masks=masks)
+    rows, columns = np.nonzero(draw_overlay(image, result).any(axis=2))
+    assert np.count_nonzero(rows < 400) == 1  # the speck itself
+    assert columns[rows < 500][1:].min() == 800
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 200), (200, 9)])
 def test_frames_smaller_than_a_label(size: tuple[int, int]) -> None:
     result = dataclasses.replace(
