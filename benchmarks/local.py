@@ -23,6 +23,7 @@ import torch
 from benchmarks.clip import steady, texts, write_clip
 from benchmarks.measure import surroundings
 from benchmarks.model import OUTPUT, table
+from maskstream.core.threads import use_threads
 from maskstream.pipeline.local.predictor import build_sam3_video_predictor
 from maskstream.pipeline.sources import open_source
 from maskstream.pipeline.video.segmenter import VideoSegmenter
@@ -106,7 +107,7 @@ def main() -> None:
     parser.add_argument("--system", choices=SYSTEMS, help=argparse.SUPPRESS)
     parser.add_argument("--clip", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    use_threads(given.threads)
     if given.system is not None:
         run = run_segmenter if given.system == "segmenter" else run_session
         run(given.clip, given.frames)

@@ -24,6 +24,7 @@ from benchmarks.reference import build_reference
 from benchmarks.scenes import Scene
 from benchmarks.sections import Bench, frames, tracking
 from maskstream.core.linear import linear
+from maskstream.core.threads import use_threads
 from maskstream.pipeline.video.model import VideoModel
 
 OUTPUT = Path(__file__).parent / "output"
@@ -149,7 +150,7 @@ def main() -> None:
     given = parser.parse_args()
     given.dtype = given.dtype or ("bfloat16" if given.device.startswith("cuda") else "float32")
     given.rounds = given.rounds or (3 if given.quick else 15)
-    torch.set_num_threads(given.threads)
+    use_threads(given.threads)
     results = measure(given)
     text = report(results)
     given.out.mkdir(parents=True, exist_ok=True)

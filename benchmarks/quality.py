@@ -32,6 +32,7 @@ from benchmarks.quality_vocabulary import (
     summary,
     write_csv,
 )
+from maskstream.core.threads import use_threads
 from maskstream.pipeline.video.model import VideoModel
 
 SECTIONS = ("images", "video", "clicks")
@@ -195,7 +196,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measure, print and save."""
     given = parse()
-    torch.set_num_threads(given.threads)
+    use_threads(given.threads)
     results = measure(given)
     results["aims"] = aims(results)
     text = report(results)

@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.measure import clocked, device_mb, resident_mb
 from benchmarks.scenes import Scene, disc_masks
+from maskstream.core.threads import use_threads
 from maskstream.detector.preprocess import to_pixels
 from maskstream.pipeline.sources import Frame
 from maskstream.pipeline.video.model import VideoModel
@@ -194,7 +195,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, required=True)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    use_threads(given.threads)
     model = VideoModel.from_checkpoint(given.checkpoint, device=given.device, dtype=given.dtype)
     scene = Scene(model.detector.config.image_size)
     with torch.inference_mode():

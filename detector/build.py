@@ -11,6 +11,7 @@ import torch
 
 from maskstream.core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
 from maskstream.core.tensor_faults import check_tensors, shapes_of
+from maskstream.core.threads import threads_settled
 from maskstream.core.unfilled import unfilled
 from maskstream.detector.checkpoint import PREFIXES, to_checkpoint, to_module
 from maskstream.detector.config import DetectorConfig
@@ -30,6 +31,11 @@ def default_checkpoint() -> str:
 def best_device() -> torch.device:
     """CUDA where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def best_dtype(device: torch.device | str) -> torch.dtype:
+    """What models compute in where nobody says: bfloat16 on CUDA, float32 elsewhere."""
+    return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
 
 
 class Sam3ImageModel(Detector):
@@ -79,7 +85,7 @@ def build_sam3_image_model(
     checkpoint_path: str | Path | None = None,
     device: torch.device | str | None = None,
     eval_mode: bool = True,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     **original_options: Any,
 ) -> Sam3ImageModel:
     """The image model that :class:`maskstream.detector.processor.Sam3Processor` takes.
@@ -89,6 +95,7 @@ def build_sam3_image_model(
             ``facebook/sam3``; None takes :func:`default_checkpoint`.
         device: None takes CUDA where there is one.
         eval_mode: False leaves the model in training mode.
+        dtype: None takes :func:`best_dtype`.
         original_options: see :mod:`maskstream.detector.original_options`.
 
     Raises:
@@ -97,5 +104,7 @@ def build_sam3_image_model(
     """
     check_original_options("build_sam3_image_model", original_options)
     path = resolve_checkpoint(checkpoint_path or default_checkpoint())
-    model = load_detector(path, device=device or best_device(), dtype=dtype)
+    placed = device or best_device()
+    with threads_settled():
+        model = load_detector(path, device=placed, dtype=dtype or best_dtype(placed))
     return model if eval_mode else model.train()

@@ -6,6 +6,7 @@ is also the front door of maskstream-client, which has some of the names only.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from maskstream.pipeline.sources import Frame, open_source
     from maskstream.pipeline.video.model import VideoModel
     from maskstream.pipeline.video.segmenter import VideoSegmenter
+
+# How long a thread of OpenMP, which torch computes with, waits awake for the next layer: less than
+# a millisecond, instead of as long as it likes. That is enough on an idle machine. On a busy one,
+# threads that wait awake keep those from work that they wait for. GNU's OpenMP reads the first
+# name, LLVM's and Intel's the second, both when torch is imported: so import maskstream before it.
+_WAITING = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
+if not {"OMP_WAIT_POLICY", *_WAITING} & os.environ.keys():
+    os.environ.update(_WAITING)
 
 __all__ = [
     "Client",

@@ -12,12 +12,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Each runtime of a test starts a Ray of its own.
 os.environ.pop("RAY_ADDRESS", None)
 
+import maskstream  # noqa: F401, I001 - before torch, whose threads it sets up
 import hypothesis
 import numpy as np
 import pytest
 import torch
 from xdist.scheduler import LoadScopeScheduling
 
+from maskstream.core.threads import use_threads
 from tests.shared import RUNTIME
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ USUAL_TIMEOUT_S = 300
 
 # A test process has one thread, as workers have it: threads that wait for each other on a busy
 # machine take many times as long as one.
-torch.set_num_threads(1)
+use_threads(1)
 
 # The same examples on every run; per-test time-outs are pytest's.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -8,7 +8,7 @@ import torch
 
 from maskstream.core.checkpoint import read_config, resolve_checkpoint
 from maskstream.core.errors import ConfigError
-from maskstream.detector.build import best_device, default_checkpoint, load_detector
+from maskstream.detector.build import best_device, best_dtype, default_checkpoint, load_detector
 from maskstream.detector.frames import FrameDetector
 from maskstream.tracker.build import load_tracker
 from maskstream.tracker.model import TrackerModel
@@ -24,7 +24,7 @@ class ModelSpec:
     Attributes:
         checkpoint: "tiny", a folder, an official ``.pt`` file or a hub name; None: the default.
         device: torch's name of it; None: CUDA if the actor has a GPU, else the CPU.
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 elsewhere.
         num_threads: torch threads in the actor; None: torch's default.
 
     Raises:
@@ -33,11 +33,11 @@ class ModelSpec:
 
     checkpoint: str | None = None
     device: str | None = None
-    dtype: str = "float32"
+    dtype: str | None = None
     num_threads: int | None = 1
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
+        if self.dtype is not None and self.dtype not in DTYPES:
             raise ConfigError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
 
     def prepare(self) -> torch.device:
@@ -45,6 +45,13 @@ class ModelSpec:
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         return best_device() if self.device is None else torch.device(self.device)
+
+    def dtype_on(self, device: torch.device) -> torch.dtype:
+        """The dtype of the model on this device."""
+        if self.dtype is None:
+            return best_dtype(device)
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
 
     def check(self) -> None:
         """Check that the checkpoint exists, without loading it.
@@ -61,7 +68,8 @@ class ModelSpec:
             CheckpointError: the checkpoint cannot be read.
         """
         path = resolve_checkpoint(self.checkpoint or default_checkpoint())
-        model = load_detector(path, device=self.prepare(), dtype=getattr(torch, self.dtype))
+        device = self.prepare()
+        model = load_detector(path, device=device, dtype=self.dtype_on(device))
         return FrameDetector(model)
 
     def load_tracker(self) -> tuple[TrackerModel, VideoConfig]:
@@ -71,5 +79,6 @@ class ModelSpec:
             CheckpointError: the checkpoint cannot be read.
         """
         path = resolve_checkpoint(self.checkpoint or default_checkpoint())
-        model = load_tracker(path, device=self.prepare(), dtype=getattr(torch, self.dtype))
+        device = self.prepare()
+        model = load_tracker(path, device=device, dtype=self.dtype_on(device))
         return model, VideoConfig.from_dict(read_config(path))

@@ -19,7 +19,11 @@ def add_runtime_options(parser: ArgumentParser) -> None:
         "--checkpoint", help="tiny (embedded), a folder, a .pt file or a hub name; default: tiny"
     )
     group.add_argument("--device", help="cpu, cuda …; default: CUDA where there is one")
-    group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="default: bfloat16 on CUDA, else float32",
+    )
     group.add_argument(
         "--detect-workers", type=count, metavar="N", help="default: 1; on GPUs as many as fit"
     )

@@ -95,7 +95,7 @@ def build_sam3_video_predictor(
     checkpoint_path: str | Path | None = None,
     device: torch.device | str | None = None,
     gpus_to_use: Sequence[int] | None = None,
-    dtype: torch.dtype | str = torch.float32,
+    dtype: torch.dtype | str | None = None,
     latency: Latency = "delayed",
     max_sessions: int = 32,
     **original_options: Any,
@@ -107,6 +107,7 @@ def build_sam3_video_predictor(
             :func:`maskstream.detector.build.default_checkpoint`.
         device: None takes CUDA where there is one.
         gpus_to_use: the original's way of naming a device; one number.
+        dtype: None takes bfloat16 on CUDA and float32 elsewhere.
         original_options: see :mod:`maskstream.detector.original_options`.
 
     Raises:

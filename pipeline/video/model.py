@@ -11,7 +11,14 @@ from torch import Tensor
 
 from maskstream.core.checkpoint import read_config, resolve_checkpoint, write_folder
 from maskstream.core.errors import ConfigError
-from maskstream.detector.build import Sam3ImageModel, best_device, default_checkpoint, load_detector
+from maskstream.core.threads import threads_settled
+from maskstream.detector.build import (
+    Sam3ImageModel,
+    best_device,
+    best_dtype,
+    default_checkpoint,
+    load_detector,
+)
 from maskstream.detector.checkpoint import to_checkpoint
 from maskstream.tracker.build import PREFIX, load_tracker
 from maskstream.tracker.model import TrackerModel
@@ -76,7 +83,7 @@ class VideoModel:
         checkpoint: str | Path | None = None,
         *,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | str = torch.float32,
+        dtype: torch.dtype | str | None = None,
     ) -> VideoModel:
         """Load a checkpoint.
 
@@ -84,19 +91,22 @@ class VideoModel:
             checkpoint: "tiny", a folder, an official ``.pt`` file or a hub name such as
                 ``facebook/sam3``; None takes :func:`maskstream.detector.build.default_checkpoint`.
             device: device of the weights; None takes CUDA if there is any.
-            dtype: dtype of the weights and of the computation.
+            dtype: dtype of the weights and of the computation; None takes bfloat16 on CUDA and
+                float32 elsewhere.
 
         Raises:
             CheckpointError: the checkpoint cannot be read, or its tensors do not fit.
             ConfigError: device, dtype or the checkpoint's configuration cannot be used.
         """
-        placed, kind = parse_device(device), parse_dtype(dtype)
+        placed = parse_device(device)
+        kind = best_dtype(placed) if dtype is None else parse_dtype(dtype)
         path = resolve_checkpoint(checkpoint or default_checkpoint())
-        return cls(
-            detector=load_detector(path, device=placed, dtype=kind),
-            tracker=load_tracker(path, device=placed, dtype=kind),
-            config=VideoConfig.from_dict(read_config(path)),
-        )
+        with threads_settled():
+            return cls(
+                detector=load_detector(path, device=placed, dtype=kind),
+                tracker=load_tracker(path, device=placed, dtype=kind),
+                config=VideoConfig.from_dict(read_config(path)),
+            )
 
     @property
     def device(self) -> torch.device:

@@ -81,7 +81,7 @@ class VideoSegmenter:
         checkpoint: str | Path | None = None,
         *,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | str = torch.float32,
+        dtype: torch.dtype | str | None = None,
         latency: Latency = "delayed",
         score_threshold: float | None = None,
     ) -> VideoSegmenter:
