@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from maskstream.core.errors import CheckpointError, InputError, MaskstreamError
 from maskstream.pipeline.cli.checkpoint import add_checkpoint_parser, checkpoint
 from maskstream.pipeline.cli.doctor import add_doctor_parser
+from maskstream.pipeline.cli.printing import make_printable
 from maskstream.pipeline.cli.prompt import add_prompt_parser
 from maskstream.pipeline.cli.results import add_results_parser
 from maskstream.pipeline.cli.segment import LoadSegmenter, load_segmenter, segment
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadSegmenter = load_s
     Returns:
         The exit code.
     """
+    make_printable()
     options = _parser().parse_args(arguments)
     try:
         if options.command == "checkpoint":

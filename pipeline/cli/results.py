@@ -13,9 +13,9 @@ from maskstream.core.errors import InputError
 from maskstream.pipeline.api.requests import StreamResults
 from maskstream.pipeline.cli.arguments import count, positive, positive_number
 from maskstream.pipeline.cli.connecting import add_store_options, open_client
+from maskstream.pipeline.cli.printing import json_line
 from maskstream.pipeline.cli.signals import StopSignals
 from maskstream.pipeline.client.client import Client
-from maskstream.pipeline.sinks.base import to_json
 from maskstream.pipeline.sinks.jsonl import JsonlSink
 from maskstream.pipeline.store import ResultEntry
 
@@ -79,7 +79,7 @@ def results(options: Namespace) -> int:
                 record = result_line(entry) | {"cursor": cursor}
                 if sink is not None:
                     sink.write_record(record)
-                elif not _print(to_json(record)):
+                elif not _print(json_line(record)):
                     break
                 if number == options.max or signals.received is not None:
                     break

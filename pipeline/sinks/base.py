@@ -70,7 +70,8 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     """
     part = part_path(path)
     try:
-        with part.open("w", encoding="utf-8") as file:
+        # The bytes of names that are no UTF-8 become escapes of JSON.
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
