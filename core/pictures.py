@@ -12,14 +12,16 @@ from maskstream.core.errors import ImageError
 
 Picture = Image.Image | NDArray[Any]
 
+_CHANNELS = (1, 3, 4)
+
 
 def picture_to_rgb(picture: Picture) -> NDArray[np.uint8]:
     """Convert a PIL image or a numpy array.
 
     - PIL: EXIF rotation is applied. Transparent pixels are laid over black, which is also what
       dropping the alpha channel of a cut-out gives.
-    - numpy: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16, bool, or floating-point
-      with values in [0, 1].
+    - numpy: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or with the channels first, uint8, uint16,
+      bool, or floating-point with values in [0, 1].
     - 16 bits are scaled to 8 (65535 → 255); grey is repeated three times.
 
     Returns:
@@ -33,6 +35,11 @@ def picture_to_rgb(picture: Picture) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
         return _from_array(picture)
     raise ImageError(f"a picture is a PIL image or a numpy array, not {type(picture).__name__}")
+
+
+def has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether this is the shape of a picture (C, H, W); what could be (H, W, C) too is that."""
+    return len(shape) == 3 and shape[2] not in _CHANNELS and shape[0] in _CHANNELS
 
 
 def _from_pil(picture: Image.Image) -> NDArray[np.uint8]:
@@ -52,7 +59,9 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     shape = array.shape
     if array.ndim == 2:
         array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+    if has_channels_first(shape):
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim != 3 or array.shape[2] not in _CHANNELS or 0 in array.shape:
         raise ImageError(
             f"a picture has shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {shape}"
         )

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maskstream.core.errors import ImageError
-from maskstream.core.pictures import picture_to_rgb
+from maskstream.core.pictures import has_channels_first, picture_to_rgb
 
 Picture = Image.Image | NDArray[Any] | Tensor
 
@@ -26,15 +26,17 @@ def to_rgb(image: Picture) -> Tensor:
     """Any accepted picture as (3, H, W) uint8 RGB.
 
     Args:
-        image: a PIL image or an array (H, W, ·), as
-            :func:`maskstream.core.pictures.picture_to_rgb` takes them; or a tensor (3, H, W), uint8
-            or floating-point with values in [0, 1].
+        image: a PIL image or an array (H, W, ·) or (·, H, W), as
+            :func:`maskstream.core.pictures.picture_to_rgb` takes them; or a tensor (3, H, W) or
+            (H, W, 3), uint8 or floating-point with values in [0, 1].
 
     Raises:
         ImageError: wrong type, shape, dtype or range, NaN, or no pixels.
     """
     if not isinstance(image, Tensor):
         return torch.from_numpy(_writeable(picture_to_rgb(image))).permute(2, 0, 1)
+    if image.ndim == 3 and image.shape[0] != 3 and image.shape[2] == 3:
+        image = image.permute(2, 0, 1)
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ImageError(
             f"tensor image has shape {tuple(image.shape)}; it must be (3, H, W) with pixels in it"
@@ -87,8 +89,8 @@ def picture_size(image: Picture) -> tuple[int, int]:
     if isinstance(image, Image.Image):
         upright = ImageOps.exif_transpose(image)
         return upright.height, upright.width
-    return (
-        (image.shape[0], image.shape[1])
-        if isinstance(image, np.ndarray)
-        else (image.shape[1], image.shape[2])
-    )
+    if isinstance(image, np.ndarray):
+        first = 1 if has_channels_first(image.shape) else 0
+    else:
+        first = 0 if image.shape[0] != 3 and image.shape[2] == 3 else 1
+    return image.shape[first], image.shape[first + 1]

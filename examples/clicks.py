@@ -40,7 +40,7 @@ def main(video: str, x: float, y: float) -> None:
     follow = {
         "type": "propagate_in_video",
         "session_id": session_id,
-        "max_frame_num_to_track": NUM_FRAMES,
+        "max_frame_num_to_track": NUM_FRAMES - 1,  # how far from the first
     }
     for answer in predictor.handle_stream_request(follow):
         print(f"frame {answer['frame_index']}:", num_pixels(answer), "pixels")

@@ -32,7 +32,7 @@ def follow(url: str, video: str) -> None:
         session = {"session_id": client.handle_request(start)["session_id"]}
         prompt = {"type": "add_prompt", "frame_index": 0, "text": "dog face"}
         client.handle_request({**prompt, **session})
-        run = {"type": "propagate_in_video", "max_frame_num_to_track": NUM_FRAMES}
+        run = {"type": "propagate_in_video", "max_frame_num_to_track": NUM_FRAMES - 1}
         for _ in client.handle_stream_request({**run, **session}):
             pass  # one answer a frame
     with Client(url) as another:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from maskstream.core.errors import InputError, RequestError
 from maskstream.core.rle import decode_mask, encode_mask
 from maskstream.pipeline.api.faults import stored_faults
-from maskstream.pipeline.api.fields import BoxField, Direction, Index, PointField
+from maskstream.pipeline.api.fields import BoxField, Direction, Index, PointField, Texts
 from maskstream.pipeline.api.prompts import (
     ANY_SIZE,
     UNIT,
@@ -97,17 +97,27 @@ class AddConcept(PromptCommand):
     """Find everything that words, exemplar boxes or both describe.
 
     Attributes:
+        text: the words of a concept, or a list of those of several; boxes go with one at most.
         boxes: x, y, w, h.
         box_labels: 1 for "like this", 0 for "not like this", one for each box.
     """
 
-    text: str | None = None
+    text: Texts = None
     boxes: list[BoxField] = []
     box_labels: list[int] = []
+
+    @property
+    def texts(self) -> list[str]:
+        """The words of each concept; none where it is only shown."""
+        if self.text is None:
+            return []
+        return [self.text] if isinstance(self.text, str) else list(self.text)
 
     def _faults(self, size: Size) -> list[str]:
         if self.text is None and not self.boxes:
             return ["a concept needs a text or boxes"]
+        if self.boxes and len(self.texts) > 1:
+            return ["boxes show one concept, and text names several"]
         faults = [] if self.text is None else text_faults(self.text)
         faults += box_faults(self.boxes, *size) if self.boxes else []
         return faults + label_faults(
@@ -185,12 +195,14 @@ class Propagate(Command):
 
     Attributes:
         start_frame_index: where to start; None: the earliest frame that has a prompt.
-        max_frames: at most so many frames in each direction; None: all.
+        max_distance: the last frame is so far from the start, in each direction; None: the last or
+            the first of the video. A pass forward begins with the start itself, one backward with
+            the frame before it.
     """
 
     direction: Direction = "both"
     start_frame_index: Index | None = None
-    max_frames: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+    max_distance: Annotated[int, Field(ge=0, lt=2**53)] | None = None
 
 
 class Reset(Command):
@@ -246,7 +258,7 @@ def prompt_command(
     """
     boxes, points = request.bounding_boxes or [], request.points or []
     common = {"in_pixels": not request.rel_coordinates, "frame_index": request.frame_index}
-    if request.obj_id is None:
+    if not request.shows_object:
         concept = {
             "text": request.text,
             "boxes": boxes,

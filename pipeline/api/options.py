@@ -22,6 +22,9 @@ SourceKind = Literal["file", "stream", "device", "pushed"]
 PUSHED_SOURCE = "pushed://"
 """The source of a session whose frames a client pushes."""
 
+MEMORY_SCHEME = "memory://"
+"""How the source of a session begins whose pictures are in the memory of its process."""
+
 MAX_QUEUE_SIZE = 256
 
 _DEVICE = re.compile(r"(v4l2:.*)?/dev/video\d+")
@@ -40,6 +43,8 @@ def source_kind(source: str) -> SourceKind:
         return "pushed"
     if _DEVICE.fullmatch(source):
         return "device"
+    if source.startswith(MEMORY_SCHEME):
+        return "file"
     scheme = _URL.match(source)
     return "stream" if scheme is not None and scheme[1].lower() != "file" else "file"
 

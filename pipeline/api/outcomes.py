@@ -26,12 +26,14 @@ class PromptDetail(Detail):
     """What ``add_concept`` and ``add_object`` have done.
 
     Attributes:
-        prompt_id: the id of the concept.
+        prompt_ids: the ids of the concepts, one for each text.
+        prompt_id: the first of them.
         obj_id: the id of the object.
         record: ``FrameResult.to_record`` of the prompted frame; None in a session that runs by
             itself, whose log of results has that frame.
     """
 
+    prompt_ids: list[int] = []
     prompt_id: int | None = None
     obj_id: int | None = None
     record: dict[str, Any] | None = None

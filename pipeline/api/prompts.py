@@ -1,7 +1,8 @@
 """The rules for the parts of a prompt: words, points, boxes and labels.
 
 A point is x, y. A box is x, y, width, height, where x, y is its top left corner. Coordinates are
-normalised, so that the frame spans 0 to 1 on both axes, or pixels of a frame whose size is given.
+normalised, so that the frame spans 0 to 1 on both axes, or pixels of a frame whose size is given. A
+box that reaches over the edge of the frame is cut there.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
+from maskstream.core.spans import FAR, clipped_box
+
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 Size = tuple[float, float]
 
 MAX_TEXT_LENGTH = 1000
+MAX_TEXTS = 100
 MAX_POINTS = 100
 MAX_BOXES = 100
 
@@ -27,8 +31,12 @@ ANY_SIZE: Size = (2.0**31, 2.0**31)
 _TOLERANCE = 1e-3
 
 
-def text_faults(text: str) -> list[str]:
-    """What is wrong with the words of a concept."""
+def text_faults(text: str | Sequence[str]) -> list[str]:
+    """What is wrong with the words of a concept, or with those of several."""
+    if not isinstance(text, str):
+        if len(text) > MAX_TEXTS:
+            return [f"text has {len(text)} entries; at most {MAX_TEXTS} are allowed"]
+        return [fault for one in text for fault in text_faults(one)] if text else text_faults("")
     if not text.strip():
         return ["text is empty; give a short noun phrase such as 'red circle'"]
     if len(text) > MAX_TEXT_LENGTH:
@@ -45,16 +53,19 @@ def point_faults(
         if not (isfinite(x) and isfinite(y)):
             faults.append(f"{name}[{number}] is ({x}, {y}); coordinates must be finite")
         elif not (_inside(x, width) and _inside(y, height)):
-            faults.append(
-                f"{name}[{number}] is ({x:g}, {y:g}), outside the frame; {_range(width, height)}"
-            )
+            where = _range(width, height) + _pixels_hint((x, y), (width, height))
+            faults.append(f"{name}[{number}] is ({x:g}, {y:g}), outside the frame; {where}")
     return faults
 
 
 def box_faults(
     boxes: Sequence[Box], width: float = 1.0, height: float = 1.0, name: str = "bounding_boxes"
 ) -> list[str]:
-    """What is wrong with x, y, w, h boxes in a frame of ``width`` × ``height``."""
+    """What is wrong with x, y, w, h boxes in a frame of ``width`` × ``height``.
+
+    A box may reach over the edge, but no farther than the frame is wide or high: such a one was
+    meant in other units.
+    """
     faults = _count_faults(len(boxes), MAX_BOXES, name)
     for number, (x, y, w, h) in enumerate(boxes):
         where = f"{name}[{number}]"
@@ -63,15 +74,11 @@ def box_faults(
             faults.append(f"{where} is {shown}; coordinates must be finite")
         elif w <= 0 or h <= 0:
             faults.append(f"{where} is {shown}, without area; expected x, y, width, height")
-        elif not (
-            _inside(x, width)
-            and _inside(y, height)
-            and _inside(x + w, width)
-            and _inside(y + h, height)
-        ):
+        elif clipped_box((x, y, x + w, y + h), width, height) is None:
+            hint = _pixels_hint((x, y, x + w, y + h), (width, height))
             faults.append(
-                f"{where} is {shown}, which reaches outside the frame; expected x, y, width, "
-                f"height: {_range(width, height)}"
+                f"{where} is {shown}, which lies outside the frame or reaches far out of it; "
+                f"expected x, y, width, height: {_range(width, height)}{hint}"
             )
     return faults
 
@@ -100,7 +107,10 @@ def normalised_points(points: Sequence[Point], width: float, height: float) -> l
 
 
 def normalised_boxes(boxes: Sequence[Box], width: float, height: float) -> list[Box]:
-    """Boxes of a ``width`` × ``height`` frame in normalised coordinates, cut at its edges."""
+    """Boxes of a ``width`` × ``height`` frame in normalised coordinates, cut at its edges.
+
+    They must have passed ``box_faults``.
+    """
     result = []
     for x, y, w, h in boxes:
         left, top = _unit(x / width), _unit(y / height)
@@ -117,6 +127,16 @@ def _count_faults(count: int, limit: int, name: str) -> list[str]:
 
 def _inside(value: float, size: float) -> bool:
     return -_TOLERANCE * size <= value <= (1 + _TOLERANCE) * size
+
+
+def _pixels_hint(values: Sequence[float], size: Size) -> str:
+    """A sentence for coordinates that are pixels where normalised ones are expected."""
+    if size != UNIT or all(abs(value) <= 1 + FAR for value in values):
+        return ""
+    return (
+        "; these look like pixels: divide them by the frame's width and height, or say that they "
+        "are pixels (rel_coordinates false)"
+    )
 
 
 def _range(width: float, height: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from maskstream.pipeline.api.fields import (
     BoxList,
@@ -18,15 +18,18 @@ from maskstream.pipeline.api.fields import (
     LabelList,
     Mask,
     Owner,
+    PicturesInMemory,
     PointList,
     Probability,
     PushedPicture,
     RequestModel,
+    Resource,
     Seconds,
     SessionId,
+    Texts,
 )
 from maskstream.pipeline.api.frame_codec import Coding
-from maskstream.pipeline.api.options import SessionOptions
+from maskstream.pipeline.api.options import MEMORY_SCHEME, SessionOptions
 from maskstream.pipeline.api.prompts import (
     ANY_SIZE,
     UNIT,
@@ -41,14 +44,15 @@ class StartSession(RequestModel, SessionOptions):
     """Open a session on a video file, a folder of pictures, an image, a stream or a camera, or on
     ``pushed://``: frames that the client pushes. The options are those of ``SessionOptions``.
 
+    A session in this process can also have pictures in memory: ``resource_path`` is then a list of
+    PIL images or arrays.
+
     The two ``offload`` options are accepted, since clients of SAM 3 send them, and do nothing:
     frames are read when they are needed and never kept.
     """
 
     type: Literal["start_session"]
-    resource_path: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
-        repr=False
-    )
+    resource_path: Resource = Field(repr=False)
     session_id: SessionId | None = None
     owner: Owner = "anonymous"
     expire_after_s: Annotated[float, Field(gt=0, le=366 * 86400, allow_inf_nan=False)] | None = None
@@ -58,6 +62,8 @@ class StartSession(RequestModel, SessionOptions):
     def faults(self, given: Collection[str]) -> list[str]:
         """What is wrong with the options for this source."""
         source = getattr(self, "resource_path", None)
+        if isinstance(source, PicturesInMemory):
+            source = MEMORY_SCHEME
         return self.option_faults(source) if isinstance(source, str) else []
 
     @property
@@ -68,12 +74,16 @@ class StartSession(RequestModel, SessionOptions):
 
 
 class AddPrompt(RequestModel):
-    """Add a concept (text and boxes) or an object (points, a box or a mask, with ``obj_id``)."""
+    """Add concepts (texts and boxes) or an object (points, a box or a mask, with ``obj_id``).
+
+    A list of texts adds a concept for each. A text or several boxes describe a concept also where
+    ``obj_id`` is given, as programs for SAM 3 do: what is found gets identities of its own.
+    """
 
     type: Literal["add_prompt"]
     session_id: SessionId
     frame_index: Index
-    text: str | None = None
+    text: Texts = None
     bounding_boxes: BoxList | None = None
     bounding_box_labels: LabelList | None = None
     points: PointList | None = None
@@ -123,33 +133,48 @@ class AddPrompt(RequestModel):
             faults.append("mask shows the whole object and cannot go with points or bounding_boxes")
         if not has_id and (has_points or has_mask):
             faults.append("points and mask show one object: obj_id is missing")
-        if has_id and has_text:
-            faults.append("obj_id goes with points, a box or a mask, not with text")
-        if has_id and not self.clear_old_boxes:
+        if has_boxes and isinstance(self.text, list) and len(self.text) > 1:
+            faults.append(
+                "bounding_boxes show one concept, and text names several; send a prompt for each"
+            )
+        if self.shows_object and has_boxes and not self.clear_old_boxes:
             faults.append(
                 "clear_old_boxes must be true with obj_id: an object has one box at a time, which "
                 "the next box replaces"
             )
-        if has_id and has_boxes:
-            labels = self.bounding_box_labels
-            if len(self.bounding_boxes or []) > 1 or (labels is not None and labels != [1]):
-                faults.append("with obj_id there is exactly one bounding box, labelled 1")
-        elif has_boxes and not has_text and set(self.bounding_box_labels or [1]) == {0}:
+        labels = self.bounding_box_labels
+        if has_points and has_boxes and (len(self.bounding_boxes or []) > 1 or labels == [0]):
+            faults.append("with points there is at most one bounding box, labelled 1")
+        elif has_boxes and not has_text and set(labels or [1]) == {0}:
             faults.append("without text at least one bounding box must be labelled 1")
         return faults
+
+    @property
+    def shows_object(self) -> bool:
+        """Whether this shows one object; otherwise it describes concepts."""
+        if self.obj_id is None or self.text is not None:
+            return False
+        return (
+            self.points is not None or self.mask is not None or len(self.bounding_boxes or []) == 1
+        )
 
 
 _BOX_NAMES = ("bounding_boxes", "bounding_box_labels")
 
 
 class PropagateInVideo(RequestModel):
-    """Step over the video, and stream the result of each frame."""
+    """Step over the video, and stream the result of each frame.
+
+    ``max_frame_num_to_track`` counts as SAM 3 does: it is how far the run goes from its start.
+    Forward these are the frames start … start + n, backward start - 1 … start - n. None and -1 are
+    no limit.
+    """
 
     type: Literal["propagate_in_video"]
     session_id: SessionId
     propagation_direction: Direction = "both"
     start_frame_index: Index | None = None
-    max_frame_num_to_track: Annotated[int, Field(ge=1)] | None = None
+    max_frame_num_to_track: Annotated[int, Field(ge=-1, lt=2**53)] | None = None
     output_prob_thresh: Probability | None = None
 
 

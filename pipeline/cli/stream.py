@@ -232,7 +232,8 @@ class _Run:
                 session_id=session_id,
                 propagation_direction="forward",
                 start_frame_index=options.start_frame or 0,
-                max_frame_num_to_track=options.max_frames,
+                # A number of frames; the request says how far the last is from the first.
+                max_frame_num_to_track=options.max_frames and options.max_frames - 1,
             )
             return _watched(self._client.entries(propagate, is_stopped), is_stopped)
         follow = StreamResults(type="stream_results", session_id=session_id)

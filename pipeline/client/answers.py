@@ -48,7 +48,7 @@ def prompt_answer(
     frame_index: int,
     result: FrameResult | None,
     *,
-    prompt_id: int | None,
+    prompt_ids: list[int],
     obj_id: int | None,
     took_effect_at: int,
     threshold: float | None = None,
@@ -59,13 +59,15 @@ def prompt_answer(
         frame_index: the frame that the request names.
         result: the result of that frame; None in a session that runs by itself, whose log of
             results will have it.
+        prompt_ids: the concepts, one for each text; the answer's ``prompt_id`` is the first.
         took_effect_at: the first frame on which the prompt holds.
     """
     outputs = None if result is None else result.above(threshold).to_outputs()
     return {
         "frame_index": frame_index,
         "outputs": outputs,
-        "prompt_id": prompt_id,
+        "prompt_id": prompt_ids[0] if prompt_ids else None,
+        "prompt_ids": prompt_ids,
         "obj_id": obj_id,
         "took_effect_at": took_effect_at,
     }

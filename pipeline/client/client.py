@@ -13,7 +13,7 @@ from typing import Any
 
 from maskstream.core.closing import Closing
 from maskstream.core.error_text import error_from_text
-from maskstream.core.errors import SessionError, StoreError
+from maskstream.core.errors import RequestError, SessionError, StoreError
 from maskstream.pipeline.api.commands import (
     Cancel,
     Command,
@@ -25,6 +25,7 @@ from maskstream.pipeline.api.commands import (
     Resume,
     prompt_command,
 )
+from maskstream.pipeline.api.fields import PicturesInMemory
 from maskstream.pipeline.api.frame_codec import encode_frame, wrap_picture
 from maskstream.pipeline.api.options import source_kind
 from maskstream.pipeline.api.outcomes import PromptDetail, PropagateDetail, SuccessDetail
@@ -77,6 +78,11 @@ from maskstream.pipeline.store.records import EntryKind
 
 # How often to look whether a session that owes an answer is still there.
 _LOOK_EVERY_S = 1.0
+_NO_PICTURES = (
+    "resource_path: pictures in memory are for sessions in this process "
+    "(build_sam3_video_predictor); a runtime reads a folder of pictures, or takes them one by one "
+    "with push_frame from a session on pushed://"
+)
 _STARTED = frozenset(SessionState) - {SessionState.STARTING}
 _OVER = frozenset(state for state in SessionState if state.is_over)
 _TAKES_PROMPTS = frozenset(state for state in SessionState if state.takes_prompts)
@@ -225,10 +231,11 @@ class Client(Closing):
             SessionError: it propagates already, runs by itself, or has no prompt.
             InputError: there is no such frame.
         """
+        reach = request.max_frame_num_to_track
         command = Propagate(
             direction=request.propagation_direction,
             start_frame_index=request.start_frame_index,
-            max_frames=request.max_frame_num_to_track,
+            max_distance=None if reach == -1 else reach,
         )
         outcome = self.journal.apply(request.session_id, "propagate", command)
         return checked_detail(PropagateDetail, outcome.detail, "an outcome")
@@ -237,6 +244,8 @@ class Client(Closing):
 
     def _start_session(self, request: StartSession) -> Answer:
         source = request.resource_path
+        if isinstance(source, PicturesInMemory):
+            raise RequestError([_NO_PICTURES])
         if source_kind(source) == "file" and "://" not in source:
             source = os.path.abspath(source)  # the runtime may have another working directory
         session_id = request.session_id or uuid.uuid4().hex
@@ -298,7 +307,7 @@ class Client(Closing):
         return prompt_answer(
             request.frame_index,
             None if detail.record is None else result_of(detail.record),
-            prompt_id=detail.prompt_id,
+            prompt_ids=detail.prompt_ids,
             obj_id=detail.obj_id,
             took_effect_at=_applied_at(outcome),
             threshold=request.output_prob_thresh,

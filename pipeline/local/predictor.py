@@ -11,12 +11,14 @@ import torch
 from maskstream.core.closing import Closing
 from maskstream.core.errors import ConfigError
 from maskstream.detector.original_options import check_original_options
+from maskstream.pipeline.api.fields import PicturesInMemory
 from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.api.parsing import parse_single_request, parse_stream_request
 from maskstream.pipeline.api.requests import StartSession
 from maskstream.pipeline.client.answers import Answer
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.local.detection import LocalTools
+from maskstream.pipeline.local.memory_sources import MemorySources
 from maskstream.pipeline.local.threads import SessionThreads
 from maskstream.pipeline.local.torch_thread import TorchThread
 from maskstream.pipeline.store import MemoryStore, ServiceLimits, SessionLimits
@@ -62,7 +64,8 @@ class Sam3VideoPredictor(Closing):
         )
         self._torch_thread = TorchThread() if torch_thread is None else torch_thread
         tools = LocalTools(model, self._torch_thread)
-        self._threads = SessionThreads(self._store, tools)
+        self._memory = MemorySources()
+        self._threads = SessionThreads(self._store, tools, memory=self._memory)
         self._client = Client(
             self._store,
             start_timeout_s=_ANSWER_TIMEOUT_S,
@@ -77,7 +80,17 @@ class Sam3VideoPredictor(Closing):
         if isinstance(parsed, StartSession):
             missing = self._defaults.keys() - parsed.model_fields_set
             parsed = parsed.model_copy(update={name: self._defaults[name] for name in missing})
+            if isinstance(parsed.resource_path, PicturesInMemory):
+                return self._start_on_pictures(parsed, parsed.resource_path)
         return self._client.answer(parsed)
+
+    def _start_on_pictures(self, request: StartSession, source: PicturesInMemory) -> Answer:
+        name = self._memory.keep(source.pictures)
+        try:
+            return self._client.answer(request.model_copy(update={"resource_path": name}))
+        except BaseException:
+            self._memory.forget(name)
+            raise
 
     def handle_stream_request(self, request: Mapping[str, Any]) -> Iterator[Answer]:
         """Propagate, or follow a session; see :meth:`Client.handle_stream_request`."""

@@ -8,7 +8,11 @@ import threading
 from maskstream.core.closing import Closing
 from maskstream.core.error_text import error_text
 from maskstream.core.errors import MaskstreamError, SessionNotFoundError
+from maskstream.pipeline.api.options import MEMORY_SCHEME, SessionOptions
 from maskstream.pipeline.local.decoding import LocalDecoder
+from maskstream.pipeline.local.memory_sources import MemorySources
+from maskstream.pipeline.session.feed import Feed
+from maskstream.pipeline.session.file_feed import FailedFeed, FileFeed
 from maskstream.pipeline.session.open_feed import SourcePolicy, open_feed
 from maskstream.pipeline.session.opening import RunnerConfig
 from maskstream.pipeline.session.ports import SessionTools
@@ -33,6 +37,7 @@ class SessionThreads(Closing):
         tools: the model.
         config: how sessions are served.
         policy: which sources may be opened.
+        memory: the pictures of sessions that have theirs in memory.
     """
 
     def __init__(
@@ -41,11 +46,13 @@ class SessionThreads(Closing):
         tools: SessionTools,
         config: RunnerConfig = CONFIG,
         policy: SourcePolicy | None = None,
+        memory: MemorySources | None = None,
     ) -> None:
         self._store = store
         self._tools = tools
         self._config = config
         self._policy = SourcePolicy() if policy is None else policy
+        self._memory = MemorySources() if memory is None else memory
         self._stop = threading.Event()
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
@@ -70,13 +77,15 @@ class SessionThreads(Closing):
     def _run(self, session_id: str) -> None:
         # Stands when an exception passes that nobody expects; Python prints its traceback.
         reason: str | None = "SessionError: the session has failed by a defect of this program"
+        source = ""
         try:
+            source = self._store.get_session(session_id).source
             SessionRunner(
                 self._store,
                 session_id,
                 self._tools,
                 self._config,
-                lambda: LocalDecoder(lambda: open_feed(self._store, session_id, self._policy)),
+                lambda: LocalDecoder(lambda: self._open_feed(session_id)),
                 self._stop,
             ).run()
             reason = None
@@ -87,8 +96,20 @@ class SessionThreads(Closing):
         finally:
             if reason is not None:
                 self._fail(session_id, reason)
+            self._memory.forget(source)
             with self._lock:
                 self._threads.discard(threading.current_thread())
+
+    def _open_feed(self, session_id: str) -> Feed:
+        record = self._store.get_session(session_id)
+        if not record.source.startswith(MEMORY_SCHEME):
+            return open_feed(self._store, session_id, self._policy)
+        try:
+            options = SessionOptions.from_stored(record.options)
+            config = self._policy.live_config(options)
+            return FileFeed(self._memory.open(record.source), options, config)
+        except MaskstreamError as error:
+            return FailedFeed(error_text(error))
 
     def _fail(self, session_id: str, reason: str) -> None:
         try:

@@ -111,11 +111,11 @@ class Applier:
 
     def _add_concept(self, command: AddConcept) -> Applied:
         tracking = self._state.tracking
-        if command.text is not None:
-            self._detection.check_text(command.text)
+        for text in command.texts:
+            self._detection.check_text(text)
         if self._runs_by_itself and not command.boxes:
-            prompt_id = tracking.add_concept(command.text)
-            return Applied(self._next_index(), PromptDetail(prompt_id=prompt_id).to_detail())
+            ids = [tracking.add_concept(text) for text in command.texts]
+            return Applied(self._next_index(), _concepts_detail(ids).to_detail())
         frame = self._frame(command.frame_index)
         height, width = frame.stamp.size
         prompt = command.at(width, height)
@@ -123,15 +123,16 @@ class Applier:
         if prompt.boxes:
             shown = shown_exemplar(prompt.boxes, prompt.box_labels)
             exemplars = self._detect(frame, [], shown).exemplar
-        prompt_id = tracking.add_concept(prompt.text, exemplars)
+        texts: list[str | None] = [*prompt.texts] or [None]
+        ids = [tracking.add_concept(text, exemplars) for text in texts]
         if self._runs_by_itself:
-            detail = PromptDetail(prompt_id=prompt_id)
+            detail = _concepts_detail(ids)
             return Applied(frame.stamp.index, detail.to_detail(), used_frame=True)
-        detected = self._detect(frame, [tracking.concept(prompt_id)])
+        detected = self._detect(frame, [tracking.concept(one) for one in dict.fromkeys(ids)])
         tracking.start_found(frame.stamp, detected.features, detected.detections)
         record = tracking.at(frame.stamp).to_record()
         self._state.note_prompted(frame.stamp.index)
-        detail = PromptDetail(prompt_id=prompt_id, record=record)
+        detail = _concepts_detail(ids, record)
         return Applied(frame.stamp.index, detail.to_detail(), used_frame=True)
 
     def _add_object(self, command: AddObject) -> Applied:
@@ -191,14 +192,16 @@ class Applier:
         start = command.start_frame_index
         start = state.first_prompted if start is None else start
         self._intake.read(start)  # raises if there is no such frame
-        passes = []
+        passes, reach = [], command.max_distance
         if command.direction != "backward":
-            passes.append(Pass(state.epoch + 1, start, reverse=False))
-        if command.direction != "forward" and start > 0:
-            passes.append(Pass(state.epoch + len(passes) + 1, start - 1, reverse=True))
+            most = None if reach is None else reach + 1
+            passes.append(Pass(state.epoch + 1, start, reverse=False, max_frames=most))
+        if command.direction != "forward" and start > 0 and reach != 0:
+            epoch = state.epoch + len(passes) + 1
+            passes.append(Pass(epoch, start - 1, reverse=True, max_frames=reach))
         first = state.epoch + 1
         last = max(first, state.epoch + len(passes))
-        state.run = Run("driven", passes, command.max_frames)
+        state.run = Run("driven", passes)
         detail = PropagateDetail(cursor=self._cursor(), epochs=(first, last))
         return Applied(start, detail.to_detail())
 
@@ -220,6 +223,10 @@ class Applier:
             return False
         run.cancelled = True
         return True
+
+
+def _concepts_detail(ids: list[int], record: dict[str, Any] | None = None) -> PromptDetail:
+    return PromptDetail(prompt_ids=ids, prompt_id=ids[0], record=record)
 
 
 CANCELLED = "cancelled before a frame came that this prompt could be applied on"

@@ -15,11 +15,13 @@ class Pass:
         epoch: epoch of its results. Frames of a live source bring their own epoch.
         start: index of the first frame.
         reverse: the video is played backward.
+        max_frames: largest number of frames; None: all.
     """
 
     epoch: int
     start: int
     reverse: bool
+    max_frames: int | None = None
 
 
 @dataclass(slots=True)
@@ -29,7 +31,6 @@ class Run:
     Attributes:
         kind: ``free``: the session runs by itself. ``driven``: a client asked for the run.
         passes: the passes, one for each direction, in order.
-        max_frames: largest number of frames in each pass; None: all.
         pass_number: number of the current pass, 0-based.
         num_stepped: number of frames of this pass that were tracked.
         next_index: index of the next frame of this pass to track.
@@ -39,7 +40,6 @@ class Run:
 
     kind: Literal["free", "driven"]
     passes: list[Pass]
-    max_frames: int | None
     pass_number: int = 0
     num_stepped: int = 0
     next_index: int = 0

@@ -119,7 +119,7 @@ class SessionRunner:
         if session.runs_by_itself and state.run is None:
             has_no_start = session.is_live or session.is_pushed
             start = 0 if has_no_start else session.options.start_frame
-            state.run = Run("free", [Pass(0, start, False)], session.options.max_frames)
+            state.run = Run("free", [Pass(0, start, False, session.options.max_frames)])
         self._go_to(state.run)
         if session.runs_by_itself:
             self._intake.wait_first(_FIRST_NOTE_S)
@@ -193,7 +193,7 @@ class SessionRunner:
         if not run.passes:
             self._finish_run(run, "finished")
             return
-        most = run.max_frames
+        most = run.current.max_frames
         is_enough = most is not None and run.num_stepped + len(self._ahead) >= most
         if not is_enough and self._ahead.wants_more:
             if self._ahead.submit_next(self._state.tracking.concepts):
@@ -208,8 +208,8 @@ class SessionRunner:
 
     def _finish_pass(self, run: Run) -> None:
         self._publish(self._state.tracking.flush())
-        failure = None
-        if run.max_frames is None or run.num_stepped < run.max_frames:
+        failure, most = None, run.current.max_frames
+        if most is None or run.num_stepped < most:
             failure = self._intake.failure
         if failure is not None:
             self._finish_run(run, "failed", error_text(failure))

@@ -14,7 +14,7 @@ from maskstream.pipeline.session.state_codec import state_from_bytes, state_to_b
 from maskstream.pipeline.video.frame_numbers import FrameNumbers
 from maskstream.pipeline.video.tracking import SessionTracking
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 @dataclass(slots=True)

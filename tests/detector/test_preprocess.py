@@ -104,12 +104,12 @@ def test_read_only_and_strided_arrays() -> None:
     [
         (np.zeros((8, 8, 2), np.uint8), r"not \(8, 8, 2\)"),
         (np.zeros(8, np.uint8), r"not \(8,\)"),
-        (np.zeros((3, 8, 8), np.uint8), r"not \(3, 8, 8\)"),
+        (np.zeros((2, 8, 8), np.uint8), r"not \(2, 8, 8\)"),
         (np.zeros((8, 8, 3), np.int32), "int32"),
         (np.zeros((0, 8, 3), np.uint8), r"\(0, 8, 3\)"),
         (np.full((8, 8, 3), np.nan, np.float32), "NaN"),
         (np.full((8, 8, 3), 2.0, np.float32), r"\[0, 1\]"),
-        (torch.zeros(8, 8, 3), r"\(3, H, W\)"),
+        (torch.zeros(8, 8, 4), r"\(3, H, W\)"),
         (torch.zeros(1, 3, 8, 8), r"\(3, H, W\)"),
         (torch.zeros(3, 8, 8, dtype=torch.int16), "int16"),
         (torch.zeros(3, 0, 8), "pixels in it"),
@@ -127,3 +127,17 @@ def test_unusable_pictures_are_named(image: Any, complaint: str) -> None:
 def test_no_picture() -> None:
     with pytest.raises(ImageError, match="at least one"):
         to_pixels([], 14)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_channels_may_come_first_or_last(dtype: type) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
+    given = picture if dtype is np.uint8 else (picture / np.float32(255)).astype(np.float32)
+    first = np.ascontiguousarray(np.moveaxis(given, -1, 0))
+    expected = to_rgb(given)
+    assert picture_size(given) == (6, 9)
+    for other in (first, torch.from_numpy(first), torch.from_numpy(given)):
+        assert torch.equal(to_rgb(other), expected)
+        assert picture_size(other) == (6, 9)
+    # Where both readings are possible, the channels come last.
+    assert picture_size(np.zeros((3, 9, 3), np.uint8)) == (3, 9)

@@ -73,7 +73,7 @@ def test_the_death_of_spares_touches_no_session_and_is_bounded(
 
     def play_on(start: int) -> None:
         expected = reference.propagate("forward", start, 3)
-        fields = {"direction": "forward", "start_frame_index": start, "max_frames": 3}
+        fields = {"direction": "forward", "start_frame_index": start, "max_distance": 3}
         assert_same(served.propagate(**fields), expected)
 
     first = ready_spare(runtime)

@@ -70,7 +70,7 @@ def test_a_driven_session_goes_on_after_its_trackers_death(
     served.do(AddConcept(text="red circle", frame_index=10))
     reference.add(10, AddConcept(text="red circle"))
     expected = reference.propagate("both", 10, 20)
-    told = served.do(Propagate(direction="both", max_frames=20))
+    told = served.do(Propagate(direction="both", max_distance=20))
     served.cursor = told.detail["cursor"]
     for frame_index in (14, 29):
         served.reach(frame_index)
@@ -86,7 +86,7 @@ def test_a_driven_session_goes_on_after_its_trackers_death(
     served.do(AddConcept(text="blue square", frame_index=5))
     kill(one_pid(runtime, "track"))
     more = reference.propagate("forward", 5, 4)
-    assert_same(served.propagate(direction="forward", start_frame_index=5, max_frames=4), more)
+    assert_same(served.propagate(direction="forward", start_frame_index=5, max_distance=4), more)
     check_account(served)
     served.close()
 
@@ -140,7 +140,7 @@ def test_a_checkpoint_that_nobody_can_read_fails_its_session_alone(
     reason = store.get_session(name).reason
     assert reason.startswith("StoreError: "), reason
     assert key in reason
-    assert len(neighbour.propagate(direction="forward", max_frames=2)) == 2
+    assert len(neighbour.propagate(direction="forward", max_distance=1)) == 2
     neighbour.close()
 
 
@@ -159,5 +159,5 @@ def test_an_error_of_the_code_fails_one_session_at_once(
     assert record.state == SessionState.FAILED
     assert record.reason.startswith("ConfigError: the session's options cannot be used: every_nth")
     assert one_pid(runtime, "track") == pid
-    assert len(neighbour.propagate(direction="forward", max_frames=2)) == 2
+    assert len(neighbour.propagate(direction="forward", max_distance=1)) == 2
     neighbour.close()

@@ -234,14 +234,20 @@ class Reference:
         return self._segmenter.at(frame)
 
     def propagate(
-        self, direction: Direction, start: int, max_frames: int | None = None
+        self, direction: Direction, start: int, max_distance: int | None = None
     ) -> list[FrameResult]:
-        """See ``VideoSegmenter.run``."""
-        return list(
-            self._segmenter.run(
-                self._source, direction=direction, start_frame=start, max_frames=max_frames
-            )
-        )
+        """See ``Propagate``: forward, the frame that it starts from does not count."""
+        found: list[FrameResult] = []
+        one_way: tuple[Direction, ...] = ("forward", "backward")
+        for way in one_way:
+            if direction in (way, "both"):
+                most = max_distance
+                if way == "forward" and most is not None:
+                    most += 1
+                found += self._segmenter.run(
+                    self._source, direction=way, start_frame=start, max_frames=most
+                )
+        return found
 
 
 def assert_same(

@@ -137,7 +137,7 @@ def a_file_driven_by_its_client(talk: Talk, clip: Path) -> None:
     talk.ask("add_prompt", name, frame_index=4, bounding_boxes=[box], rel_coordinates=False)
     order = [*range(4, NUM_FRAMES), 3, 2, 1, 0]
     assert talk.stream("propagate_in_video", name) == order
-    part = {"start_frame_index": 3, "max_frame_num_to_track": 2}
+    part = {"start_frame_index": 3, "max_frame_num_to_track": 1}
     assert talk.stream("propagate_in_video", name, propagation_direction="forward", **part) == [
         3,
         4,
@@ -297,7 +297,7 @@ def what_cannot_be_done(talk: Talk, clip: Path) -> None:
     talk.stream("reset_session", name)
     talk.ask("add_prompt", name, frame_index=0, text="red circle")
     talk.stream("propagate_in_video", name, start_frame_index=400)
-    assert talk.stream("propagate_in_video", name, max_frame_num_to_track=2) == [0, 1]
+    assert talk.stream("propagate_in_video", name, max_frame_num_to_track=1) == [0, 1]
 
 
 def a_session_that_nobody_uses_expires(talk: Talk, clip: Path) -> None:

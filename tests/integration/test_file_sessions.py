@@ -77,11 +77,11 @@ def test_a_driven_session_in_all_directions(
     whole = served.propagate(direction="both")
     assert_same(whole, reference.propagate("both", 12))
     assert [result.frame_index for result in whole] == [*range(12, 40), *range(11, -1, -1)]
-    some = served.propagate(direction="backward", start_frame_index=30, max_frames=5)
+    some = served.propagate(direction="backward", start_frame_index=30, max_distance=5)
     assert_same(some, reference.propagate("backward", 30, 5))
     served.do(AddConcept(boxes=[CIRCLE_BOX], box_labels=[1], frame_index=3))
     reference.add(3, AddConcept(boxes=[CIRCLE_BOX], box_labels=[1]))
-    again = served.propagate(direction="forward", start_frame_index=3, max_frames=8)
+    again = served.propagate(direction="forward", start_frame_index=3, max_distance=8)
     assert_same(again, reference.propagate("forward", 3, 8))
     epochs = [entry.epoch for entry in served.entries]
     assert epochs == sorted(epochs)
@@ -157,7 +157,7 @@ def test_pause_resume_cancel_and_reset(
     reference = Reference(model, clip, latency="live")
     reference.add(5, AddConcept(text="blue square"))
     expected = reference.propagate("forward", 5, 6)
-    assert_same(served.propagate(direction="forward", max_frames=6), expected)
+    assert_same(served.propagate(direction="forward", max_distance=6), expected)
     served.close()
 
 
@@ -179,7 +179,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
         assert re.search(wanted, rejection), rejection
     told = served.do(AddConcept(text="red circle", frame_index=0))
     assert told.detail["prompt_id"] == 0
-    assert len(served.propagate(direction="forward", max_frames=3)) == 3
+    assert len(served.propagate(direction="forward", max_distance=2)) == 3
     served.close()
 
 

@@ -49,7 +49,7 @@ def start_all(store: SessionStore, clip: Path, turn: int) -> list[Served]:
 
 def run_all(sessions: list[Served], num_frames: int = NUM_FRAMES) -> list[int]:
     """All at once to their ends; how far each was when the first was through."""
-    command = Propagate(direction="forward", max_frames=num_frames)
+    command = Propagate(direction="forward", max_distance=num_frames - 1)
     for served, asked in [(served, served.ask(command)) for served in sessions]:
         served.cursor = served.outcome(asked).detail["cursor"]
     first = sessions[0]
@@ -107,6 +107,6 @@ def test_eight_sessions(
     command = AddConcept(text="red circle", frame_index=0)
     ninth.do(command)
     assert_same(
-        ninth.propagate(direction="forward", max_frames=3),
+        ninth.propagate(direction="forward", max_distance=2),
         play_prompts(model, clip, [(0, command)], latency="live", num_frames=3),
     )

@@ -53,7 +53,7 @@ def test_a_score_that_nothing_reaches(store: SessionStore, clip: Path, name: str
     served = Served.start(store, clip, name, score_threshold=1.0)
     told = served.do(AddConcept(text="red circle", frame_index=0))
     assert told.detail["record"]["objects"] == []
-    found = served.propagate(direction="forward", max_frames=2)
+    found = served.propagate(direction="forward", max_distance=1)
     assert [len(result) for result in found] == [0, 0]
     served.close()
 

@@ -84,8 +84,14 @@ def test_pixels() -> None:
     )
     boxes = concept(text="a", bounding_boxes=[[10, 10, 20, 20]], **pixels)
     assert boxes.at(100, 50).boxes == [pytest.approx((0.1, 0.2, 0.2, 0.4))]
-    cut = an_object(bounding_boxes=[[90, 40, 10.05, 10.02]], **pixels)
+    cut = an_object(bounding_boxes=[[90, 40, 30, 20]], **pixels)
     assert cut.at(100, 50).box == pytest.approx((0.9, 0.8, 0.1, 0.2))
+
+
+def test_a_list_of_texts_is_a_concept_each() -> None:
+    assert concept(text=["a", "b"]).texts == ["a", "b"]
+    assert concept(text="a").texts == ["a"]
+    assert concept(bounding_boxes=[[0, 0, 1, 1]]).texts == []
 
 
 def test_pixels_outside_the_frame_are_refused_in_the_words_of_the_request() -> None:
@@ -102,7 +108,7 @@ def test_pixels_outside_the_frame_are_refused_in_the_words_of_the_request() -> N
         with pytest.raises(
             RequestError, match=r"bounding_boxes\[0\] is \(10, 10, 20, 20\)"
         ) as caught:
-            command.at(40, 20)
+            command.at(40, 8)
         assert len(caught.value.faults) == 1
 
 
@@ -126,8 +132,13 @@ def test_masks_as_arrays_and_codes() -> None:
         ("add_concept", {"boxes": 3, "colour": 1}, ["boxes: input should", "colour: extra inputs"]),
         (
             "add_concept",
-            {"text": "a", "boxes": [[0, 0, 2, 1]]},
-            ["bounding_boxes[0] is (0, 0, 2, 1), which", "bounding_box_labels has 0 entries for 1"],
+            {"text": "a", "boxes": [[0, 0, 3, 1]]},
+            ["bounding_boxes[0] is (0, 0, 3, 1), which", "bounding_box_labels has 0 entries for 1"],
+        ),
+        (
+            "add_concept",
+            {"text": ["a", "b"], "boxes": [[0, 0, 1, 1]], "box_labels": [1]},
+            ["boxes show one concept, and text names several"],
         ),
         ("add_object", {"obj_id": 1}, ["an object needs points, a box or a mask"]),
         (
@@ -150,7 +161,7 @@ def test_all_faults_of_an_entry_are_named(
 
 def test_commands_without_coordinates() -> None:
     assert parse_command("reset", {}) == Reset()
-    assert parse_command("propagate", {"max_frames": 3}) == Propagate(max_frames=3)
+    assert parse_command("propagate", {"max_distance": 3}) == Propagate(max_distance=3)
 
 
 @hypothesis.given(
@@ -186,12 +197,18 @@ def test_any_points_in_the_frame_pass(points: list[tuple[float, float, int]], ob
 
 
 @hypothesis.given(st.floats(), st.floats(), st.floats(), st.floats())
-def test_boxes_are_taken_exactly_when_they_lie_in_the_frame(
+def test_boxes_are_taken_exactly_when_part_of_them_lies_in_the_frame(
     x: float, y: float, w: float, h: float
 ) -> None:
     try:
         (box,) = concept(text="a", bounding_boxes=[[x, y, w, h]]).at(10, 10).boxes
     except RequestError:
-        assert not (0 <= x <= 1 and 0 <= y <= 1 and w > 0 and h > 0 and x + w <= 1 and y + h <= 1)
+        assert not (
+            0 <= x < 1 and 0 <= y < 1 and 0 < w <= 1 and 0 < h <= 1 and x + w > x and y + h > y
+        )
     else:
+        assert x < 1
+        assert y < 1
+        assert x + w > 0
+        assert y + h > 0
         assert all(0 <= value <= 1 for value in (box[0], box[1], box[0] + box[2], box[1] + box[3]))

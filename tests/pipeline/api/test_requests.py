@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
+from PIL import Image
 
 from maskstream.core.errors import InputError, RequestError
 from maskstream.pipeline.api.parsing import parse_request
@@ -54,7 +56,10 @@ def _faults(request: Any) -> list[str]:
         {**PROMPT, "bounding_boxes": [[0.1, 0.1, 0.2, 0.2]], "obj_id": 7},
         {**PROMPT, "text": "red circle", "mask": None, "points": None, "obj_id": None},
         {**PROMPT, "mask": [[0, 1], [1, 0]], "obj_id": 7, "output_prob_thresh": 0.4},
+        {**PROMPT, "text": ["red circle", "blue square"]},
         {"type": "propagate_in_video", "session_id": ID},
+        {"type": "propagate_in_video", "session_id": ID, "max_frame_num_to_track": -1},
+        {"type": "propagate_in_video", "session_id": ID, "max_frame_num_to_track": 0},
         {
             "type": "propagate_in_video",
             "session_id": ID,
@@ -90,6 +95,49 @@ def test_defaults() -> None:
     assert isinstance(start, StartSession)
     assert start.session_id is None
     assert isinstance(parse_request({"type": "close_session", "session_id": ID}), CloseSession)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"text": "red circle"},
+        {"text": "red circle", "bounding_boxes": [[0, 0, 1, 1]], "bounding_box_labels": [True]},
+        {"bounding_boxes": [[0, 0, 1, 1]] * 2, "bounding_box_labels": [1, 0]},
+    ],
+)
+def test_words_and_several_boxes_describe_a_concept_whatever_obj_id_says(
+    fields: dict[str, Any],
+) -> None:
+    assert not _prompt(**fields, obj_id=1).shows_object
+    assert _prompt(bounding_boxes=[[0, 0, 1, 1]], obj_id=1).shows_object
+
+
+def test_true_and_false_are_labels() -> None:
+    request = _prompt(points=[[0, 0], [1, 1]], point_labels=torch.tensor([True, False]), obj_id=0)
+    assert request.point_labels == [1, 0]
+    boxes = _prompt(text="a", bounding_boxes=[[0, 0, 1, 1]], bounding_box_labels=[False])
+    assert boxes.bounding_box_labels == [0]
+
+
+def test_sources_are_paths_and_pictures() -> None:
+    def source(value: Any) -> Any:
+        request = parse_request({"type": "start_session", "resource_path": value})
+        assert isinstance(request, StartSession)
+        return request.resource_path
+
+    assert source(Path("film.mp4")) == "film.mp4"
+    picture, array = Image.new("RGB", (4, 3)), np.zeros((3, 4, 3), np.uint8)
+    for value, count in (
+        ([picture, array], 2),
+        (picture, 1),
+        (array, 1),
+        (np.zeros((5, 3, 4, 3), np.uint8), 5),
+        (torch.zeros(2, 3, 4, 3), 2),
+    ):
+        assert len(source(value).pictures) == count
+    for value in ([], [1, 2], ["a.jpg"], {"a": 1}, 3):
+        fault = f"resource_path: a source {'in memory ' if isinstance(value, list) else ''}is a"
+        assert fault in _faults({"type": "start_session", "resource_path": value})[0]
 
 
 def test_arrays_are_taken_where_lists_are() -> None:
@@ -135,7 +183,14 @@ def test_arrays_are_taken_where_lists_are() -> None:
         ({**PROMPT, "text": " \t"}, "text is empty"),
         ({**PROMPT, "text": "x" * 1001}, "text has 1001 characters; at most 1000"),
         ({**PROMPT, "text": "a", "output_prob_thresh": float("nan")}, "output_prob_thresh: "),
-        ({**PROMPT, "text": "a", "obj_id": 1}, "obj_id goes with points, a box or a mask"),
+        ({**PROMPT, "text": ["a", 3]}, "text: a text, or a list of texts, not ['a', 3]"),
+        ({**PROMPT, "text": []}, "text is empty"),
+        ({**PROMPT, "text": ["a", " "]}, "text is empty"),
+        ({**PROMPT, "text": ["a"] * 101}, "text has 101 entries; at most 100"),
+        (
+            {**PROMPT, "text": ["a", "b"], "bounding_boxes": [[0, 0, 1, 1]]},
+            "bounding_boxes show one concept, and text names several",
+        ),
         (
             {**PROMPT, "text": "a", "points": [[0, 0]], "point_labels": [1], "obj_id": 1},
             "text names a concept and cannot go with points or mask",
@@ -167,9 +222,16 @@ def test_arrays_are_taken_where_lists_are() -> None:
         ),
         ({**PROMPT, "point_labels": [1], "text": "a"}, "point_labels is given without points"),
         (
-            {**PROMPT, "bounding_boxes": [[0.5, 0.5, 0.6, 0.1]]},
-            "bounding_boxes[0] is (0.5, 0.5, 0.6, 0.1), which reaches outside the frame",
+            {**PROMPT, "bounding_boxes": [[1.0, 0.5, 0.6, 0.1]]},
+            "bounding_boxes[0] is (1, 0.5, 0.6, 0.1), which lies outside the frame or reaches far "
+            "out of it; expected x, y, width, height: normalised coordinates lie in [0, 1]",
         ),
+        (
+            {**PROMPT, "bounding_boxes": [[480, 290, 110, 360]]},
+            "these look like pixels: divide them by the frame's width and height, or say that they "
+            "are pixels (rel_coordinates false)",
+        ),
+        ({**PROMPT, "points": [[210, 350]], "point_labels": [1], "obj_id": 1}, "look like pixels"),
         ({**PROMPT, "bounding_boxes": [[0.5, 0.5, 0.0, 0.1]]}, "without area"),
         (
             {**PROMPT, "bounding_boxes": [[0, 0, float("inf"), 1]]},
@@ -180,8 +242,18 @@ def test_arrays_are_taken_where_lists_are() -> None:
             "without text at least one bounding box must be labelled 1",
         ),
         (
-            {**PROMPT, "bounding_boxes": [[0, 0, 1, 1]] * 2, "obj_id": 1},
-            "with obj_id there is exactly one bounding box",
+            {
+                **PROMPT,
+                "bounding_boxes": [[0, 0, 1, 1]] * 2,
+                "points": [[0, 0]],
+                "point_labels": [1],
+                "obj_id": 1,
+            },
+            "with points there is at most one bounding box, labelled 1",
+        ),
+        (
+            {**PROMPT, "bounding_boxes": [[0, 0, 1, 1]], "bounding_box_labels": [0], "obj_id": 1},
+            "without text at least one bounding box must be labelled 1",
         ),
         (
             {**PROMPT, "bounding_boxes": [[0, 0, 1, 1]], "obj_id": 1, "clear_old_boxes": False},

@@ -192,7 +192,7 @@ def test_prompts_are_sent_and_told(session_id: str, capsys: Captured, tmp_path: 
     [
         ([], "nothing to do: give --text"),
         (["--text", BAD_WORD], f"--text {BAD_WORD}: nobody knows what"),
-        (["--box", "0.1,0.1,2,2"], "reaches outside the frame"),
+        (["--box", "0.1,0.1,2,2"], "reaches far out of it"),
         (["--point", "900,900", "--pixels"], r"x lies in [0, 80]"),
         (["--box", "0.1,0.1,0.1,0.1@99"], "there is no frame 99"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image
 
 from maskstream.core.errors import (
     ConfigError,
+    ImageError,
     InputError,
     RequestError,
     SessionError,
@@ -129,6 +132,62 @@ def test_defaults_start_on_the_earliest_prompt_and_go_both_ways(
     assert [answer["frame_index"] for answer in chosen] == [3, 2, 1]
 
 
+def test_a_run_goes_so_far_from_its_start(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    ask(predictor, "add_prompt", session_id, frame_index=5, text="red circle")
+
+    def order(**fields: Any) -> list[int]:
+        answers = propagate(predictor, session_id, start_frame_index=5, **fields)
+        return [answer["frame_index"] for answer in answers]
+
+    assert order(max_frame_num_to_track=2) == [5, 6, 7, 4, 3]
+    assert order(max_frame_num_to_track=0) == [5]
+    assert order(max_frame_num_to_track=0, propagation_direction="backward") == []
+    assert order(max_frame_num_to_track=-1, propagation_direction="backward") == [4, 3, 2, 1, 0]
+
+
+def test_several_texts_in_one_prompt(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    session_id = start(predictor, clip)
+    texts = ["red circle", "blue square"]
+    answer = ask(predictor, "add_prompt", session_id, frame_index=0, text=texts)
+    assert (answer["prompt_id"], answer["prompt_ids"]) == (0, [0, 1])
+    assert answer["outputs"]["out_labels"] == texts
+    with pytest.raises(InputError, match="token"):
+        ask(predictor, "add_prompt", session_id, frame_index=0, text=["star", "word " * 60])
+    one_by_one = start(predictor, clip)
+    for text in texts:
+        again = ask(predictor, "add_prompt", one_by_one, frame_index=0, text=text)
+    for name in ("out_obj_ids", "out_binary_masks", "out_probs"):
+        assert np.array_equal(again["outputs"][name], answer["outputs"][name])
+    labels = propagate(predictor, session_id, max_frame_num_to_track=1)[-1]["outputs"]["out_labels"]
+    assert labels == texts
+
+
+def test_pictures_in_memory(predictor: Sam3VideoPredictor, clip: Path) -> None:
+    pictures = [scene.image(0), Image.fromarray(scene.image(1)), scene.image(2)]
+    request = {"type": "start_session", "resource_path": pictures}
+    session_id = predictor.handle_request(request)["session_id"]
+    ask(predictor, "add_prompt", session_id, frame_index=1, text="red circle")
+    answers = propagate(predictor, session_id)
+    assert [answer["frame_index"] for answer in answers] == [1, 2, 0]
+    assert all(answer["outputs"]["out_labels"] == ["red circle"] for answer in answers)
+    with pytest.raises(ImageError, match="shape"):
+        predictor.handle_request({**request, "resource_path": [np.zeros((2, 2, 2, 2), np.uint8)]})
+    with pytest.raises(SourceError, match="no such pictures"):
+        predictor.handle_request({**request, "resource_path": "memory://others"})
+
+
+def test_pictures_in_memory_are_let_go_with_their_session(model: VideoModel) -> None:
+    picture = scene.image(0)
+    is_kept = weakref.ref(picture)
+    with Sam3VideoPredictor(model) as predictor:
+        request = {"type": "start_session", "resource_path": [picture]}
+        ask(predictor, "close_session", predictor.handle_request(request)["session_id"])
+    del picture, request
+    gc.collect()
+    assert is_kept() is None
+
+
 def test_threshold_of_the_output(predictor: Sam3VideoPredictor, clip: Path) -> None:
     session_id = start(predictor, clip)
     ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
@@ -154,7 +213,7 @@ def test_sessions_do_not_mix(predictor: Sam3VideoPredictor, clip: Path) -> None:
     ask(predictor, "add_prompt", one, frame_index=0, text="red circle")
     ask(predictor, "add_prompt", other, frame_index=0, text="blue square")
     labels = [
-        propagate(predictor, session_id, max_frame_num_to_track=2)[0]["outputs"]["out_labels"]
+        propagate(predictor, session_id, max_frame_num_to_track=1)[0]["outputs"]["out_labels"]
         for session_id in (one, other)
     ]
     assert labels == [["red circle"], ["blue square"]]
@@ -211,7 +270,7 @@ def test_the_latency_of_a_predictor_is_that_of_its_sessions(model: VideoModel, c
         ({"frame_index": 0, "text": ""}, RequestError, "empty"),
         ({"frame_index": 0, "text": "word " * 60}, InputError, "token"),
         ({"frame_idx": 0, "text": "star"}, RequestError, "did you mean 'frame_index'"),
-        ({"frame_index": 0, "bounding_boxes": [[0.5, 0.5, 0.9, 0.1]]}, RequestError, "outside"),
+        ({"frame_index": 0, "bounding_boxes": [[0.5, 0.5, 1.9, 0.1]]}, RequestError, "outside"),
         ({"frame_index": 0, "points": [[0.5, 0.5]], "point_labels": [1]}, RequestError, "obj_id"),
     ],
 )
@@ -226,7 +285,7 @@ def test_a_bad_prompt_leaves_the_session_unharmed(
     ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
     with pytest.raises(error, match=complaint):
         ask(predictor, "add_prompt", session_id, **fields)
-    answers = propagate(predictor, session_id, max_frame_num_to_track=2)
+    answers = propagate(predictor, session_id, max_frame_num_to_track=1)
     assert [answer["outputs"]["out_labels"] for answer in answers] == [["red circle"]] * 2
 
 
