@@ -24,7 +24,7 @@ from benchmarks.clip import steady, texts, write_clip
 from benchmarks.measure import surroundings
 from benchmarks.model import OUTPUT, table
 from maskstream.core.threads import use_threads
-from maskstream.pipeline.local.predictor import build_sam3_video_predictor
+from maskstream.pipeline.compat.builders import build_sam3_video_predictor
 from maskstream.pipeline.sources import open_source
 from maskstream.pipeline.video.segmenter import VideoSegmenter
 

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor
 
 
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """(..., 4) corners to centre and size."""
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
+
+
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """(..., 4) centre and size to corners."""
     cx, cy, width, height = boxes.unbind(-1)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
+from torch import nn
 
-from maskstream.core.checkpoint import load_strict, read_config, read_tensors, resolve_checkpoint
+from maskstream.core.checkpoint import load_strict, read_config, read_tensors
 from maskstream.core.tensor_faults import check_tensors, shapes_of
-from maskstream.core.threads import threads_settled
 from maskstream.core.unfilled import unfilled
 from maskstream.detector.checkpoint import PREFIXES, to_checkpoint, to_module
 from maskstream.detector.config import DetectorConfig
 from maskstream.detector.model import Detector
-from maskstream.detector.original_options import check_original_options
 from maskstream.detector.tokenizer import Tokenizer, load_tokenizer
 
 DEFAULT_CHECKPOINT_VARIABLE = "MASKSTREAM_CHECKPOINT"
@@ -39,11 +39,25 @@ def best_dtype(device: torch.device | str) -> torch.dtype:
 
 
 class Sam3ImageModel(Detector):
-    """A detector with the tokenizer that belongs to its weights."""
+    """A detector with the tokenizer that belongs to its weights.
+
+    Attributes:
+        wants_tracker_features: pictures are also encoded for a tracker, which a subclass brings.
+    """
+
+    wants_tracker_features = False
 
     def __init__(self, config: DetectorConfig, tokenizer: Tokenizer) -> None:
         super().__init__(config)
         self.tokenizer = tokenizer
+
+    @property
+    def backbone(self) -> nn.Module:
+        """What encodes pictures, by the name that programs for SAM 3 know."""
+        return self.vision_encoder
+
+
+M = TypeVar("M", bound=Sam3ImageModel)
 
 
 def load_detector(
@@ -52,9 +66,21 @@ def load_detector(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Sam3ImageModel:
+    """Read the detector's part of a checkpoint; see :func:`load_image_model`."""
+    return load_image_model(Sam3ImageModel, path, device=device, dtype=dtype)
+
+
+def load_image_model(
+    make: Callable[[DetectorConfig, Tokenizer], M],
+    path: Path,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> M:
     """Read the detector's part of a checkpoint.
 
     Args:
+        make: makes the model that the weights are loaded into.
         path: as :func:`maskstream.core.checkpoint.resolve_checkpoint` gives it.
 
     Raises:
@@ -72,39 +98,9 @@ def load_detector(
     config = dataclasses.replace(config, geometry_encoder_config=geometry)
     tokenizer = load_tokenizer(path, config.text_config.vocab_size)
     with unfilled():
-        model = Sam3ImageModel(config, tokenizer)
+        model = make(config, tokenizer)
     # Before projections are joined, so that faults are named as in the file.
     context = f"detector of {path}"
     check_tensors(shapes_of(to_checkpoint(model.state_dict())), shapes_of(tensors), context=context)
     load_strict(model, to_module(tensors), context=context)
     return model.eval()
-
-
-def build_sam3_image_model(
-    *,
-    checkpoint_path: str | Path | None = None,
-    device: torch.device | str | None = None,
-    eval_mode: bool = True,
-    dtype: torch.dtype | None = None,
-    **original_options: Any,
-) -> Sam3ImageModel:
-    """The image model that :class:`maskstream.detector.processor.Sam3Processor` takes.
-
-    Args:
-        checkpoint_path: "tiny", a folder, an official ``.pt`` file or a hub name such as
-            ``facebook/sam3``; None takes :func:`default_checkpoint`.
-        device: None takes CUDA where there is one.
-        eval_mode: False leaves the model in training mode.
-        dtype: None takes :func:`best_dtype`.
-        original_options: see :mod:`maskstream.detector.original_options`.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
-        ConfigError: an argument that is not known here, or asks for what is not offered.
-    """
-    check_original_options("build_sam3_image_model", original_options)
-    path = resolve_checkpoint(checkpoint_path or default_checkpoint())
-    placed = device or best_device()
-    with threads_settled():
-        model = load_detector(path, device=placed, dtype=dtype or best_dtype(placed))
-    return model if eval_mode else model.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maskstream.core.errors import ConfigError, ImageError, PromptError
+from maskstream.core.spans import clipped_box
 from maskstream.core.types import Detections
 from maskstream.detector.build import Sam3ImageModel
 from maskstream.detector.concepts import ConceptEncoder
@@ -19,7 +21,8 @@ from maskstream.detector.prompts import Exemplar
 
 State = dict[str, Any]
 
-_TOLERANCE = 1e-3  # of the image's side
+RELEASED_RESOLUTION = 1008
+"""Side of the square that the released model sees, in pixels."""
 
 
 class Sam3Processor:
@@ -32,13 +35,16 @@ class Sam3Processor:
     - ``masks_logits``: (N, 1, H, W) float, the probabilities the masks were cut from at 0.5,
     - ``boxes``: (N, 4) float, x0 y0 x1 y1 in pixels of the image,
     - ``scores``: (N,) float, class probability × presence probability,
-    - ``original_height`` and ``original_width``.
+    - ``original_height`` and ``original_width``,
+    - ``backbone_out``: the encoded picture, for this program alone.
 
     A state of :meth:`set_image_batch` holds lists of these, one entry an image.
 
     Args:
-        model: from :func:`maskstream.detector.build.build_sam3_image_model`.
-        resolution: side of the square the model sees, pixels; only its own is possible.
+        model: from ``maskstream.build_sam3_image_model``.
+        resolution: side of the square that the model sees, in pixels. It belongs to the weights, so
+            only the model's own is possible; 1008, which programs for SAM 3 write because it is
+            that of the released weights, stands for it whatever it is.
         device: only the model's own is possible.
         confidence_threshold: detections above this score are kept.
         nms_iou: of two masks of one prompt that overlap more than this, the lower-scored one is
@@ -84,7 +90,7 @@ class Sam3Processor:
     def _set(self, images: list[Picture], state: State | None, *, batched: bool) -> State:
         weight = self.model.text_projection.weight
         pixels = to_pixels(images, self.model.config.image_size, weight.device, weight.dtype)
-        features = self.model.encode_image(pixels)
+        features = self.model.encode_image(pixels, tracker=self.model.wants_tracker_features)
         sizes = [picture_size(image) for image in images]
         state = {} if state is None else state
         self.reset_all_prompts(state)
@@ -95,7 +101,7 @@ class Sam3Processor:
             state["original_widths"] = [width for _, width in sizes]
         else:
             state["original_height"], state["original_width"] = sizes[0]
-        state["features"], state["sizes"], state["batched"] = features, sizes, batched
+        state["backbone_out"], state["sizes"], state["batched"] = features, sizes, batched
         return state
 
     @torch.inference_mode()
@@ -123,7 +129,7 @@ class Sam3Processor:
         """Show one exemplar: give exactly one of ``box``, ``point`` and ``mask``.
 
         Args:
-            box: cx, cy, w, h normalised to the image.
+            box: cx, cy, w, h normalised to the image; cut at its edges.
             label: True for "like this", False for "not like this".
             point: x, y normalised to the image.
             mask: (H, W), nonzero inside, covering the whole image.
@@ -138,10 +144,11 @@ class Sam3Processor:
         state["exemplar"] = _extended(exemplar, box, point, mask, int(bool(label)))
         return self._detect(state)
 
-    def reset_all_prompts(self, state: State) -> None:
-        """Forget prompts and results; the encoded image stays."""
+    def reset_all_prompts(self, state: State) -> State:
+        """Forget prompts and results; the encoded image stays. Returns the same state."""
         for key in ("text", "exemplar", "boxes", "masks", "masks_logits", "scores"):
             state.pop(key, None)
+        return state
 
     @torch.inference_mode()
     def set_confidence_threshold(self, threshold: float, state: State | None = None) -> State:
@@ -156,7 +163,7 @@ class Sam3Processor:
         return {} if state is None else state
 
     def _features(self, state: State) -> ImageFeatures:
-        features = state.get("features") if isinstance(state, dict) else None
+        features = state.get("backbone_out") if isinstance(state, dict) else None
         if not isinstance(features, ImageFeatures):
             raise PromptError("call set_image before prompting, and give the state it returned")
         return features
@@ -202,7 +209,7 @@ def _at_size(found: Detections, size: tuple[int, int]) -> dict[str, Tensor]:
 
 
 def _check_resolution(model: Sam3ImageModel, resolution: int | None) -> None:
-    if resolution is not None and resolution != model.config.image_size:
+    if resolution not in (None, RELEASED_RESOLUTION, model.config.image_size):
         raise ConfigError(
             f"resolution is {resolution}, but this model sees {model.config.image_size} pixels"
         )
@@ -232,9 +239,28 @@ def _checked(values: Sequence[float], names: str) -> tuple[float, ...]:
     numbers = _numbers(values, names)
     if len(numbers) != len(names.split()):
         raise PromptError(f"expected {names}, got {len(numbers)} numbers")
-    if not all(0.0 <= number <= 1.0 for number in numbers):
+    if not all(isfinite(number) for number in numbers):
         raise PromptError(f"{names} must be normalised to [0, 1], got {numbers}")
     return numbers
+
+
+def _clipped(box: tuple[float, ...]) -> tuple[float, float, float, float]:
+    """A box cx, cy, w, h cut at the edges of the image."""
+    cx, cy, width, height = box
+    if width <= 0 or height <= 0:
+        raise PromptError("a box must have a width and a height above 0")
+    corners = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+    inside = clipped_box(corners)
+    if inside is None:
+        hint = "; these look like pixels" if max(box) > 2 else ""
+        raise PromptError(
+            f"box {box} lies outside the image or reaches far out of it; expected cx cy w h, "
+            f"normalised to [0, 1] by the image's width and height{hint}"
+        )
+    if inside == corners:
+        return (cx, cy, width, height)
+    x0, y0, x1, y1 = inside
+    return ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
 
 
 def _extended(
@@ -256,17 +282,12 @@ def _extended(
         mask_labels=list(exemplar.mask_labels),
     )
     if box is not None:
-        cx, cy, width, height = _checked(box, "cx cy w h")
-        if width == 0 or height == 0:
-            raise PromptError("a box must have a width and a height above 0")
-        if not (_spans_inside(cx, width) and _spans_inside(cy, height)):
-            raise PromptError(
-                f"box {(cx, cy, width, height)} reaches outside the image; expected cx cy w h"
-            )
-        more.boxes.append((cx, cy, width, height))
+        more.boxes.append(_clipped(_checked(box, "cx cy w h")))
         more.box_labels.append(label)
     if point is not None:
         x, y = _checked(point, "x y")
+        if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
+            raise PromptError(f"x y must be normalised to [0, 1], got {(x, y)}")
         more.points.append((x, y))
         more.point_labels.append(label)
     if mask is not None:
@@ -276,11 +297,6 @@ def _extended(
         more.masks.append(_to_grid(mask))
         more.mask_labels.append(label)
     return more
-
-
-def _spans_inside(centre: float, size: float) -> bool:
-    """Whether a span lies in [0, 1], but for what rounding in a client's arithmetic may do."""
-    return centre - size / 2 >= -_TOLERANCE and centre + size / 2 <= 1 + _TOLERANCE
 
 
 def _as_tensor(mask: Tensor) -> Tensor:

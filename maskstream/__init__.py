@@ -11,11 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maskstream.detector.build import Sam3ImageModel, build_sam3_image_model
+    from maskstream.detector.build import Sam3ImageModel
     from maskstream.detector.processor import Sam3Processor
     from maskstream.pipeline.api.results import FrameResult
     from maskstream.pipeline.client.client import Client
-    from maskstream.pipeline.local.predictor import Sam3VideoPredictor, build_sam3_video_predictor
+    from maskstream.pipeline.compat.builders import (
+        build_sam3_image_model,
+        build_sam3_predictor,
+        build_sam3_video_model,
+        build_sam3_video_predictor,
+    )
+    from maskstream.pipeline.local.predictor import Sam3VideoPredictor
     from maskstream.pipeline.runtime import Runtime, RuntimeConfig
     from maskstream.pipeline.sources import Frame, open_source
     from maskstream.pipeline.video.model import VideoModel
@@ -41,6 +47,8 @@ __all__ = [
     "VideoModel",
     "VideoSegmenter",
     "build_sam3_image_model",
+    "build_sam3_predictor",
+    "build_sam3_video_model",
     "build_sam3_video_predictor",
     "open_source",
 ]
@@ -56,8 +64,10 @@ _MODULES = {
     "Sam3VideoPredictor": "pipeline.local.predictor",
     "VideoModel": "pipeline.video.model",
     "VideoSegmenter": "pipeline.video.segmenter",
-    "build_sam3_image_model": "detector.build",
-    "build_sam3_video_predictor": "pipeline.local.predictor",
+    "build_sam3_image_model": "pipeline.compat.builders",
+    "build_sam3_predictor": "pipeline.compat.builders",
+    "build_sam3_video_model": "pipeline.compat.builders",
+    "build_sam3_video_predictor": "pipeline.compat.builders",
     "open_source": "pipeline.sources",
 }
 

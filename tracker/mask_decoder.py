@@ -260,6 +260,10 @@ class MaskDecoder(nn.Module):
         masks = self.upscale(decoded.image, fine, kernels[:, None])[:, 0]
         return masks, decoded.iou_scores[rows, chosen], decoded.mask_tokens[rows, chosen]
 
+    def all_of_many(self, decoded: DecodedTokens, fine: tuple[Tensor, Tensor]) -> Tensor:
+        """All K - 1 proposed masks, (N, K - 1, 4h, 4w) logits; arguments as in one_of_many."""
+        return self.upscale(decoded.image, fine, self._kernels(decoded, range(1, self.num_masks)))
+
     def single(
         self, decoded: DecodedTokens, fine: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:

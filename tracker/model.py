@@ -199,6 +199,56 @@ class TrackerModel(nn.Module):
             raise PromptError(f"{n} prompts with the memory of {len(memory)} masklets")
         if n == 0:
             return self._nothing(frame)
+        tokens = self._prompt_tokens(frame, n, points, point_labels, boxes)
+        image = self._prompted_image(frame, mask_logits, memory)
+        num_points = (0 if points is None else points.shape[1]) + (0 if boxes is None else 2)
+        allowed = memory is None or self.config.multimask_output_for_tracking
+        many = allowed and self._wants_many(num_points)
+        return self._predict(frame, image, tokens, many)
+
+    def propose(
+        self,
+        frame: FrameEmbedding,
+        *,
+        points: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        mask_logits: Tensor | None = None,
+        several: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks for N prompts on a single picture, whether or not the object is there.
+
+        Args:
+            several: give all proposals for each prompt; otherwise the one for a prompt that is not
+                ambiguous.
+
+        Other arguments as for :meth:`prompt`.
+
+        Returns:
+            Masks (N, K, 4h, 4w) as logits, and their predicted quality (N, K) in [0, 1].
+
+        Raises:
+            PromptError: as :meth:`prompt`.
+        """
+        n = check_prompt(self.mask_size, points, point_labels, boxes, mask_logits)
+        tokens = self._prompt_tokens(frame, n, points, point_labels, boxes)
+        image = self._prompted_image(frame, mask_logits, None)
+        decoder = self.mask_decoder
+        decoded = decoder.decode(image, self._cell_positions(), tokens)
+        if several:
+            return decoder.all_of_many(decoded, frame.high_res), decoded.iou_scores[:, 1:]
+        masks, scores, _ = decoder.single(decoded, frame.high_res)
+        return masks[:, None], scores[:, None]
+
+    def _prompt_tokens(
+        self,
+        frame: FrameEmbedding,
+        n: int,
+        points: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None,
+    ) -> Tensor:
+        """What was drawn of N masklets as tokens, (N, P, C)."""
         if points is None or point_labels is None:
             points = torch.zeros(n, 0, 2, device=frame.image.device)
             point_labels = torch.zeros(n, 0, dtype=torch.int64, device=frame.image.device)
@@ -206,21 +256,24 @@ class TrackerModel(nn.Module):
             corners = boxes.new_tensor([TOP_LEFT, BOTTOM_RIGHT]).expand(n, -1)
             points = torch.cat((boxes.unflatten(1, (2, 2)), points), dim=1)
             point_labels = torch.cat((corners.to(point_labels.dtype), point_labels), dim=1)
-        num_points = points.shape[1]
         tokens = (
             self.prompt_encoder.points(points, point_labels)
-            if num_points
+            if points.shape[1]
             else self.prompt_encoder.no_points().expand(n, -1, -1)
         )
+        return tokens.to(frame.image.dtype)
+
+    def _prompted_image(
+        self, frame: FrameEmbedding, mask_logits: Tensor | None, memory: MemoryBatch | None
+    ) -> Tensor:
+        """The frame's features with memories and a mask that is to be corrected, (N or 1, L, C)."""
         image = _tokens(frame.image) + self.no_memory_embedding
         if memory is not None:
             image = self._remember(frame, memory)
         dense = self.prompt_encoder.no_mask()
         if mask_logits is not None:
             dense = self.prompt_encoder.masks(mask_logits.to(image.dtype))
-        allowed = memory is None or self.config.multimask_output_for_tracking
-        many = allowed and self._wants_many(num_points)
-        return self._predict(frame, image + dense, tokens.to(image.dtype), many)
+        return image + dense
 
     def from_masks(self, frame: FrameEmbedding, masks: Tensor) -> MaskletPrediction:
         """Take given masks as the answer; the network adds the object pointers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any
 
@@ -22,20 +23,21 @@ class LocalTools:
     """A model that all sessions of this process share; see ``SessionTools``.
 
     Args:
-        model: the model.
+        model: gives the model when a session starts.
         thread: computes with it.
     """
 
-    def __init__(self, model: VideoModel, thread: TorchThread) -> None:
+    def __init__(self, model: Callable[[], VideoModel], thread: TorchThread) -> None:
         self._model = model
         self._thread = thread
 
     def new_tracking(self, latency: Latency) -> SessionTracking:
-        return LocalTracking(self._model, latency, self._thread)
+        return LocalTracking(self._model(), latency, self._thread)
 
     def new_detection(self, session_id: str, score_threshold: float | None) -> LocalDetection:
-        rules = detection_rules(self._model.config, score_threshold)
-        return LocalDetection(FrameDetector(self._model.detector), rules, self._thread)
+        model = self._model()
+        rules = detection_rules(model.config, score_threshold)
+        return LocalDetection(FrameDetector(model.detector), rules, self._thread)
 
 
 class LocalTracking(SessionTracking):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-
 from maskstream.core.closing import Closing
-from maskstream.core.errors import ConfigError
-from maskstream.detector.original_options import check_original_options
 from maskstream.pipeline.api.fields import PicturesInMemory
 from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.api.parsing import parse_single_request, parse_stream_request
@@ -56,14 +51,14 @@ class Sam3VideoPredictor(Closing):
         expire_after_s: float = 3600.0,
         torch_thread: TorchThread | None = None,
     ) -> None:
-        self.model = model
+        self._model = model
         self._defaults = {"latency": latency, "expire_after_s": expire_after_s}
         self._store = MemoryStore()
         self._store.set_service_limits(
             ServiceLimits(max_sessions=max_sessions, max_sessions_per_owner=max_sessions)
         )
         self._torch_thread = TorchThread() if torch_thread is None else torch_thread
-        tools = LocalTools(model, self._torch_thread)
+        tools = LocalTools(lambda: self.video_model, self._torch_thread)
         self._memory = MemorySources()
         self._threads = SessionThreads(self._store, tools, memory=self._memory)
         self._client = Client(
@@ -73,6 +68,11 @@ class Sam3VideoPredictor(Closing):
             limits=SessionLimits(max_results=_MAX_RESULTS),
             serve=self._threads.serve,
         )
+
+    @property
+    def video_model(self) -> VideoModel:
+        """The model of sessions that start now."""
+        return self._model
 
     def handle_request(self, request: Mapping[str, Any]) -> Answer:
         """Do one thing and answer; see :meth:`Client.handle_request`."""
@@ -101,45 +101,3 @@ class Sam3VideoPredictor(Closing):
         self._threads.close()
         self._torch_thread.close()
         self._store.close()
-
-
-def build_sam3_video_predictor(
-    *,
-    checkpoint_path: str | Path | None = None,
-    device: torch.device | str | None = None,
-    gpus_to_use: Sequence[int] | None = None,
-    dtype: torch.dtype | str | None = None,
-    latency: Latency = "delayed",
-    max_sessions: int = 32,
-    **original_options: Any,
-) -> Sam3VideoPredictor:
-    """A predictor over a freshly loaded checkpoint.
-
-    Args:
-        checkpoint_path: "tiny", a folder, an official ``.pt`` file or a hub name; None takes
-            :func:`maskstream.detector.build.default_checkpoint`.
-        device: None takes CUDA where there is one.
-        gpus_to_use: the original's way of naming a device; one number.
-        dtype: None takes bfloat16 on CUDA and float32 elsewhere.
-        original_options: see :mod:`maskstream.detector.original_options`.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
-        ConfigError: an argument that is not known here, or asks for what is not offered.
-    """
-    check_original_options("build_sam3_video_predictor", original_options)
-    if gpus_to_use is not None:
-        if device is not None or len(gpus_to_use) != 1:
-            raise ConfigError(
-                "a predictor runs on one device: give device, or one number in gpus_to_use"
-            )
-        device = f"cuda:{gpus_to_use[0]}"
-    thread = TorchThread()
-    try:
-        model = thread.run(VideoModel.from_checkpoint, checkpoint_path, device=device, dtype=dtype)
-    except BaseException:
-        thread.close()
-        raise
-    return Sam3VideoPredictor(
-        model, latency=latency, max_sessions=max_sessions, torch_thread=thread
-    )

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from maskstream.core.errors import CheckpointError, ConfigError, ImageError, PromptError
-from maskstream.detector.build import Sam3ImageModel, build_sam3_image_model
-from maskstream.detector.processor import Sam3Processor
+from maskstream.core.errors import ConfigError, ImageError, PromptError
+from maskstream.detector.build import Sam3ImageModel
+from maskstream.detector.processor import RELEASED_RESOLUTION, Sam3Processor
 
 
 def picture(height: int = 90, width: int = 130) -> Image.Image:
@@ -58,7 +58,7 @@ def test_prompts_add_up_and_reset(processor: Sam3Processor) -> None:
     assert not torch.allclose(text, both)
     negative = processor.add_geometric_prompt([0.9, 0.9, 0.1, 0.1], False, state)["scores"]
     assert not torch.allclose(both, negative)
-    processor.reset_all_prompts(state)
+    assert processor.reset_all_prompts(state) is state
     assert "boxes" not in state
     again = processor.set_text_prompt("red circle", state)["scores"]
     torch.testing.assert_close(again, text)
@@ -114,10 +114,11 @@ def test_misuse_is_named_and_harms_nothing(processor: Sam3Processor) -> None:
         ({}, "exactly one"),
         ({"box": [0.5, 0.5, 0.1]}, "3 numbers"),
         ({"box": [0.5, 0.5, 0.0, 0.2]}, "above 0"),
-        ({"box": [0.5, 0.5, 1.5, 0.2]}, r"\[0, 1\]"),
+        ({"box": [0.5, 0.5, 3.5, 0.2]}, r"\[0, 1\]"),
+        ({"box": [535.0, 470.0, 110.0, 360.0]}, "look like pixels"),
         ({"box": [float("nan"), 0.5, 0.5, 0.2]}, r"\[0, 1\]"),
-        ({"box": [0.95, 0.5, 0.5, 0.2]}, "outside the image"),
-        ({"box": [0.5, 0.05, 0.2, 0.2]}, "outside the image"),
+        ({"box": [1.5, 0.5, 0.5, 0.2]}, "outside the image"),
+        ({"box": [0.5, -0.2, 0.2, 0.2]}, "outside the image"),
         ({"box": ["left", 0.5, 0.5, 0.2]}, "as numbers"),
         ({"box": 5}, "as numbers"),
         ({"box": torch.full((1, 4), 0.5)}, "as numbers"),
@@ -143,11 +144,14 @@ def test_misuse_is_named_and_harms_nothing(processor: Sam3Processor) -> None:
     torch.testing.assert_close(processor.set_confidence_threshold(0.0, state)["scores"], before)
 
 
-def test_a_box_may_touch_the_edge(processor: Sam3Processor) -> None:
+def test_a_box_is_cut_at_the_edge(processor: Sam3Processor) -> None:
     state = processor.set_image(picture())
-    for box in ([0.5, 0.5, 1.0, 1.0], [0.95, 0.9, 0.1, 0.2001]):
+    for box in ([0.5, 0.5, 1.0, 1.0], [0.95, 0.5, 0.3, 0.5], [0.3, 0.3, 0.1, 0.2]):
         state = processor.add_geometric_prompt(box, True, state)
-    assert state["exemplar"].box_labels == [1, 1]
+    whole, cut, inside = state["exemplar"].boxes
+    assert whole == (0.5, 0.5, 1.0, 1.0)
+    assert cut == pytest.approx((0.9, 0.5, 0.2, 0.5))
+    assert inside == (0.3, 0.3, 0.1, 0.2)
 
 
 def test_chinese_text_is_understood_as_text(processor: Sam3Processor) -> None:
@@ -155,24 +159,11 @@ def test_chinese_text_is_understood_as_text(processor: Sam3Processor) -> None:
     assert len(state["scores"]) > 0
 
 
-def test_building_with_what_is_not_there() -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint"):
-        build_sam3_image_model(checkpoint_path="no/such/folder")
-    with pytest.raises(ConfigError, match="compile"):
-        build_sam3_image_model(compile=True)
-    with pytest.raises(ConfigError, match="chekpoint"):
-        build_sam3_image_model(chekpoint="tiny")
-
-
-def test_arguments_of_the_original_are_accepted_where_they_fit(model: Sam3ImageModel) -> None:
-    built = build_sam3_image_model(
-        bpe_path="vocabulary.gz", load_from_HF=True, enable_segmentation=True, device="cpu"
-    )
-    assert built.config == model.config
-    assert not built.training
-    assert build_sam3_image_model(device="cpu", eval_mode=False).training
+def test_a_resolution_is_the_models_own_or_that_of_the_released_one(model: Sam3ImageModel) -> None:
     size = model.config.image_size
-    assert Sam3Processor(model, resolution=size, device="cpu").confidence_threshold == 0.5
+    for resolution in (None, size, RELEASED_RESOLUTION):
+        processor = Sam3Processor(model, resolution=resolution, device="cpu")
+        assert processor.confidence_threshold == 0.5
     with pytest.raises(ConfigError, match="resolution"):
         Sam3Processor(model, resolution=size + 1)
     with pytest.raises(ConfigError, match="device"):

@@ -33,7 +33,8 @@ def test_it_puts_one_name_into_site_packages(names: set[str]) -> None:
 
 
 def test_it_holds_every_source_file(names: set[str]) -> None:
-    expected = {"maskstream/__init__.py", "maskstream/__main__.py", "maskstream/py.typed"}
+    own = ("__init__.py", "__main__.py", "as_sam3.py", "py.typed")
+    expected = {f"maskstream/{name}" for name in own}
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix not in (".pyc", ".md"):

@@ -290,3 +290,20 @@ def test_config_faults_are_named(changes: dict[str, object], message: str) -> No
 def test_config_ignores_bookkeeping() -> None:
     values = small_config().to_dict() | {"transformers_version": "5", "dtype": None, "top_k": 50}
     assert TrackerConfig.from_dict(values) == small_config()
+
+
+def test_proposals_are_the_masks_that_an_answer_is_chosen_from(
+    model: TrackerModel, frame: FrameEmbedding
+) -> None:
+    points, labels = torch.tensor([[[20.0, 30.0]]]), torch.ones(1, 1, dtype=torch.int64)
+    with torch.inference_mode():
+        masks, scores = model.propose(frame, points=points, point_labels=labels, several=True)
+        single, score = model.propose(frame, points=points, point_labels=labels, several=False)
+        answer = model.prompt(frame, points=points, point_labels=labels, memory=None)
+    assert masks.shape == (1, 3, *model.mask_size)
+    assert single.shape == (1, 1, *model.mask_size)
+    assert score.shape == (1, 1)
+    best = int(scores.argmax())
+    assert float(scores[0, best]) == pytest.approx(float(answer.iou_scores))
+    if bool(answer.object_score_logits > 0):
+        torch.testing.assert_close(masks[:, best], answer.low_res_masks)

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from maskstream.core.errors import (
-    ConfigError,
     ImageError,
     InputError,
     RequestError,
@@ -24,7 +23,7 @@ from maskstream.core.errors import (
     SessionNotFoundError,
     SourceError,
 )
-from maskstream.pipeline.local.predictor import Sam3VideoPredictor, build_sam3_video_predictor
+from maskstream.pipeline.local.predictor import Sam3VideoPredictor
 from maskstream.pipeline.video.model import VideoModel
 from tests.pipeline import scene
 
@@ -330,12 +329,3 @@ def test_requests_go_to_the_right_door(predictor: Sam3VideoPredictor, clip: Path
         predictor.handle_stream_request(
             {"type": "propagate_in_video", "session_id": session_id, "start_frame_idx": 3}
         )
-
-
-def test_building() -> None:
-    predictor = build_sam3_video_predictor(checkpoint_path="tiny", device="cpu", bpe_path="x")
-    assert predictor.model.device.type == "cpu"
-    with pytest.raises(ConfigError, match="one device"):
-        build_sam3_video_predictor(gpus_to_use=[0, 1])
-    with pytest.raises(ConfigError, match="gpu_ids"):
-        build_sam3_video_predictor(gpu_ids=[0])
