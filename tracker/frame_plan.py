@@ -61,6 +61,8 @@ class FramePlan:
         reconditioned: (N,) bool, this frame becomes a conditioning frame of it, and its mask is
             told as the confirming detection has it.
         resumed: (N,) bool, was out of sight and goes on from a detection, ``association.resumed``.
+        kept_away: (N,) bool, a user has removed it, and it is followed unseen.
+        forgotten: (N,) bool, of these, gone unseen for too long, and followed no longer.
         to_remember: rows, in order, that keep a memory of this frame.
     """
 
@@ -73,6 +75,8 @@ class FramePlan:
     suppressed: BoolArray
     reconditioned: BoolArray
     resumed: BoolArray
+    kept_away: BoolArray
+    forgotten: BoolArray
     to_remember: list[int]
 
     @property
@@ -172,8 +176,9 @@ def plan_frame(
         frame_index,
         config,
     )
-    num_places = config.max_num_objects - len(masklets)
+    num_places = config.max_num_objects - sum(masklet.is_shown for masklet in masklets)
     association = within_limit(association, seen.detection_scores, num_places)
+    kept_away = np.array([not masklet.is_shown for masklet in masklets], dtype=np.bool_)
     masklets = note_sightings(masklets, association, seen.detection_boxes, frame_index)
     life = advance(masklets, association, frame_index, reverse, config)
     resumed = (association.resumed != NO_DETECTION) & ~life.removed
@@ -181,13 +186,15 @@ def plan_frame(
         suppress_by_recent_occlusion(
             seen.iou_with_masklets,
             prompt_ids,
-            [masklet.last_occluded for masklet in masklets],
+            # What is kept away neither gives way nor has others give way to it.
+            [masklet.last_occluded if masklet.is_shown else None for masklet in masklets],
             life.removed,
             reverse,
             config.suppress_overlapping_based_on_recent_occlusion_threshold,
         )
         & ~pinned
         & ~resumed
+        & ~kept_away
     )
     occluded = association.is_empty | suppressed
     return FramePlan(
@@ -203,6 +210,8 @@ def plan_frame(
         suppressed=suppressed,
         reconditioned=_reconditioned(association, seen, frame_index, config) & ~life.removed,
         resumed=resumed,
+        kept_away=kept_away,
+        forgotten=life.forgotten,
         to_remember=np.flatnonzero(~life.removed & ~pinned & ~resumed).tolist(),
     )
 

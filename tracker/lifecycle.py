@@ -4,6 +4,9 @@ A masklet that the detector found is *provisional* while it is in hot start, its
 ``hotstart_delay`` frames. In that time it is dropped if the detector sees it too seldom, or if it
 keeps sharing detections with an older masklet. After that it is *confirmed*, for good. What a user
 made is confirmed from the start. A record holds counters only, never a list of frames.
+
+What a user has removed can be *kept away*: it is followed on, unseen, so that its detections belong
+to it and start nothing new. It is forgotten when the detector has not seen it for a while.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from numpy.typing import NDArray
 from maskstream.core.errors import CheckpointError
 from maskstream.tracker.association import NO_DETECTION, Association
 from maskstream.tracker.video_config import VideoConfig
+
+KEPT_AWAY_FRAMES = 30
+"""A removed masklet that the detector has not seen for so many frames is forgotten."""
 
 
 class MaskletState(StrEnum):
@@ -71,6 +77,8 @@ class Masklet:
         last_seen: the last detection that overlapped it, at least loosely; None: none has.
         duplicates: while provisional, by identity of an older masklet, how many detections both
             have shared.
+        kept_away: a user has removed it, and it is followed so that it is not found again: for so
+            many frames the detector has not seen it. None: it was not removed.
     """
 
     obj_id: int
@@ -84,6 +92,12 @@ class Masklet:
     last_detection_score: float | None = None
     last_seen: Sighting | None = None
     duplicates: Mapping[int, int] = field(default_factory=dict)
+    kept_away: int | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Results tell of it."""
+        return self.kept_away is None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`from_dict` reads back."""
@@ -119,12 +133,14 @@ class LifecycleUpdate:
         removed: (N,) bool, withdrawn by hot start on this frame.
         newly_confirmed: (N,) bool, left hot start on this frame.
         hidden: (N,) bool, keep-alive has run out, where the configuration hides such masklets.
+        forgotten: (N,) bool, was kept away and has gone unseen for too long.
     """
 
     masklets: tuple[Masklet, ...]
     removed: NDArray[np.bool_]
     newly_confirmed: NDArray[np.bool_]
     hidden: NDArray[np.bool_]
+    forgotten: NDArray[np.bool_]
 
 
 def age_of(first_frame: int, frame_index: int, reverse: bool) -> int:
@@ -184,7 +200,13 @@ def advance(
         replace(m, confirmed=True, duplicates={}) if is_confirmed else forget_objects(m, gone)
         for m, is_confirmed in zip(counted, newly_confirmed, strict=True)
     )
-    return LifecycleUpdate(updated, removed, newly_confirmed, hidden)
+    forgotten = np.array([_is_forgotten(m) for m in updated], dtype=bool)
+    return LifecycleUpdate(updated, removed, newly_confirmed, hidden, forgotten)
+
+
+def keep_away(masklet: Masklet) -> Masklet:
+    """The record of a masklet that a user removes and that is not to be found again."""
+    return replace(masklet, confirmed=True, duplicates={}, kept_away=0)
 
 
 def forget_objects(masklet: Masklet, obj_ids: set[int]) -> Masklet:
@@ -214,10 +236,14 @@ def _count_sightings(
         if unmatched[row] or (empty[row] and config.decrease_trk_keep_alive_for_empty_masklets):
             keep_alive = max(config.min_trk_keep_alive, keep_alive - 1)
         score = float(association.scores[row])
+        kept_away = masklet.kept_away
+        if kept_away is not None:
+            kept_away = 0 if seen[row] else kept_away + 1
         counted.append(
             replace(
                 masklet,
                 keep_alive=keep_alive,
+                kept_away=kept_away,
                 num_unmatched=masklet.num_unmatched + int(unmatched[row]),
                 last_detection_score=masklet.last_detection_score if np.isnan(score) else score,
             )
@@ -252,6 +278,10 @@ def _is_rejected(masklet: Masklet, frame_index: int, reverse: bool, config: Vide
     return masklet.num_unmatched >= config.hotstart_unmatch_thresh or any(
         count >= config.hotstart_dup_thresh for count in masklet.duplicates.values()
     )
+
+
+def _is_forgotten(masklet: Masklet) -> bool:
+    return masklet.kept_away is not None and masklet.kept_away > KEPT_AWAY_FRAMES
 
 
 def _is_hidden(masklet: Masklet, config: VideoConfig) -> bool:

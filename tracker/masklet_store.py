@@ -16,7 +16,7 @@ from maskstream.tracker.memory_bank import MemoryBank
 from maskstream.tracker.model import TrackerModel
 from maskstream.tracker.pins import Pin, Pins
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class MaskletStore:
@@ -44,6 +44,11 @@ class MaskletStore:
                 return row
         return None
 
+    @property
+    def num_shown(self) -> int:
+        """How many masklets results tell of: all but those that are kept away."""
+        return sum(masklet.is_shown for masklet in self.masklets)
+
     def prompt_ids(self) -> list[int]:
         """The concept of each masklet."""
         return [masklet.prompt_id for masklet in self.masklets]
@@ -70,10 +75,14 @@ class MaskletStore:
         """Put new records in place of the first ``len(masklets)``."""
         self.masklets = (*masklets, *self.masklets[len(masklets) :])
 
+    def replace(self, row: int, masklet: Masklet) -> None:
+        """Put a new record in place of one masklet's."""
+        self.masklets = (*self.masklets[:row], masklet, *self.masklets[row + 1 :])
+
     def draw_on(self, row: int, masklet: Masklet, frame_index: int, memory: FrameMemory) -> None:
         """Put a new record in place of one masklet's, and make a frame condition it."""
         self.bank.write([row], frame_index, memory.maps, memory.pointers, conditioning=True)
-        self.masklets = (*self.masklets[:row], masklet, *self.masklets[row + 1 :])
+        self.replace(row, masklet)
 
     def drop(self, obj_ids: set[int]) -> None:
         """Forget masklets and all that refers to them."""

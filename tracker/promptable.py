@@ -19,6 +19,7 @@ from maskstream.tracker.association import associate, within_limit
 from maskstream.tracker.frame_memory import FrameMemory, remember_drawn, remember_predicted
 from maskstream.tracker.frame_plan import at_mask_size, is_established, observe
 from maskstream.tracker.lifecycle import Masklet, Origin
+from maskstream.tracker.lifecycle import keep_away as keep_from_view
 from maskstream.tracker.masklet_store import MaskletStore
 from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
 from maskstream.tracker.new_masklets import start_masklets
@@ -36,6 +37,10 @@ from maskstream.tracker.video_config import VideoConfig
 
 NO_CONCEPT = -1
 """Prompt id of an object that belongs to no concept."""
+
+
+MAX_KEPT_AWAY = 16
+"""Removed objects that are followed at a time; they do not count among ``max_num_objects``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,8 @@ class PromptableTracker:
 
     @property
     def masklets(self) -> tuple[Masklet, ...]:
-        """The records of all masklets, oldest first."""
-        return self._store.masklets
+        """The records of all masklets but those that are kept away, oldest first."""
+        return tuple(masklet for masklet in self._store.masklets if masklet.is_shown)
 
     @torch.no_grad()
     def start_objects(
@@ -130,7 +135,7 @@ class PromptableTracker:
             self.config,
             established=is_established(store.masklets, store.is_pinned(frame_index), frame_index),
         )
-        num_places = self.config.max_num_objects - len(store)
+        num_places = self.config.max_num_objects - store.num_shown
         association = within_limit(association, seen.detection_scores, num_places)
         started = start_masklets(
             self.model,
@@ -238,10 +243,12 @@ class PromptableTracker:
 
     def _row_to_draw_on(self, obj_id: int | None) -> int | None:
         """The row of an object; None if it is a new one, for which there must be room."""
-        row = self._store.row_of(obj_id)
-        if row is None and len(self._store) >= self.config.max_num_objects:
+        store = self._store
+        row = store.row_of(obj_id)
+        is_new = row is None or not store.masklets[row].is_shown
+        if is_new and store.num_shown >= self.config.max_num_objects:
             raise SessionLimitError(
-                f"there are {len(self._store)} objects already, as many as max_num_objects "
+                f"there are {store.num_shown} objects already, as many as max_num_objects "
                 "allows; remove one first"
             )
         return row
@@ -257,6 +264,7 @@ class PromptableTracker:
                 confirmed=True,
                 keep_alive=self.config.init_trk_keep_alive,
                 duplicates={},
+                kept_away=None,
             )
         return Masklet(
             obj_id=self._store.next_obj_id if obj_id is None else obj_id,
@@ -271,7 +279,9 @@ class PromptableTracker:
         """The objects that were drawn or started on a frame which has not been stepped over."""
         pins = self._store.pinned(frame_index)
         given = [
-            (m, pin) for m, pin in zip(self._store.masklets, pins, strict=True) if pin is not None
+            (m, pin)
+            for m, pin in zip(self._store.masklets, pins, strict=True)
+            if pin is not None and m.is_shown
         ]
         masks = [pin.low_res_mask for _, pin in given]
         nothing = torch.zeros(0, *self.model.mask_size, device=self._store.device)
@@ -287,20 +297,45 @@ class PromptableTracker:
             not_shown=[False] * len(given),
             newly_removed=[],
             newly_confirmed=[],
-            frame_stats=FrameStats(num_masklets=len(self._store)),
+            frame_stats=FrameStats(num_masklets=self._store.num_shown),
         )
 
-    def remove_object(self, obj_id: int) -> bool:
-        """Stop following an object; False if there is none of this identity."""
-        found = self._store.row_of(obj_id) is not None
-        self._store.drop({obj_id} if found else set())
-        return found
+    def remove_object(self, obj_id: int, *, keep_away: bool = False) -> bool:
+        """Drop an object; False if there is none of this identity.
+
+        Args:
+            obj_id: its identity.
+            keep_away: one that was found as part of a concept is followed on unseen, so that it is
+                not found again while the detector sees it. To draw on it brings it back.
+        """
+        row = self._store.row_of(obj_id)
+        if row is None or not self._store.masklets[row].is_shown:
+            return False
+        masklet = self._store.masklets[row]
+        if not keep_away or masklet.prompt_id < 0:
+            self._store.drop({obj_id})
+            return True
+        self._store.replace(row, keep_from_view(masklet))
+        self._forget_surplus()
+        return True
+
+    def is_kept_away(self, obj_id: int) -> bool:
+        """Whether an object was removed and is followed so that it is not found again."""
+        row = self._store.row_of(obj_id)
+        return row is not None and not self._store.masklets[row].is_shown
+
+    def _forget_surplus(self) -> None:
+        """Of more than ``MAX_KEPT_AWAY``, forget the one that has gone unseen for longest."""
+        away = [(m.kept_away, m.obj_id) for m in self._store.masklets if m.kept_away is not None]
+        if len(away) > MAX_KEPT_AWAY:
+            longest = max(unseen for unseen, _ in away)
+            self._store.drop({next(obj_id for unseen, obj_id in away if unseen == longest)})
 
     def remove_prompt(self, prompt_id: int) -> list[int]:
-        """Stop following all objects of a concept; returns their identities."""
-        obj_ids = [m.obj_id for m in self._store.masklets if m.prompt_id == prompt_id]
-        self._store.drop(set(obj_ids))
-        return obj_ids
+        """Stop following all objects of a concept; returns the identities of those shown."""
+        gone = [m for m in self._store.masklets if m.prompt_id == prompt_id]
+        self._store.drop({masklet.obj_id for masklet in gone})
+        return [masklet.obj_id for masklet in gone if masklet.is_shown]
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors on the CPU and plain data, enough to go on exactly as if nothing had happened."""

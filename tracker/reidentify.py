@@ -3,7 +3,8 @@
 A tracker that has lost an object behind another finds it again by its memories, or not at all: then
 the detector sees something new where the old one has just come back. Here such a detection takes up
 the identity of a masklet of its concept that went unseen near by, not long ago. The released model
-does not do this, and by default it is off. Pure functions of small arrays on the host.
+does not do this, and by default it is off, but for masklets that are kept away: what a user has
+removed is not to come back because the tracker lost it. Pure functions of small arrays on the host.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskstream.tracker.association import NO_DETECTION, Association
-from maskstream.tracker.lifecycle import Masklet, Sighting
+from maskstream.tracker.lifecycle import KEPT_AWAY_FRAMES, Masklet, Sighting
 from maskstream.tracker.video_config import VideoConfig
 
 FloatArray = NDArray[np.float32]
@@ -47,15 +48,16 @@ def reidentify(
         The association with those detections as sightings of the masklets they were given to.
     """
     unseen = np.flatnonzero(available & ~association.matches.any(axis=0))
+    unseen = unseen[[_within(masklets[row], config) > 0 for row in unseen.tolist()]]
     new = association.new_detections
-    if not config.reidentify_within or not new.size or not unseen.size:
+    if not new.size or not unseen.size:
         return association
     distance = np.full((new.size, unseen.size), np.inf)
     for column, row in enumerate(unseen.tolist()):
         masklet = masklets[row]
         same = prompts[new] == masklet.prompt_id
         if masklet.last_seen is not None and same.any():
-            away = _distances(boxes[new], masklet.last_seen, frame_index, config)
+            away = _distances(boxes[new], masklet, masklet.last_seen, frame_index, config)
             distance[same, column] = away[same]
     resumed = association.resumed.copy()
     taken = []
@@ -82,16 +84,19 @@ def note_sightings(
 
 
 def _distances(
-    boxes: FloatArray, last: Sighting, frame_index: int, config: VideoConfig
+    boxes: FloatArray, masklet: Masklet, last: Sighting, frame_index: int, config: VideoConfig
 ) -> NDArray[np.float64]:
     """(K,) how far boxes lie from where a masklet was seen last; infinite if they cannot be it.
 
-    In widths and heights of the frame.
+    In widths and heights of the frame. What is kept away reaches no farther with time: it must not
+    swallow what comes into view elsewhere.
     """
     box = np.asarray(last.box, dtype=np.float64)
     frames = abs(frame_index - last.frame_index)
-    reach = config.reidentify_distance + config.reidentify_speed * frames
-    if frames > config.reidentify_within:
+    reach = config.reidentify_distance
+    if masklet.is_shown:
+        reach += config.reidentify_speed * frames
+    if frames > _within(masklet, config):
         return np.full(len(boxes), np.inf)
     distance = np.hypot(*(_centers(boxes) - _centers(box[None])).T)
     sizes, size = _areas(boxes), _areas(box[None])
@@ -99,6 +104,11 @@ def _distances(
     possible = (distance <= reach) & (ratio >= config.reidentify_size_ratio)
     result: NDArray[np.float64] = np.where(possible, distance, np.inf)
     return result
+
+
+def _within(masklet: Masklet, config: VideoConfig) -> int:
+    """How many frames ago a masklet may have been seen last; 0: it is not taken up."""
+    return config.reidentify_within if masklet.is_shown else KEPT_AWAY_FRAMES
 
 
 def _centers(boxes: NDArray[np.floating]) -> NDArray[np.float64]:

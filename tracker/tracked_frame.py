@@ -28,6 +28,7 @@ class FrameStats:
         num_reconditioned: that had a detection confirm them and remember this frame for it.
         num_resumed: had been out of sight and took up their identity again with a detection.
         num_dropped: detections that found no place under ``max_num_objects``.
+        num_kept_away: removed by the user, and followed unseen so that they are not found again.
     """
 
     num_detections: int = 0
@@ -39,6 +40,7 @@ class FrameStats:
     num_reconditioned: int = 0
     num_resumed: int = 0
     num_dropped: int = 0
+    num_kept_away: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """The counts by name."""

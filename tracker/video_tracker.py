@@ -147,7 +147,7 @@ class VideoTracker(PromptableTracker):
         if again is not None:
             bank.write_maps(again[0], frame_index, again[1])
         store.update(plan.masklets)
-        store.drop(set(plan.ids(plan.removed)))
+        store.drop(set(plan.ids(plan.removed | plan.forgotten)))
 
     def _tell(
         self,
@@ -174,13 +174,14 @@ class VideoTracker(PromptableTracker):
         for row, pin in enumerate(pins):
             if pin is not None:
                 tracker_scores[row] = pin.tracker_score
-        kept = np.flatnonzero(~plan.removed).tolist()
+        kept = np.flatnonzero(~plan.removed & ~plan.kept_away).tolist()
+        shown = [masklet for masklet in self._store.masklets if masklet.is_shown]
         not_shown = [*plan.not_shown[kept].tolist(), *([False] * len(started))]
         at_once = [masklet.obj_id for masklet in started.masklets if masklet.confirmed]
         newly_confirmed = [*plan.ids(plan.newly_confirmed), *at_once]
         return frame_of(
             frame_index,
-            self._store.masklets,
+            shown,
             low_res_masks=torch.cat([take(masks, kept), started.start.low_res_masks]),
             detection_scores=torch.cat(
                 [torch.from_numpy(plan.association.scores[kept]), started.start.scores]
@@ -191,7 +192,7 @@ class VideoTracker(PromptableTracker):
             newly_confirmed=newly_confirmed,
             frame_stats=FrameStats(
                 num_detections=len(found),
-                num_masklets=len(self._store),
+                num_masklets=len(shown),
                 num_new=len(started),
                 num_confirmed=len(newly_confirmed),
                 num_removed=int(plan.removed.sum()),
@@ -199,6 +200,7 @@ class VideoTracker(PromptableTracker):
                 num_reconditioned=int(rows.size),
                 num_resumed=int(plan.resumed.sum()),
                 num_dropped=plan.association.num_dropped,
+                num_kept_away=len(self._store) - len(shown),
             ),
         )
 

@@ -185,9 +185,14 @@ class RemovePrompt(Command):
 
 
 class RemoveObject(Command):
-    """Drop one object."""
+    """Drop one object.
+
+    Attributes:
+        keep_away: follow it unseen, if it was found, so that it is not found again.
+    """
 
     obj_id: Index
+    keep_away: bool = True
 
 
 class Propagate(Command):

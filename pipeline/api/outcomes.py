@@ -49,6 +49,16 @@ class SuccessDetail(Detail):
     is_success: bool = True
 
 
+class RemovedDetail(SuccessDetail):
+    """What ``remove_object`` has done.
+
+    Attributes:
+        kept_away: whether the object is followed unseen, so that it is not found again.
+    """
+
+    kept_away: bool = False
+
+
 class PropagateDetail(Detail):
     """Where the results of ``propagate`` are.
 

@@ -179,11 +179,16 @@ class PropagateInVideo(RequestModel):
 
 
 class RemoveObject(RequestModel):
-    """Drop one object."""
+    """Drop one object.
+
+    ``keep_away``: what was found by words or examples is kept away while it is in view, which the
+    answer's ``kept_away`` says. Otherwise it is found again at once.
+    """
 
     type: Literal["remove_object"]
     session_id: SessionId
     obj_id: Index
+    keep_away: bool = True
     frame_index: Index | None = None
     is_user_action: bool = True
 

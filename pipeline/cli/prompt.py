@@ -71,8 +71,10 @@ def prompt(options: Namespace) -> int:
             send_prompts(client, options.session, prompts, obj_id=options.obj_id)
         for request, told in _changes(options):
             asked = True
-            is_success = client.handle_request(request)["is_success"]
-            print(told if is_success else f"{told}: nothing to do")
+            answer = client.handle_request(request)
+            if answer.get("kept_away"):
+                told += " and keep it away while it is in view"
+            print(told if answer["is_success"] else f"{told}: nothing to do")
         if not asked:
             raise InputError(
                 "nothing to do: give --text, --exemplar, --point, --box, --mask, --remove-prompt, "

@@ -28,7 +28,12 @@ from maskstream.pipeline.api.commands import (
 from maskstream.pipeline.api.fields import PicturesInMemory
 from maskstream.pipeline.api.frame_codec import encode_frame, wrap_picture
 from maskstream.pipeline.api.options import source_kind
-from maskstream.pipeline.api.outcomes import PromptDetail, PropagateDetail, SuccessDetail
+from maskstream.pipeline.api.outcomes import (
+    PromptDetail,
+    PropagateDetail,
+    RemovedDetail,
+    SuccessDetail,
+)
 from maskstream.pipeline.api.parsing import parse_single_request, parse_stream_request
 from maskstream.pipeline.api.requests import (
     AddPrompt,
@@ -314,8 +319,10 @@ class Client(Closing):
         )
 
     def _remove_object(self, request: RemoveObjectRequest) -> Answer:
-        command = RemoveObject(obj_id=request.obj_id)
-        return self._succeed(request.session_id, "remove_object", command)
+        command = RemoveObject(obj_id=request.obj_id, keep_away=request.keep_away)
+        outcome = self.journal.apply(request.session_id, "remove_object", command)
+        detail = checked_detail(RemovedDetail, outcome.detail, "an outcome")
+        return {"is_success": detail.is_success, "kept_away": detail.kept_away}
 
     def _remove_prompt(self, request: RemovePromptRequest) -> Answer:
         command = RemovePrompt(prompt_id=request.prompt_id)

@@ -21,7 +21,12 @@ from maskstream.pipeline.api.commands import (
     Reset,
     Resume,
 )
-from maskstream.pipeline.api.outcomes import PromptDetail, PropagateDetail, SuccessDetail
+from maskstream.pipeline.api.outcomes import (
+    PromptDetail,
+    PropagateDetail,
+    RemovedDetail,
+    SuccessDetail,
+)
 from maskstream.pipeline.session.intake import Intake
 from maskstream.pipeline.session.ports import Arrival, Detection
 from maskstream.pipeline.session.run import Pass, Run
@@ -91,7 +96,7 @@ class Applier:
             case RemovePrompt():
                 return self._succeeded(self._remove_prompt(command.prompt_id))
             case RemoveObject():
-                return self._succeeded(self._state.tracking.remove_object(command.obj_id))
+                return self._remove_object(command)
             case Propagate():
                 return self._propagate(command)
             case Reset():
@@ -173,6 +178,13 @@ class Applier:
         known = any(concept.prompt_id == prompt_id for concept in tracking.concepts)
         tracking.remove_concept(prompt_id)
         return known
+
+    def _remove_object(self, command: RemoveObject) -> Applied:
+        tracking = self._state.tracking
+        removed = tracking.remove_object(command.obj_id, keep_away=command.keep_away)
+        kept_away = removed and tracking.is_kept_away(command.obj_id)
+        detail = RemovedDetail(is_success=removed, kept_away=kept_away)
+        return Applied(self._next_index(), detail.to_detail())
 
     # Propagation
 

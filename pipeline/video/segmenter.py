@@ -211,9 +211,17 @@ class VideoSegmenter:
         """
         return self._tracking.remove_concept(prompt_id)
 
-    def remove_object(self, obj_id: int) -> bool:
-        """Drop one object; False if there is no such object."""
-        return self._tracking.remove_object(obj_id)
+    def remove_object(self, obj_id: int, *, keep_away: bool = True) -> bool:
+        """Drop one object; False if there is no such object.
+
+        Args:
+            obj_id: the object.
+            keep_away: one that was found by words or examples is kept away while it is in view: it
+                is followed on unseen, so that it is not found again. It may come back when the
+                detector has not seen it for 30 frames. To draw on it, by its id, brings it back at
+                once. False drops it without this.
+        """
+        return self._tracking.remove_object(obj_id, keep_away=keep_away)
 
     # Frames
 

@@ -39,7 +39,7 @@ from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
 OBJECT_LABEL = "object"
 """Label of objects without a concept, from points, boxes or masks; ``prompt_id`` ``NO_CONCEPT``."""
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 _MAX_LABELS = 256
 """Labels of removed concepts that are kept."""
@@ -181,12 +181,16 @@ class SessionTracking:
         self._concepts.pop(prompt_id, None)
         return self.tracker.remove_prompt(prompt_id)
 
-    def remove_object(self, obj_id: int) -> bool:
-        """Drop one object; False if there is no such object."""
-        removed = self.tracker.remove_object(obj_id)
+    def remove_object(self, obj_id: int, *, keep_away: bool = True) -> bool:
+        """Drop one object; False if there is no such object. See ``VideoSegmenter``."""
+        removed = self.tracker.remove_object(obj_id, keep_away=keep_away)
         if removed:
             self._delay.hide(obj_id)
         return removed
+
+    def is_kept_away(self, obj_id: int) -> bool:
+        """Whether an object was removed and is followed so that it is not found again."""
+        return self.tracker.is_kept_away(obj_id)
 
     # Frames
 

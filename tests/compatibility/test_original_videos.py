@@ -61,7 +61,9 @@ def test_the_video_notebook(tmp_path: Path, pyplot: Any) -> None:
 
     remove = {"type": "remove_object", "session_id": session_id, "obj_id": obj_id}
     assert predictor.handle_request(request=remove)["is_success"]
-    assert propagate(predictor, session_id)
+    without = propagate(predictor, session_id)
+    assert sorted(without) == list(range(NUM_FRAMES))
+    assert all(len(outputs["out_obj_ids"]) == 0 for outputs in without.values())
 
     width, height = Image.fromarray(load_frame(files[0])).size
     clicks, labels = np.array([[90, 80], [230, 170]]), np.array([1, 0])

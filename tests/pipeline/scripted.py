@@ -90,8 +90,11 @@ class ScriptedTracking:
             del self._objects[obj_id]
         return gone
 
-    def remove_object(self, obj_id: int) -> bool:
+    def remove_object(self, obj_id: int, *, keep_away: bool = True) -> bool:
         return self._objects.pop(obj_id, None) is not None
+
+    def is_kept_away(self, obj_id: int) -> bool:
+        return False
 
     def at(self, stamp: FrameStamp) -> FrameResult:
         return self._result(stamp, self._pictures.pop(stamp.index))

@@ -161,3 +161,18 @@ def test_sightings_are_noted_with_their_frame() -> None:
     first, second = note_sightings(masklets, found, boxes, NOW)
     assert first.last_seen == Sighting.of(NOW, boxes[0].tolist())
     assert second == masklets[1]
+
+
+def test_what_is_kept_away_is_taken_up_near_by_alone_and_also_by_default() -> None:
+    away = replace(masklet_at(0.5, frames_ago=15), kept_away=3)
+    for config in (CONFIG, VideoConfig()):
+        assert resumed([0.58], [away], config=config).resumed.tolist() == [0]
+        # With time, what is shown may have come from farther.
+        assert resumed([0.7], [away], config=config).resumed.tolist() == [NO_DETECTION]
+    assert resumed([0.7], [masklet_at(0.5, frames_ago=15)]).resumed.tolist() == [0]
+    long_ago = replace(masklet_at(0.5, frames_ago=31), kept_away=31)
+    assert resumed([0.5], [long_ago]).resumed.tolist() == [NO_DETECTION]
+    # Where each takes one up is as it is without the other.
+    shown = masklet_at(0.6, obj_id=1)
+    assert resumed([0.6, 0.5], [away, shown]).resumed.tolist() == [1, 0]
+    assert resumed([0.6], [away, shown], config=VideoConfig()).resumed.tolist() == [0, -1]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from torch import Tensor
 from maskstream.core.errors import CheckpointError, InputError, PromptError, SessionLimitError
 from maskstream.core.masks import mask_iou
 from maskstream.core.types import Detections, TrackerFeatures
-from maskstream.tracker.lifecycle import MaskletState, Origin
+from maskstream.tracker.lifecycle import KEPT_AWAY_FRAMES, MaskletState, Origin, Sighting
 from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.promptable import MAX_KEPT_AWAY
 from maskstream.tracker.tracked_frame import TrackedFrame
 from maskstream.tracker.video_config import VideoConfig
 from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
@@ -433,6 +435,7 @@ ACTIONS: dict[str, Callable[[VideoTracker, TrackerFeatures], Any]] = {
     "correction": lambda t, f: t.add_object(2, f, obj_id=2, points=[[0.5, 0.8]]),
     "start": lambda t, f: t.start_objects(2, f, found((0.8, 0.8, 0.1), prompts=[6])),
     "removal": lambda t, f: t.remove_object(2),
+    "removal that keeps away": lambda t, f: t.remove_object(2, keep_away=True),
 }
 
 
@@ -450,17 +453,92 @@ def test_what_is_done_to_one_object_touches_no_other(scene: Scene, action: str) 
     assert tracker.masklets[:2] == records
 
 
+def test_what_a_user_has_removed_is_not_found_again(scene: Scene) -> None:
+    tracker, seen = scene.tracker(), found(LEFT, RIGHT)
+    tracker.step(0, scene.video[0], seen)
+    assert tracker.remove_object(1, keep_away=True)
+    assert tracker.is_kept_away(1)
+    assert not tracker.is_kept_away(0)
+    assert not tracker.remove_object(1, keep_away=True)
+    assert [m.obj_id for m in tracker.masklets] == [0]
+    for index in range(1, 6):
+        frame = tracker.step(index, scene.video[index], seen)
+        assert (frame.obj_ids, frame.newly_removed) == ([0], [])
+        assert frame.newly_confirmed == ([0] if index == 3 else [])
+        assert len(frame.low_res_masks) == len(frame.tracker_scores) == len(frame.states) == 1
+        assert (frame.frame_stats.num_masklets, frame.frame_stats.num_kept_away) == (1, 1)
+    assert tracker.start_objects(6, scene.video[6], found(RIGHT)) == []
+    assert tracker.prompted(0).obj_ids == []
+    # To draw on it brings it back, as the object that it was.
+    tracker.add_object(6, scene.video[6], obj_id=1, mask=disc(*RIGHT) > 0)
+    assert tracker.step(6, scene.video[6], seen).obj_ids == [0, 1]
+    assert tracker.remove_object(1)
+    assert tracker.step(7, scene.video[7], seen).obj_ids == [0, 2]
+
+
+def test_it_is_not_found_again_where_the_tracker_has_lost_it(scene: Scene) -> None:
+    tracker = scene.tracker()
+    tracker.step(0, scene.video[0], found(LEFT, RIGHT))
+    tracker.remove_object(1, keep_away=True)
+    beside = (RIGHT[0] - 0.02, RIGHT[1] + 0.38, RIGHT[2])  # the tracker's mask is elsewhere
+    near = (RIGHT[0], RIGHT[1] + 0.02, RIGHT[2])
+    row = tracker._store.row_of(1)
+    assert row is not None
+    lost = tracker._store.masklets[row]
+    moved = Sighting.of(0, (beside[0] - 0.17, beside[1] - 0.17, beside[0] + 0.17, beside[1] + 0.17))
+    tracker._store.replace(row, replace(lost, last_seen=moved))
+    frame = tracker.step(1, scene.video[1], found(LEFT, beside))
+    assert frame.obj_ids == [0]
+    assert frame.frame_stats.num_resumed == 1
+    assert tracker.step(2, scene.video[2], found(LEFT, near, prompts=[0, 5])).prompt_ids == [0, 5]
+
+
+def test_what_is_kept_away_is_forgotten_when_it_is_out_of_view(scene: Scene) -> None:
+    tracker = scene.tracker()
+    tracker.step(0, scene.video[0], found(LEFT, RIGHT))
+    tracker.remove_object(1, keep_away=True)
+    for index in range(1, KEPT_AWAY_FRAMES + 2):
+        assert tracker.is_kept_away(1)
+        frame = tracker.step(index, scene.video[1], found(LEFT))
+        assert frame.newly_removed == []
+    assert not tracker.is_kept_away(1)
+    assert len(tracker._store.bank) == 1
+    frame = tracker.step(index + 1, scene.video[1], found(LEFT, RIGHT))
+    assert frame.obj_ids == [0, 2]
+
+
+def test_what_is_kept_away_takes_no_place_and_is_bounded(scene: Scene) -> None:
+    tracker = scene.tracker(replace(CONFIG, max_num_objects=1))
+    for number in range(MAX_KEPT_AWAY + 2):
+        (obj_id,) = tracker.start_objects(0, scene.video[0], found(LEFT, prompts=[number]))
+        with pytest.raises(SessionLimitError, match="1 objects already"):
+            tracker.add_object(0, scene.video[0], points=[[0.5, 0.5]])
+        assert tracker.remove_object(obj_id, keep_away=True)
+    away = [m.obj_id for m in tracker._store.masklets]
+    assert away == list(range(2, MAX_KEPT_AWAY + 2))
+    assert tracker.remove_prompt(5) == []
+    assert not tracker.is_kept_away(5)
+
+
+def test_an_object_without_a_concept_is_not_kept_away(scene: Scene) -> None:
+    tracker = scene.tracker()
+    obj_id = tracker.add_object(0, scene.video[0], points=[[0.5, 0.5]]).obj_id
+    assert tracker.remove_object(obj_id, keep_away=True)
+    assert not tracker.is_kept_away(obj_id)
+
+
 # --- saved ----------------------------------------------------------------------------------------
 
 
 def played(scene: Scene) -> VideoTracker:
-    """Some frames, a withdrawn object, a drawn one, a corrected one, and pins."""
+    """Some frames, a withdrawn object, a removed one, a drawn one, a corrected one, and pins."""
     tracker = scene.tracker()
     for index in range(4):
         seen = found(LEFT, RIGHT, LOW) if index == 0 else found(LEFT, RIGHT)
         tracker.step(index, scene.video[index], seen)
     tracker.add_object(4, scene.video[4], points=[[0.5, 0.8]], box=[0.3, 0.6, 0.7, 1.0])
     tracker.add_object(4, scene.video[4], obj_id=1, mask=disc(*RIGHT) > 0)
+    tracker.remove_object(0, keep_away=True)
     return tracker
 
 

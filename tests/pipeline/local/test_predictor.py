@@ -86,8 +86,10 @@ def test_a_whole_session(predictor: Sam3VideoPredictor, clip: Path) -> None:
         assert 0 <= outputs["out_tracker_probs"][0] <= 1
         truth = scene.red_circle(answer["frame_index"])
         assert scene.iou(outputs["out_binary_masks"][0], truth) > 0.7
-    assert ask(predictor, "remove_object", session_id, obj_id=0) == {"is_success": True}
-    assert ask(predictor, "remove_object", session_id, obj_id=0) == {"is_success": False}
+    removed = ask(predictor, "remove_object", session_id, obj_id=0)
+    assert removed == {"is_success": True, "kept_away": True}
+    again = ask(predictor, "remove_object", session_id, obj_id=0)
+    assert again == {"is_success": False, "kept_away": False}
     assert ask(predictor, "reset_session", session_id) == {"is_success": True}
     assert ask(predictor, "close_session", session_id) == {"is_success": True}
     assert ask(predictor, "close_session", session_id) == {"is_success": True}
@@ -185,6 +187,27 @@ def test_pictures_in_memory_are_let_go_with_their_session(model: VideoModel) -> 
     del picture, request
     gc.collect()
     assert is_kept() is None
+
+
+def test_what_was_found_and_removed_stays_away_unless_asked_otherwise(
+    predictor: Sam3VideoPredictor, clip: Path
+) -> None:
+    either: list[tuple[bool, set[str]]] = [(True, set()), (False, {"red circle"})]
+    for keep_away, labels in either:
+        session_id = start(predictor, clip)
+        ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+        propagate(predictor, session_id, max_frame_num_to_track=3)
+        answer = ask(predictor, "remove_object", session_id, obj_id=0, keep_away=keep_away)
+        assert answer["kept_away"] is keep_away
+        outputs = [answer["outputs"] for answer in propagate(predictor, session_id)]
+        assert {label for one in outputs for label in one["out_labels"]} == labels
+        assert {one["frame_stats"]["num_kept_away"] for one in outputs} == {int(keep_away)}
+        # Words that are said again do not bring it back; a click on it does.
+        again = ask(predictor, "add_prompt", session_id, frame_index=0, text="red circle")
+        assert again["outputs"]["out_labels"] == []
+        click = {"points": [[0.28, 0.33]], "point_labels": [1], "obj_id": 0}
+        shown = ask(predictor, "add_prompt", session_id, frame_index=0, **click)["outputs"]
+        assert 0 in shown["out_obj_ids"].tolist()
 
 
 def test_threshold_of_the_output(predictor: Sam3VideoPredictor, clip: Path) -> None:

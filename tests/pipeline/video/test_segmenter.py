@@ -239,7 +239,7 @@ def test_a_frame_can_be_of_any_size(model: VideoModel) -> None:
         ({"text": "word " * 60}, "token"),
         ({"boxes": [[0.1, 0.1, 0.2, 0.2]]}, "frame"),
         ({"boxes": [[0.1, 0.1, 0.2]], "frame": scene.frames(1)[0]}, "4 numbers"),
-        ({"boxes": [[0.9, 0.1, 0.5, 0.2]], "frame": scene.frames(1)[0]}, "outside"),
+        ({"boxes": [[0.9, 0.1, 1.5, 0.2]], "frame": scene.frames(1)[0]}, "outside"),
         ({"boxes": [[0.1, 0.1, 0.0, 0.2]], "frame": scene.frames(1)[0]}, "area"),
         ({"points": [[float("nan"), 0.1]], "frame": scene.frames(1)[0]}, "finite"),
         (
@@ -263,7 +263,7 @@ def test_bad_concepts_are_named_and_change_nothing(
         ({}, "point"),
         ({"points": [[1.5, 0.5]]}, r"0|1"),
         ({"points": [[0.5, 0.5]], "point_labels": [1, 1]}, "label"),
-        ({"box": [0.5, 0.5, 0.9, 0.1]}, "outside"),
+        ({"box": [0.5, 0.5, 1.9, 0.1]}, "outside"),
         ({"mask": np.zeros((5, 5), bool)}, "mask"),
         ({"mask": np.ones((5, 5), bool), "points": [[0.5, 0.5]]}, "mask"),
     ],
