@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskstream.core.errors import InputError
 from maskstream.core.rle import Rle, decode_masks, encode_masks
+from maskstream.pipeline.api import adapters
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +153,16 @@ class FrameResult:
             "out_confirmed_obj_ids": self.confirmed_ids,
             "out_withdrawn_obj_ids": self.withdrawn_ids,
         }
+
+    def to_supervision(self) -> Detections:
+        """The frame for ``supervision``; see ``adapters.to_supervision``."""
+        return adapters.to_supervision(self)
+
+    def to_label_studio(
+        self, *, from_name: str = "tag", to_name: str = "image"
+    ) -> list[dict[str, Any]]:
+        """The frame for Label Studio; see ``adapters.to_label_studio``."""
+        return adapters.to_label_studio(self, from_name=from_name, to_name=to_name)
 
     def to_record(self) -> dict[str, Any]:
         """The frame as JSON values, with masks as run-length codes: a line of a JSONL file."""
