@@ -6,7 +6,6 @@ explained in ``original_options.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,10 @@ import torch
 
 from maskstream.core.threads import threads_settled
 from maskstream.detector.build import best_device, best_dtype, default_checkpoint
-from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.compat.image_model import Sam3Image
-from maskstream.pipeline.compat.original_options import (
-    check_original_options,
-    check_version,
-    first_device,
-)
+from maskstream.pipeline.compat.original_options import check_original_options, check_version
 from maskstream.pipeline.compat.video_model import Sam3VideoModel
-from maskstream.pipeline.compat.video_predictor import OriginalPredictor
-from maskstream.pipeline.local.torch_thread import TorchThread
+from maskstream.pipeline.compat.video_predictor import Sam3VideoPredictor
 from maskstream.pipeline.video.model import VideoModel
 
 __all__ = [
@@ -123,62 +116,19 @@ def build_sam3_video_model(
     return Sam3VideoModel(VideoModel.from_checkpoint(checkpoint_path, device=device, dtype=dtype))
 
 
-def build_sam3_video_predictor(
-    checkpoint_path: str | Path | None = None,
-    bpe_path: str | Path | None = None,
-    has_presence_token: bool = True,
-    geo_encoder_use_img_cross_attn: bool = True,
-    strict_state_dict_loading: bool = True,
-    async_loading_frames: bool = False,
-    video_loader_type: str = "cv2",
-    apply_temporal_disambiguation: bool = True,
-    *,
-    device: torch.device | str | None = None,
-    gpus_to_use: Iterable[int] | None = None,
-    dtype: torch.dtype | str | None = None,
-    latency: Latency = "delayed",
-    max_sessions: int = 32,
-    **original_options: Any,
-) -> OriginalPredictor:
+def build_sam3_video_predictor(*arguments: Any, **options: Any) -> Sam3VideoPredictor:
     """A predictor over a freshly loaded checkpoint.
 
     Args:
-        checkpoint_path: as for :func:`build_sam3_image_model`.
-        bpe_path: not used.
-        has_presence_token: only True is possible, as for the next two.
-        geo_encoder_use_img_cross_attn: see above.
-        strict_state_dict_loading: see above.
-        async_loading_frames: not used; frames are read as they are needed.
-        video_loader_type: not used.
-        apply_temporal_disambiguation: only True is possible.
-        device: None takes CUDA where there is one.
-        gpus_to_use: the predictor runs on the first of these numbers; none, the best device. All
-            GPUs of a machine are used by a runtime (``Runtime``, ``maskstream serve``).
-        dtype: of the weights; None takes bfloat16 on CUDA and float32 elsewhere.
-        latency: see :class:`maskstream.pipeline.local.predictor.Sam3VideoPredictor`.
-        max_sessions: see there.
-        original_options: see :mod:`maskstream.pipeline.compat.original_options`.
+        arguments: those of :class:`Sam3VideoPredictor`: ``checkpoint_path``, ``bpe_path``, ….
+        options: the same by name, and ``device``, ``gpus_to_use``, ``dtype``, ``latency``,
+            ``max_sessions``.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
         ConfigError: an argument that is not known here, or asks for what is not offered.
     """
-    given = {
-        "has_presence_token": has_presence_token,
-        "geo_encoder_use_img_cross_attn": geo_encoder_use_img_cross_attn,
-        "strict_state_dict_loading": strict_state_dict_loading,
-        "apply_temporal_disambiguation": apply_temporal_disambiguation,
-        **original_options,
-    }
-    check_original_options("build_sam3_video_predictor", given)
-    placed = first_device(device, gpus_to_use)
-    thread = TorchThread()
-    try:
-        model = thread.run(VideoModel.from_checkpoint, checkpoint_path, device=placed, dtype=dtype)
-    except BaseException:
-        thread.close()
-        raise
-    return OriginalPredictor(model, latency=latency, max_sessions=max_sessions, torch_thread=thread)
+    return Sam3VideoPredictor(*arguments, **options)
 
 
 def build_sam3_predictor(
@@ -188,7 +138,7 @@ def build_sam3_predictor(
     *,
     max_num_objects: int | None = None,
     **options: Any,
-) -> OriginalPredictor:
+) -> Sam3VideoPredictor:
     """A predictor by the name that SAM 3.1 gives its builder.
 
     Args:

@@ -60,7 +60,8 @@ def predict_clicks(
         features: of the picture.
         size: (height, width) of the picture.
         point_coords: (P, 2) x, y of one object, or (N, P, 2).
-        point_labels: (P,) or (N, P): 1 on the object, 0 beside it.
+        point_labels: (P,) or (N, P): 1 on the object, 0 beside it, -1 no point at all, to fill up
+            where objects have fewer points than others.
         box: (4,) x0 y0 x1 y1, or (N, 4).
         mask_input: (1, h, w) or (N, 1, h, w), low-resolution logits of an earlier answer.
         multimask_output: three proposals for each object; otherwise one.
@@ -113,8 +114,8 @@ def _points(
             f"point_coords of shape {tuple(points.shape)} with point_labels of shape "
             f"{tuple(given.shape)}; expected (N, P, 2) and (N, P)"
         )
-    if not bool(((given == 0) | (given == 1)).all()):
-        raise PromptError("point_labels are 1 (on the object) or 0 (beside it)")
+    if not bool(((given >= -1) & (given <= 1) & (given == given.round())).all()):
+        raise PromptError("point_labels are 1 (on the object), 0 (beside it) or -1 (no point)")
     return points, given.long()
 
 

@@ -72,12 +72,12 @@ def check_version(builder: str, version: str | None) -> None:
 def first_device(
     device: torch.device | str | None, gpus_to_use: Iterable[int] | None
 ) -> torch.device | str | None:
-    """The device that a predictor runs on: ``device``, else the first of ``gpus_to_use``.
+    """The device that a predictor runs on: ``device``, else the lowest of ``gpus_to_use``.
 
     A predictor runs on one device; a runtime (``Runtime``, ``maskstream serve``) uses all GPUs.
-    None or no number is the best device there is.
+    None or no number is the best device there is, and so is any where there is no CUDA.
     """
     numbers = list(gpus_to_use or ())
-    if device is not None or not numbers:
+    if device is not None or not numbers or not torch.cuda.is_available():
         return device
-    return f"cuda:{numbers[0]}"
+    return f"cuda:{min(numbers)}"

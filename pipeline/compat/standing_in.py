@@ -18,6 +18,7 @@ MODULES = {
     "sam3.model.data_misc": "batches",
     "sam3.model.sam3_image": "image_model",
     "sam3.model.sam3_image_processor": "processor",
+    "sam3.model.sam3_video_predictor": "video_predictor",
     "sam3.model.utils": None,
     "sam3.model.utils.misc": "batches",
     "sam3.eval": None,

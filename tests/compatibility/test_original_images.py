@@ -178,7 +178,7 @@ def test_clicks_that_cannot_be_used(picture: Image.Image) -> None:
     for drawn, complaint in (
         ({}, "no prompt"),
         ({"point_coords": [[1, 2]]}, "come together"),
-        ({"point_coords": [[1, 2]], "point_labels": [2]}, "1 .on the object. or 0"),
+        ({"point_coords": [[1, 2]], "point_labels": [2]}, "1 .on the object., 0"),
         ({"point_coords": [[1, 2, 3]], "point_labels": [1]}, r"expected \(N, P, 2\)"),
         ({"box": [float("nan")] * 4}, "NaN"),
         ({"box": ["a"] * 4}, "as numbers"),

@@ -108,6 +108,16 @@ def test_the_predictors_methods(clip: Path) -> None:
     predictor.shutdown()
 
 
+def test_the_predictors_class() -> None:
+    from sam3.model.sam3_video_predictor import Sam3VideoPredictor, Sam3VideoPredictorMultiGPU
+    from sam3.model_builder import build_sam3_video_predictor
+
+    predictor = Sam3VideoPredictor(checkpoint_path="tiny", bpe_path="vocabulary.gz")
+    assert predictor.model.device == build_sam3_video_predictor().model.device
+    assert Sam3VideoPredictorMultiGPU is Sam3VideoPredictor
+    predictor.shutdown()
+
+
 def test_the_sam2_notebook(clip: Path, pyplot: Any) -> None:
     from sam3.model_builder import build_sam3_video_model
     from sam3.visualization_utils import show_box, show_mask, show_points

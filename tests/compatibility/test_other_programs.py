@@ -274,3 +274,45 @@ def test_roboflow_on_pictures(picture: Image.Image) -> None:
         masks = results[number].get("masks").detach().cpu().numpy().astype(np.uint8)[:, 0]
         assert max(scene.iou(mask > 0, truth) for mask in masks) > 0.7
         assert len(list(results[number].get("scores", []))) == len(masks)
+
+
+def test_roboflow_on_clicks(picture: Image.Image) -> None:
+    from sam3 import build_sam3_image_model
+    from sam3.model.sam3_image_processor import Sam3Processor
+
+    model = build_sam3_image_model(
+        bpe_path="bpe.gz",
+        checkpoint_path="tiny",
+        device="cpu",
+        load_from_HF=False,
+        compile=False,
+        enable_inst_interactivity=True,
+    )
+    state = Sam3Processor(model).set_image(torch.from_numpy(scene.image(0)).permute(2, 0, 1))
+    # Two objects; the second has one point less, and -1 fills it up.
+    masks, scores, logits = model.predict_inst(
+        state,
+        mask_input=None,
+        multimask_output=True,
+        return_logits=True,
+        normalize_coords=True,
+        point_coords=[[[90, 80], [230, 170]], [[230, 170], [0, 0]]],
+        point_labels=[[1, 0], [1, -1]],
+        box=None,
+    )
+    assert masks.shape == (2, 3, scene.HEIGHT, scene.WIDTH)
+    for each, score, truth in zip(
+        masks, scores, (scene.red_circle(0), scene.blue_square(0)), strict=True
+    ):
+        assert scene.iou(each[np.argmax(score)] > 0, truth) > 0.6
+    best = logits[range(2), scores.argmax(axis=1)][:, None]
+    again, _, _ = model.predict_inst(
+        state,
+        mask_input=best,
+        point_coords=[[[90, 80]], [[230, 170]]],
+        point_labels=[[1], [1]],
+        multimask_output=False,
+    )
+    assert again.shape == (2, 1, scene.HEIGHT, scene.WIDTH)
+    nothing = {"point_coords": [[0, 0]], "point_labels": [-1], "box": None}
+    assert model.predict_inst(state, **nothing)[0].shape == (3, scene.HEIGHT, scene.WIDTH)
