@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from maskstream.core.closing import Closing
+from maskstream.core.errors import SessionError
 from maskstream.pipeline.api.fields import PicturesInMemory
 from maskstream.pipeline.api.options import Latency
 from maskstream.pipeline.api.parsing import parse_single_request, parse_stream_request
@@ -52,6 +53,7 @@ class Sam3VideoPredictor(Closing):
         torch_thread: TorchThread | None = None,
     ) -> None:
         self._model = model
+        self._is_closed = False
         self._defaults = {"latency": latency, "expire_after_s": expire_after_s}
         self._store = MemoryStore()
         self._store.set_service_limits(
@@ -75,14 +77,23 @@ class Sam3VideoPredictor(Closing):
         return self._model
 
     def handle_request(self, request: Mapping[str, Any]) -> Answer:
-        """Do one thing and answer; see :meth:`Client.handle_request`."""
+        """Do one thing and answer; see :meth:`Client.handle_request`.
+
+        Raises:
+            SessionError: the predictor is closed.
+        """
         parsed = parse_single_request(request)
+        self._check_open()
         if isinstance(parsed, StartSession):
             missing = self._defaults.keys() - parsed.model_fields_set
             parsed = parsed.model_copy(update={name: self._defaults[name] for name in missing})
             if isinstance(parsed.resource_path, PicturesInMemory):
                 return self._start_on_pictures(parsed, parsed.resource_path)
         return self._client.answer(parsed)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise SessionError("the predictor is closed, and its sessions with it; build a new one")
 
     def _start_on_pictures(self, request: StartSession, source: PicturesInMemory) -> Answer:
         name = self._memory.keep(source.pictures)
@@ -93,11 +104,18 @@ class Sam3VideoPredictor(Closing):
             raise
 
     def handle_stream_request(self, request: Mapping[str, Any]) -> Iterator[Answer]:
-        """Propagate, or follow a session; see :meth:`Client.handle_stream_request`."""
-        return self._client.stream(parse_stream_request(request))
+        """Propagate, or follow a session; see :meth:`Client.handle_stream_request`.
+
+        Raises:
+            SessionError: the predictor is closed.
+        """
+        parsed = parse_stream_request(request)
+        self._check_open()
+        return self._client.stream(parsed)
 
     def close(self) -> None:
         """Close all sessions. Closing twice is fine."""
+        self._is_closed = True
         self._threads.close()
         self._torch_thread.close()
         self._store.close()

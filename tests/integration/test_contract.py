@@ -146,6 +146,12 @@ def a_file_driven_by_its_client(talk: Talk, clip: Path) -> None:
     talk.ask("get_results", name, cursor=2, max_results=3)
     talk.ask("remove_object", name, obj_id=7)
     talk.ask("remove_object", name, obj_id=7)
+    talk.ask("remove_object", name, obj_id=0)  # found by words, so it is kept away
+    assert talk.stream("propagate_in_video", name, propagation_direction="forward", **part) == [
+        3,
+        4,
+    ]
+    talk.ask("add_prompt", name, frame_index=4, text=["red circle", "blue square"])
     talk.ask("remove_prompt", name, prompt_id=0)
     talk.ask("reset_session", name)
     talk.stream("propagate_in_video", name)  # nothing is prompted any more

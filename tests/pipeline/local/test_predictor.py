@@ -259,6 +259,18 @@ def test_sessions_are_limited_and_closing_one_frees_its_thread(
     assert not [one for one in threading.enumerate() if one.name.startswith("session-")]
 
 
+def test_a_closed_predictor_says_so(model: VideoModel, clip: Path) -> None:
+    with Sam3VideoPredictor(model) as predictor:
+        session_id = start(predictor, clip)
+    for call in (
+        lambda: start(predictor, clip),
+        lambda: ask(predictor, "get_session", session_id),
+        lambda: propagate(predictor, session_id),
+    ):
+        with pytest.raises(SessionError, match="the predictor is closed"):
+            call()
+
+
 def test_a_session_that_nobody_uses_makes_room(model: VideoModel, clip: Path) -> None:
     with Sam3VideoPredictor(model, max_sessions=1, expire_after_s=0.2) as impatient:
         old = start(impatient, clip)
