@@ -7,7 +7,7 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from maskstream.core.errors import ImageError, SourceError
+from maskstream.core.errors import ImageError, InputError, SourceError
 from maskstream.pipeline.live.config import LiveConfig
 from maskstream.pipeline.live.faults import LiveSourceError
 from maskstream.pipeline.live.frames import FaultKind
@@ -45,8 +45,10 @@ class FileConnection:
         """
         self._address = address
         try:
-            self._source: FrameSource = open_source(address.reveal())
-        except (SourceError, ImageError) as error:
+            self._source: FrameSource = open_source(
+                address.reveal(), allowed_roots=config.allowed_roots
+            )
+        except (SourceError, ImageError, InputError) as error:
             raise LiveSourceError.of(FaultKind.INVALID, address, str(error)) from error
         self.codec: str | None = None
 
@@ -55,7 +57,7 @@ class FileConnection:
         try:
             for frame in self._source:
                 yield FileFrame(frame)
-        except (SourceError, ImageError) as error:
+        except (SourceError, ImageError, InputError) as error:
             raise LiveSourceError.of(FaultKind.INVALID, self._address, str(error)) from error
 
     def close(self) -> None:

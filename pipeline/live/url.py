@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +11,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from maskstream.core.errors import InputError, SourceError
 from maskstream.core.redaction import HIDDEN, redact, redact_url, secret_parameters
 from maskstream.pipeline.live.config import LiveConfig
+from maskstream.pipeline.sources.roots import AllowedRoots
 
 AddressKind = Literal["stream", "file", "device"]
 
 _MAX_LENGTH = 4096
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DEVICE = re.compile(r"/dev/video\d+")
-_PLAYLIST = b"#EXTM3U"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +131,7 @@ def _parse_path(text: str, config: LiveConfig) -> SourceAddress:
     if "file" not in config.allowed_schemes:
         raise InputError(f"source {redact_url(text)!r}: files are not allowed")
     # It is resolved first, so that neither ".." nor a link leads out of the allowed folders.
-    path = Path(os.path.realpath(text))
-    if config.allowed_roots is not None and not any(
-        path.is_relative_to(os.path.realpath(root)) for root in config.allowed_roots
-    ):
-        # The same answer whether it exists or not.
-        raise InputError(f"source {redact_url(text)!r} does not lie in one of the allowed folders")
+    path = AllowedRoots.of(config.allowed_roots).resolve(text)
     if not path.exists():
         raise SourceError(f"{redact_url(text)} does not exist")
-    if config.allowed_roots is not None and _is_playlist(path):
-        raise InputError(
-            f"source {redact_url(text)!r} is a playlist, which may name files elsewhere; where "
-            "only some folders are allowed, give the video itself"
-        )
     return SourceAddress("file", "file", str(path), str(path))
-
-
-def _is_playlist(path: Path) -> bool:
-    """Whether FFmpeg would take a file for an HLS playlist, and open what that names. Other lists,
-    such as concat's, it follows within their own folder only.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_PLAYLIST)) == _PLAYLIST
-    except OSError:  # a folder, or unreadable; opening it will say so
-        return False

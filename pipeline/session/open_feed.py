@@ -55,7 +55,8 @@ def open_feed(store: SessionStore, session_id: str, policy: SourcePolicy) -> Fee
         address = parse_address(source, config)
         if is_live(source, options):
             return LiveFeed(open_live(source, config))
-        return FileFeed(open_source(address.reveal()), options, config)
+        files = open_source(address.reveal(), allowed_roots=config.allowed_roots)
+        return FileFeed(files, options, config)
     except MaskstreamError as error:
         return FailedFeed(error_text(error))
 

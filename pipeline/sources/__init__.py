@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from maskstream.core.pictures import Picture, picture_to_rgb
 from maskstream.pipeline.sources.base import Frame, FrameSource, SourceInfo, SourceKind
 from maskstream.pipeline.sources.images import ArraySource, FolderSource, ImageSource
 from maskstream.pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
+from maskstream.pipeline.sources.roots import AllowedRoots
 from maskstream.pipeline.sources.video import VideoSource
 
 __all__ = [
@@ -38,6 +39,7 @@ def open_source(
     *,
     start_frame: int = 0,
     fps: Fraction | float | None = None,
+    allowed_roots: Iterable[Path] | None = None,
 ) -> FrameSource:
     """Open a source of frames.
 
@@ -47,14 +49,17 @@ def open_source(
         start_frame: index of the first frame of plain iteration, 0-based.
         fps: frames per second of a folder or of pictures in memory, which have no time stamps. A
             video file ignores it.
+        allowed_roots: folders that all files must lie in, links followed; also those that a
+            playlist or a folder leads to. None allows any.
 
     Raises:
         SourceError: the source is missing, empty, or cannot be read; the message says which.
         ImageError: a picture in memory has an unusable shape or dtype.
-        InputError: ``start_frame`` is negative, or beyond the end if the length is known.
+        InputError: ``start_frame`` is negative, or beyond the end if the length is known; or a file
+            does not lie in one of ``allowed_roots``.
     """
     if isinstance(source, str | Path):
-        return _open_path(source, start_frame, fps)
+        return _open_path(source, start_frame, fps, AllowedRoots.of(allowed_roots))
     if isinstance(source, Image.Image):
         return ArraySource([source], start_frame=start_frame, fps=fps)
     if isinstance(source, np.ndarray):
@@ -67,13 +72,16 @@ def open_source(
     )
 
 
-def _open_path(source: str | Path, start_frame: int, fps: Fraction | float | None) -> FrameSource:
+def _open_path(
+    source: str | Path, start_frame: int, fps: Fraction | float | None, roots: AllowedRoots
+) -> FrameSource:
     if "://" in str(source):
         raise SourceError("a source is a file or a folder here, not a URL")
     path = Path(source)
+    roots.resolve(path)
     try:
         if path.is_dir():
-            return FolderSource(path, start_frame=start_frame, fps=fps)
+            return FolderSource(path, start_frame=start_frame, fps=fps, roots=roots)
         if not path.is_file():
             what = "is not a file or folder" if path.exists() else "does not exist"
             raise SourceError(f"{path} {what}")
@@ -81,6 +89,6 @@ def _open_path(source: str | Path, start_frame: int, fps: Fraction | float | Non
             raise SourceError(f"{path} is empty (0 bytes)")
         if path.suffix.lower() in PICTURE_SUFFIXES:
             return ImageSource(path, start_frame=start_frame)
-        return VideoSource(path, start_frame=start_frame)
+        return VideoSource(path, start_frame=start_frame, roots=roots)
     except OSError as error:
         raise SourceError(f"{path} cannot be opened: {error.strerror or error}") from error

@@ -11,8 +11,10 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from maskstream.core.errors import SourceError
+from maskstream.core.errors import InputError, SourceError
 from maskstream.pipeline.sources.anchors import Anchor, KeyframeAnchors
+from maskstream.pipeline.sources.media import MediaFile
+from maskstream.pipeline.sources.roots import ANYWHERE, AllowedRoots
 
 # Some demuxers seek by decoding time and land after the wanted key frame; then aim earlier.
 _SEEK_MARGINS_S = (0, 2, 10)
@@ -26,20 +28,30 @@ class FrameDecoder:
     whose number is known, recognised by its time stamp.
     """
 
-    def __init__(self, path: Path, anchors: KeyframeAnchors, *, cut: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        anchors: KeyframeAnchors,
+        *,
+        cut: bool,
+        roots: AllowedRoots = ANYWHERE,
+    ) -> None:
         """Open the file.
 
         Args:
             path: the video file.
             anchors: shared by all decoders of one file.
             cut: the file ends too early; its last, incomplete packet is left out.
+            roots: it, and what it names, must lie in one of these folders.
 
         Raises:
+            InputError: it does not.
             SourceError: the file is not a video, or has no video stream.
         """
         self._path = path
         self._anchors = anchors
         self._cut = cut
+        self._roots = roots
         self._fault: str | None = None
         self._open()
 
@@ -87,14 +99,15 @@ class FrameDecoder:
     def close(self) -> None:
         """Release the file and the decoder's threads."""
         self._frames.close()
-        self._container.close()
+        self._media.close()
 
     def _open(self) -> None:
-        self._container = _open_container(self._path)
+        self._media = _open_media(self._path, self._roots)
+        self._container = self._media.container
         try:
             self._stream = _video_stream(self._container, self._path)
         except SourceError:
-            self._container.close()
+            self._media.close()
             raise
         self._stream.thread_type = "AUTO"
         self._frames = self._decode()
@@ -124,6 +137,7 @@ class FrameDecoder:
                     yield frame
         except av.FFmpegError as error:
             self._fault = _reason(error)
+        self._fault = self._fault or self._media.fault
         if self._cut and self._fault is None:
             self._fault = "the file ends before its container says"
         if self._fault is not None:
@@ -205,9 +219,11 @@ def _prepend(first: VideoFrame, rest: Iterator[VideoFrame]) -> Generator[VideoFr
     yield from rest
 
 
-def _open_container(path: Path) -> InputContainer:
+def _open_media(path: Path, roots: AllowedRoots) -> MediaFile:
     try:
-        return av.open(str(path))
+        return MediaFile(path, roots)
+    except InputError:
+        raise
     except (av.FFmpegError, ValueError) as error:
         raise SourceError(
             f"{path} cannot be read as a video: {_reason(error)}; expected a video file, a picture "

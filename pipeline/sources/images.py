@@ -17,6 +17,7 @@ from maskstream.core.errors import ImageError, SourceError
 from maskstream.core.pictures import Picture, picture_to_rgb
 from maskstream.pipeline.sources.base import Frame, SourceInfo, SourceKind, check_index
 from maskstream.pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
+from maskstream.pipeline.sources.roots import ANYWHERE, AllowedRoots
 
 
 class IndexedSource(Closing):
@@ -103,15 +104,22 @@ class FolderSource(IndexedSource):
     """
 
     def __init__(
-        self, path: Path, *, start_frame: int = 0, fps: Fraction | float | None = None
+        self,
+        path: Path,
+        *,
+        start_frame: int = 0,
+        fps: Fraction | float | None = None,
+        roots: AllowedRoots = ANYWHERE,
     ) -> None:
         """List the folder and read its first picture.
 
         Raises:
             SourceError: the folder has no picture, or its first one cannot be read.
-            InputError: ``start_frame`` is not a frame of the folder.
+            InputError: ``start_frame`` is not a frame of the folder, or the first picture is a link
+                to a file outside the folders ``roots``.
         """
         self._path = path
+        self._roots = roots
         self._names = sorted(
             (
                 entry.name
@@ -127,7 +135,7 @@ class FolderSource(IndexedSource):
         super().__init__(path.name, "frames", len(self._names), start_frame, as_fps(fps))
 
     def _load(self, index: int) -> NDArray[np.uint8]:
-        return load_picture(self._path / self._names[index])
+        return load_picture(self._roots.resolve(self._path / self._names[index]))
 
     def _name_of(self, index: int) -> str:
         return str(self._path / self._names[index])

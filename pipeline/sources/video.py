@@ -17,6 +17,7 @@ from maskstream.pipeline.sources.anchors import KeyframeAnchors
 from maskstream.pipeline.sources.base import Frame, SourceInfo, check_index
 from maskstream.pipeline.sources.decoder import FrameDecoder
 from maskstream.pipeline.sources.orientation import Orientation, orientation_of
+from maskstream.pipeline.sources.roots import ANYWHERE, AllowedRoots
 from maskstream.pipeline.sources.truncation import num_missing_bytes
 
 _REVERSE_BUFFER_BYTES = 256 * 2**20
@@ -43,16 +44,19 @@ class VideoSource(Closing):
         *,
         start_frame: int = 0,
         reverse_buffer_bytes: int = _REVERSE_BUFFER_BYTES,
+        roots: AllowedRoots = ANYWHERE,
     ) -> None:
         """Open the file and decode its first frame.
 
         Raises:
             SourceError: the file is not a video, has no video stream, or no frame of it can be
                 decoded.
-            InputError: ``start_frame`` is negative.
+            InputError: ``start_frame`` is negative, or the file, or one that it names, lies in none
+                of the folders ``roots``.
         """
         check_index(start_frame, path.name)
         self._path = path
+        self._roots = roots
         self.start_frame = start_frame
         self._reverse_buffer_bytes = reverse_buffer_bytes
         self._num_missing_bytes = num_missing_bytes(path)
@@ -170,7 +174,8 @@ class VideoSource(Closing):
         return wanted
 
     def _new_decoder(self) -> FrameDecoder:
-        return FrameDecoder(self._path, self._anchors, cut=self._num_missing_bytes > 0)
+        cut = self._num_missing_bytes > 0
+        return FrameDecoder(self._path, self._anchors, cut=cut, roots=self._roots)
 
     def _convert(self, index: int, frame: VideoFrame) -> Frame:
         width, height = self._coded_size
