@@ -17,6 +17,7 @@ MaskstreamError
 │   ├── IndexBusyError    another process builds on the index
 │   ├── IndexMismatchError  an index of other settings or another checkpoint
 │   └── NotIndexedError   nothing like it was looked for when the index was built
+├── RuntimeFailedError    a runtime that can serve no more; its sessions are free for another
 └── OutputError           results that cannot be written
 
 Every message says what was wrong, where, and what would be right.
@@ -124,6 +125,10 @@ class IndexMismatchError(ArchiveError):
 
 class NotIndexedError(ArchiveError):
     """A concept that the index was not built for; the message names the nearest ones."""
+
+
+class RuntimeFailedError(MaskstreamError):
+    """A runtime that can serve no more. It has given up its sessions; another one may go on."""
 
 
 class OutputError(MaskstreamError):

@@ -30,14 +30,28 @@ All others are no death and never a reason to try again:
                                  torch's out-of-memory error on a GPU is one of these. A
                                  ``RayTaskError`` is also an instance of its cause's class. To treat
                                  the two differently, catch it before ``DEATHS``.
-``GetTimeoutError``              No answer within the time that the caller set.
+``GetTimeoutError``,             No answer within the time that the caller set.
+``PlasmaObjectNotAvailable``
 ``RuntimeEnvSetupError``,        The actor never started, because its environment or placement is
 ``ActorUnschedulableError``      impossible. The runtime asks for neither.
 ``ObjectStoreFullError``,        The node's object store or disk is full, and stays so when the call
 ``OutOfDiskError``               is made again.
-``LocalRayletDiedError``,        Ray itself has failed on this node.
-``RaySystemError``
+``LocalRayletDiedError``,        Ray itself has failed on this node, or cannot be reached. Nobody
+``RaySystemError``,              here could do the work again: if it lasts, the runtime gives up its
+``RpcError``,                    sessions, and they go on elsewhere (``runtime/vitals.py``).
+``AuthenticationError``
 ===============================  ===================================================================
+
+What this project asks of Ray never raises the rest. Nothing is cancelled, and no actor exits by
+itself (``TaskCancelledError``, ``AsyncioActorExit``). There are no tasks, placement groups, limits
+of pending calls, streaming generators, compiled graphs, direct transports, other languages and
+named actors (``TaskUnschedulableError``, ``TaskPlacementGroupRemoved``,
+``ActorPlacementGroupRemoved``, ``PendingCallsLimitExceeded``, ``ObjectRefStreamEndOfStreamError``,
+``StreamingGeneratorReplayInconsistentError``, ``RayChannelError``, ``RayChannelTimeoutError``,
+``RayCgraphCapacityExceeded``, ``RayDirectTransportError``, ``CrossLanguageError``,
+``ActorAlreadyExistsError``). These would be bugs: a handle that outlives its Ray, a reference that
+is pickled by hand, an error that cannot be pickled (``ActorHandleNotFoundError``,
+``OufOfBandObjectRefSerializationException``, ``UserCodeException``, ``UnserializableException``).
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ from typing import Any
 
 import ray
 import ray._private.state
+from ray.exceptions import RayError
 
+from maskstream.core.redaction import redact
 from maskstream.workers.faults import DEATHS
 
 _LOG = logging.getLogger("maskstream.workers")
@@ -47,13 +49,13 @@ def ask_pid(worker: Any) -> Any:
     return worker.pid.options(max_task_retries=0, concurrency_group=_GROUP).remote()
 
 
-def num_restarts_of(worker: Any) -> int:
-    """How often Ray has restarted an actor.
+def num_restarts_of(worker: Any) -> int | None:
+    """How often Ray has restarted an actor; None: Ray's table of actors has it no more.
 
     Read from Ray's internal actor table. Ray's public ways to ask need its dashboard, and questions
     to the actor itself miss a restart that lasts shorter than the time between two of them.
     """
-    found: int = ray._private.state.actors(worker._actor_id.hex())["NumRestarts"]
+    found: int | None = ray._private.state.actors(worker._actor_id.hex()).get("NumRestarts")
     return found
 
 
@@ -136,9 +138,14 @@ class Heartbeat:
         except DEATHS as error:
             self._is_starting, self.error = True, error
             return Health.DEAD
+        except RayError as error:
+            # Ray could not ask. If it never can again, the actor's place counts as empty.
+            _LOG.warning("a %s could not be asked: %s", self._name, redact(str(error)))
+            return Health.UNKNOWN
         self._is_starting = False
         if pid == self.pid:
             return Health.ALIVE
-        self.pid = pid
-        known, self.num_restarts = self.num_restarts, num_restarts_of(self.worker)
+        is_first, self.pid = self.pid is None, pid
+        known, told = self.num_restarts, num_restarts_of(self.worker)
+        self.num_restarts = (known if is_first else known + 1) if told is None else told
         return Health.ALIVE if self.num_restarts == known else Health.RESTARTED

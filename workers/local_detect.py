@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import torch
 
+from maskstream.core.errors import ConfigError
 from maskstream.detector.frames import Concept, DetectedFrame, FrameDetector
 from maskstream.workers.batcher import FairBatcher
 from maskstream.workers.messages import ConceptList, DetectRequest, Image, unpack
@@ -34,11 +35,22 @@ class BatchLimits:
         max_wait_ms: how long an incomplete batch waits for more frames, in milliseconds.
         num_threads: batches that are detected at the same time. None: one on a GPU; one for each
             core, up to four, on the CPU.
+
+    Raises:
+        ConfigError: a number is out of its range.
     """
 
     max_batch: int | None = None
     max_wait_ms: float = 0.0
     num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "num_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; expected 1 or more, or None")
+        if not 0 <= self.max_wait_ms < float("inf"):
+            raise ConfigError(f"max_wait_ms is {self.max_wait_ms}; expected 0 or more")
 
     def batch_on(self, device: torch.device) -> int:
         """Largest number of frames in a batch on this device."""

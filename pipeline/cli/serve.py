@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from maskstream.core.errors import RuntimeFailedError
 from maskstream.core.redaction import redact_url
 from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.cli.arguments import positive
@@ -26,8 +29,10 @@ from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.store import ServiceLimits, SessionStore, open_store
 
 if TYPE_CHECKING:
-    from maskstream.pipeline.runtime import RuntimeConfig
+    from maskstream.pipeline.runtime import Runtime, RuntimeConfig
     from maskstream.pipeline.web.config import WebConfig
+
+_LOOK_EVERY_S = 0.5
 
 
 def add_serve_parser(commands: Any) -> None:
@@ -108,10 +113,30 @@ def _serve(
 ) -> int:
     from maskstream.pipeline.runtime import Runtime
 
+    told = [f"serving at {redact_url(store.url or '')}"]
+    if options.redis is None:
+        told.append(f"clients: maskstream sessions --redis {store.url}")
+    runtime = Runtime(store, config, namespace=options.namespace)
+    return serve_until_stopped(runtime, store, told, web)
+
+
+def serve_until_stopped(
+    runtime: Runtime, store: SessionStore, told: Sequence[str], web: WebConfig | None = None
+) -> int:
+    """Start a runtime, and serve until Ctrl-C or SIGTERM.
+
+    If the runtime can serve no more, its log says why in one line, and this process exits with 1.
+
+    Args:
+        told: printed once sessions are served.
+        web: how the web service is reached; None: there is none.
+
+    Returns:
+        128 + the signal that ended it.
+    """
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    runtime = Runtime(store, config, namespace=options.namespace)
     received: list[signal.Signals] = []
     is_over = threading.Event()
 
@@ -125,17 +150,27 @@ def _serve(
     try:
         if not is_over.is_set():
             runtime.start()
-        print(f"serving at {redact_url(store.url or '')}", flush=True)
-        if options.redis is None:
-            print(f"clients: maskstream sessions --redis {store.url}", flush=True)
+        for line in told:
+            print(line, flush=True)
         with ExitStack() as stack:
             if web is not None and not is_over.is_set():
                 stack.enter_context(open_web(Client(store), web))
-            while not is_over.wait(1.0):
-                pass
+            while not is_over.is_set():
+                runtime.wait(_LOOK_EVERY_S)
         print("stopping; sessions are left as they are", file=sys.stderr)
+    except RuntimeFailedError:  # the runtime has logged it
+        _leave(runtime, store)
     finally:
         runtime.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
     return 128 + received[0] if received else 0
+
+
+def _leave(runtime: Runtime, store: SessionStore) -> NoReturn:
+    """End this process with 1, without Ray, which may hold up its end."""
+    runtime.close()
+    store.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError
 
-from maskstream.core.errors import ConfigError
+from maskstream.core.errors import ConfigError, RuntimeFailedError
 from maskstream.core.redaction import redact
 from maskstream.pipeline.runtime.config import Placement, RuntimeConfig, place
 from maskstream.pipeline.runtime.nodes import num_gpus
@@ -27,6 +28,8 @@ from maskstream.workers.track import TrackWorker
 
 _LOG = logging.getLogger("maskstream.runtime")
 _CALLS_AT_ONCE = 64
+# A longer time between two checks does not count in full: this process may have been stopped.
+_MOST_BETWEEN_WATCHES_S = 5.0
 
 
 class Cluster:
@@ -57,6 +60,9 @@ class Cluster:
             config.spare_track_workers,
             RestartBudget(config.max_deaths, config.death_window_s),
         )
+        # For how long each worker's place has been without one that answers, in seconds.
+        self._empty_s: defaultdict[str, float] = defaultdict(float)
+        self._watched_s = time.monotonic()
         self._load: Counter[int] = Counter()
         self._lock = threading.Lock()
 
@@ -117,13 +123,15 @@ class Cluster:
     def replace_track_worker(self, number: int, dead: Any) -> None:
         """Put a spare in the place of a dead track worker; without spares, start a new worker.
 
-        Does nothing if that worker was replaced before.
+        Does nothing if that worker was replaced before. One that is only out of reach is killed, so
+        that it does not come back to hold memory for nobody.
 
         Args:
             number: the worker's number.
             dead: its handle.
         """
         if self._track[number].worker is dead:
+            ray.kill(dead)
             spare = self._spares.take()
             if spare is None:
                 spare = self._new_track_worker(self.placement.track_gpus)
@@ -137,16 +145,44 @@ class Cluster:
 
     def watch(self) -> None:
         """Check all workers: kill those that hang, end detect workers that die too often, and
-        replace dead spares.
+        replace dead track workers and spares.
 
         Call it at least once a second; see :class:`Heartbeat`.
+
+        Raises:
+            RuntimeFailedError: no worker has answered in one place for ``replace_timeout_s``.
         """
-        for heartbeat, budget in self._detect.items():
-            if budget is not None and heartbeat.check() is Health.RESTARTED:
+        now_s = time.monotonic()
+        passed_s = min(now_s - self._watched_s, _MOST_BETWEEN_WATCHES_S)
+        self._watched_s = now_s
+        for number, (heartbeat, budget) in enumerate(self._detect.items()):
+            if budget is None:
+                continue
+            if self._check(heartbeat, f"detect worker {number}", passed_s) is Health.RESTARTED:
                 self._note_restarts(heartbeat, budget)
-        for heartbeat in self._track:
-            heartbeat.check()  # a dead one is replaced when the answers of its sessions come
+        for number, heartbeat in enumerate(self._track):
+            if self._check(heartbeat, f"track worker {number}", passed_s) is Health.DEAD:
+                _LOG.warning("a track worker has died: %s", redact(str(heartbeat.error)))
+                self.replace_track_worker(number, heartbeat.worker)
         self._spares.watch()
+
+    @property
+    def has_no_detector(self) -> bool:
+        """Whether all detect workers were ended because they died too often."""
+        return bool(self._detect) and not any(self._detect.values())
+
+    def _check(self, heartbeat: Heartbeat, place: str, passed_s: float) -> Health:
+        health = heartbeat.check()
+        if health in (Health.ALIVE, Health.RESTARTED):
+            self._empty_s[place] = 0.0
+            return health
+        self._empty_s[place] += passed_s
+        if self._empty_s[place] >= self._config.replace_timeout_s:
+            raise RuntimeFailedError(
+                f"{place} has not answered for {self._config.replace_timeout_s:g} s, and no other "
+                "could be started in its place"
+            )
+        return health
 
     def _note_restarts(self, heartbeat: Heartbeat, budget: RestartBudget) -> None:
         _LOG.warning("a detect worker has died and was restarted")
@@ -166,14 +202,14 @@ class Cluster:
             "spare": self._spares.pids,
         }
 
-    def wait_ready(self, timeout_s: float = 600.0) -> None:
+    def wait_ready(self) -> None:
         """Wait until all detect and track workers have loaded their models.
 
         Raises:
-            ConfigError: one of them cannot start, or not within the time.
+            ConfigError: one of them cannot start, or not within ``replace_timeout_s``.
         """
         try:
-            self.pids(timeout_s)
+            self.pids(self._config.replace_timeout_s)
         except (*DEATHS, GetTimeoutError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             causes = [line for line in lines if "Error: " in line] or lines or ["no answer in time"]
@@ -201,3 +237,8 @@ def wait_for(answers: list[Any], timeout_s: float) -> list[Any]:
     if not answers:
         return []
     return ray.wait(answers, num_returns=len(answers), timeout=timeout_s)[0]
+
+
+def wait_for_any(answers: list[Any], timeout_s: float) -> list[Any]:
+    """Wait for the first answer; returns all that have come."""
+    return ray.wait(answers, num_returns=1, timeout=timeout_s)[0] if answers else []

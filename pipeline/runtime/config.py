@@ -13,6 +13,7 @@ from maskstream.workers.models import ModelSpec
 
 _MB = 2**20
 _FOR_SPARES = 0.1  # of a GPU
+_TIMES = ("lease_s", "death_window_s", "replace_timeout_s", "gcs_missing_s", "ray_answer_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,18 @@ class RuntimeConfig:
     death_window_s: float = 60.0
     """Length of the window for ``max_deaths``, in seconds."""
 
+    replace_timeout_s: float = 600.0
+    """How long a worker's place may be without one that answers, in seconds: until the workers are
+    ready at the start, and after a death. Then the runtime gives up. Loading a large model from a
+    slow disk takes minutes."""
+
+    gcs_missing_s: float = 10.0
+    """How long the GCS of Ray's cluster may be gone before the runtime gives up, in seconds. A GCS
+    that keeps its data elsewhere comes back."""
+
+    ray_answer_s: float = 60.0
+    """How long Ray may take to answer the runtime before the runtime gives up, in seconds."""
+
     max_retries_of_frame: int = 3
     """How often a frame is sent to detection again after its worker has died."""
 
@@ -74,7 +87,11 @@ class RuntimeConfig:
         for name in ("max_sessions", "max_deaths"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        for name in ("lease_s", "death_window_s"):
+        if self.max_retries_of_frame < 0:
+            raise ConfigError(
+                f"max_retries_of_frame is {self.max_retries_of_frame}; expected 0 or more"
+            )
+        for name in _TIMES:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a positive number")
         for name in ("num_detect_workers", "num_track_workers"):

@@ -7,16 +7,22 @@ import logging
 import os
 import socket
 from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import ray
+import ray._private.worker
 
-from maskstream.core.errors import ConfigError
+from maskstream.core.errors import ConfigError, RuntimeFailedError
 from maskstream.core.redaction import redact_url
 from maskstream.pipeline.runtime.config import RuntimeConfig
 
 _CONNECT_S = 5.0
+_LOOK_S = 1.0
+
+RAYLET = "the raylet of this machine"
+GCS = "the GCS of Ray's cluster"
 
 
 def start_ray(config: RuntimeConfig) -> bool:
@@ -82,6 +88,52 @@ def _no_cluster(address: str, reason: str) -> str:
         f"no Ray cluster is found at {address!r} ({reason}); start one with `ray start --head`, "
         "or leave the address out to start one on this machine"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RayProcesses:
+    """The processes of Ray that this process cannot do without, and where they listen.
+
+    Attributes:
+        raylet: path of the socket of this machine's raylet, which starts workers.
+        gcs: host and port of the cluster's GCS, which knows all actors.
+    """
+
+    raylet: str
+    gcs: tuple[str, int]
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """Those that this process is connected to."""
+        node: Any = ray._private.worker._global_node
+        host, _, port = node.gcs_address.rpartition(":")
+        return cls(node.raylet_socket_name, (host.strip("[]"), int(port)))
+
+    def find_missing(self) -> str | None:
+        """Connect to each; returns what the first that does not accept is; None: all do."""
+        try:
+            with socket.socket(socket.AF_UNIX) as line:
+                line.settimeout(_LOOK_S)
+                line.connect(self.raylet)
+        except OSError:
+            return RAYLET
+        try:
+            socket.create_connection(self.gcs, _LOOK_S).close()
+        except OSError:
+            return GCS
+        return None
+
+
+def check_own_node() -> None:
+    """Ask the GCS whether it still counts on this process's node. Waits for its answer.
+
+    Raises:
+        RuntimeFailedError: it takes the node for dead, for example because its raylet hangs.
+    """
+    own = ray.get_runtime_context().get_node_id()
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    if not any(node["NodeID"] == own and node["Alive"] for node in nodes):
+        raise RuntimeFailedError("Ray takes the node of this machine for dead")
 
 
 def num_gpus() -> float:

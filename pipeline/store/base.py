@@ -150,6 +150,11 @@ class SessionStore(Protocol):
     def renew_claim(self, session_id: str, holder: str) -> bool:
         """Renew a claim: a runtime's heartbeat. False: another holds the session, or it is over."""
 
+    def release_claim(self, session_id: str, holder: str) -> bool:
+        """Give a claim up: it has run out from now on, and any runtime can claim the session at
+        once. False: another holds the session, or it is over.
+        """
+
     def get_claim(self, session_id: str) -> Claim | None:
         """The claim on a session; None when no runtime has claimed it yet, or it is over.
 

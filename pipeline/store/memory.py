@@ -206,6 +206,12 @@ class MemoryStore:
             session.claimed_at = time.monotonic()
             return True
 
+    def release_claim(self, session_id: str, holder: str) -> bool:
+        with self._lock:
+            is_released = self._session(session_id).release_claim(holder)
+            self._work.notify_all()
+            return is_released
+
     def get_claim(self, session_id: str) -> Claim | None:
         with self._lock:
             session = self._session(session_id)

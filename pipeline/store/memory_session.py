@@ -74,6 +74,13 @@ class MemorySession:
         """Note that the session is used now."""
         self.expires_s = time.time() + self.limits.expire_after_s
 
+    def release_claim(self, holder: str) -> bool:
+        """Let a runtime's claim run out now; False: it has none."""
+        if self.holder != holder or self.record.state.is_over:
+            return False
+        self.claimed_at = time.monotonic() - self.lease_s
+        return True
+
     def has_expired(self, now_s: float) -> bool:
         return self.expires_s <= now_s and not self.num_waiting
 

@@ -163,6 +163,9 @@ class RedisSessions(RedisPart):
     def renew_claim(self, session_id: str, holder: str) -> bool:
         return bool(self._run("renew", session_id, holder)[1])
 
+    def release_claim(self, session_id: str, holder: str) -> bool:
+        return bool(self._run("release", session_id, holder)[1])
+
     def get_claim(self, session_id: str) -> Claim | None:
         _, holder, silent_ms, lease_ms = self._run("get_claim", session_id)
         return stored.claim(holder, silent_ms, lease_ms, self._keys.session(session_id))

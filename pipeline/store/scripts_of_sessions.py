@@ -162,4 +162,14 @@ redis.call('XCLAIM', WORK, GROUP, ARGV[2], 0, item, 'JUSTID')
 touch()
 return {'ok', 1}
 """,
+    # holder. The claim is as old as its lease.
+    "release": """
+if not alive() then return {'missing'} end
+local item = field('work_id')
+local held = redis.pcall('XPENDING', WORK, GROUP, item, item, 1)
+if held.err or not held[1] or held[1][2] ~= ARGV[2] then return {'ok', 0} end
+redis.call('XCLAIM', WORK, GROUP, ARGV[2], 0, item, 'IDLE', number('lease_ms'), 'JUSTID')
+touch()
+return {'ok', 1}
+""",
 }

@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from maskstream.core.errors import MaskstreamError, RequestError
@@ -45,7 +44,7 @@ class Login(BaseModel):
     token: str
 
 
-def build_app(client: Client, config: WebConfig) -> ASGIApp:
+def build_app(client: Client, config: WebConfig) -> Gate:
     """Build the service as an ASGI application.
 
     Args:
@@ -154,7 +153,7 @@ def build_app(client: Client, config: WebConfig) -> ASGIApp:
 
     if STATIC.is_dir():
         app.mount("/", StaticFiles(directory=STATIC, html=True))
-    return Gate(app, config, tokens)
+    return Gate(app, config, tokens, service.following.close)
 
 
 def _body_of(model: type[BaseModel]) -> dict[str, object]:

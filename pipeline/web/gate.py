@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -60,9 +60,17 @@ class Gate:
         app: what is behind the gate.
         config: the limits.
         tokens: who may pass.
+        end_streams: ends what follows results, so that the server can stop.
     """
 
-    def __init__(self, app: ASGIApp, config: WebConfig, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: WebConfig,
+        tokens: Tokens,
+        end_streams: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.end_streams = end_streams
         self._app = app
         self._config = config
         self._tokens = tokens

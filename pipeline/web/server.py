@@ -9,13 +9,12 @@ from typing import Any
 
 import h11
 import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from maskstream.core.closing import Closing
 from maskstream.core.errors import ConfigError
 from maskstream.pipeline.web.config import WebConfig
-from maskstream.pipeline.web.gate import MAX_HEADER_BYTES
+from maskstream.pipeline.web.gate import MAX_HEADER_BYTES, Gate
 
 _MAX_MESSAGE_BYTES = 64 * 2**10
 _START_S = 30.0
@@ -36,7 +35,8 @@ class WebServer(Closing):
         ConfigError: the address cannot be listened on, or the certificate cannot be read.
     """
 
-    def __init__(self, app: ASGIApp, config: WebConfig) -> None:
+    def __init__(self, app: Gate, config: WebConfig) -> None:
+        self._app = app
         self._socket = _listen(config)
         self.port: int = self._socket.getsockname()[1]
         self._server = uvicorn.Server(_uvicorn_config(app, config))
@@ -54,6 +54,7 @@ class WebServer(Closing):
     def close(self) -> None:
         """Answer what was begun, ten seconds at most, and stop. Closing twice is fine."""
         self._server.should_exit = True
+        self._app.end_streams()
         self._thread.join(2 * _STOP_S)
         self._socket.close()
 
@@ -72,7 +73,7 @@ def _listen(config: WebConfig) -> socket.socket:
     return listening
 
 
-def _uvicorn_config(app: ASGIApp, config: WebConfig) -> uvicorn.Config:
+def _uvicorn_config(app: Gate, config: WebConfig) -> uvicorn.Config:
     options: dict[str, Any] = {
         "http": _protocol(config.request_timeout_s),
         "ws": "websockets-sansio",

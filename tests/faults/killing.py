@@ -29,6 +29,13 @@ def workers(kind: str, below: int | None = None) -> list[int]:
     return [child.pid for child in children if _is_alive_as(title, child)]
 
 
+def part_of_ray(name: str, below: int) -> int:
+    """Process id of ``raylet`` or ``gcs_server`` of a process that has started Ray."""
+    children = psutil.Process(below).children(recursive=True)
+    [pid] = [child.pid for child in children if child.name() == name]
+    return pid
+
+
 def decoders() -> list[int]:
     """Process ids of the decode workers that this test process has started."""
     return workers("decode")

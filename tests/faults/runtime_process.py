@@ -1,4 +1,4 @@
-"""A runtime in a process of its own, to be killed.
+"""A runtime in a process of its own, as ``maskstream serve`` runs it, to be killed.
 
     python -m tests.faults.runtime_process URL [MAX_DEATHS]
 
@@ -17,9 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from maskstream.pipeline.cli.serve import serve_until_stopped
 from maskstream.pipeline.runtime import Runtime, RuntimeConfig
 from maskstream.pipeline.store import open_store
-from tests.integration.serving import CONFIG, KEY, RUNNER, faster
+from tests.integration.serving import CONFIG, KEY, LONG_S, RUNNER, faster
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +56,12 @@ class RuntimeProcess:
             self._errors.seek(0)
             raise AssertionError(f"the runtime does not start:\n{self._errors.read()}")
 
+    def wait_for_end(self) -> tuple[int, list[str]]:
+        """The exit code, and the lines of the log that are errors."""
+        code = self._process.wait(LONG_S)
+        self._errors.seek(0)
+        return code, [line for line in self._errors if " ERROR " in line]
+
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
@@ -85,11 +92,7 @@ def main() -> None:
     url, *rest = sys.argv[1:]
     store = open_store(url, secret_key=KEY)
     config = configured(int(rest[0])) if rest else CONFIG
-    runtime = Runtime(store, config, secret_key=KEY)
-    runtime.start()
-    runtime.worker_pids()
-    print("ready", flush=True)
-    signal.pause()
+    serve_until_stopped(Runtime(store, config, secret_key=KEY), store, ["ready"])
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.store import SessionState, SessionStore, open_store
 from maskstream.pipeline.video.model import VideoModel
+from tests.faults.killing import kill, part_of_ray
 from tests.faults.runtime_process import RuntimeProcess
 from tests.integration.serving import (
     CONFIG,
@@ -53,7 +54,15 @@ def follow(store: SessionStore, session_id: str, **options: Any) -> list[int]:
     return [answer["frame_index"] for answer in answers]
 
 
-def test_another_runtime_goes_on_whenever_one_is_killed_and_readers_see_it(
+def check_has_given_up(process: RuntimeProcess, reason: str) -> None:
+    """It exits with 1 and one line that says why."""
+    code, errors = process.wait_for_end()
+    assert code == 1
+    [line] = errors
+    assert f"this runtime can serve no more: {reason}; its sessions are free" in line
+
+
+def test_another_runtime_goes_on_whatever_one_dies_of_and_readers_see_it(
     clip: Path, model: VideoModel
 ) -> None:
     store = open_store(secret_key=KEY)
@@ -68,15 +77,20 @@ def test_another_runtime_goes_on_whenever_one_is_killed_and_readers_see_it(
         with RuntimeProcess(store.url) as second:
             assert served.outcome(sequence).rejection is None
             served.reach(16)
-            second.kill()
+            kill(part_of_ray("raylet", second.pid))
+            check_has_given_up(second, "the raylet of this machine is gone")
         with RuntimeProcess(store.url) as third:
             finish(served, clip, model, num_prompts=2)
             assert store.get_session("s").writer == 3
             assert follower.result(LONG_S) == list(range(40))
             idle = Served.start(store, clip, "t")
             idle.do(AddConcept(text="red circle", frame_index=0))
-            third.kill()
-            # No other one comes: readers are told after two leases.
+            kill(part_of_ray("gcs_server", third.pid))
+            check_has_given_up(third, "the GCS of Ray's cluster is gone")
+            claim = store.get_claim("t")
+            assert claim is not None
+            assert claim.has_run_out
+            # No other one comes: readers are told after a lease.
             killed_s = time.monotonic()
             with pytest.raises(SessionError, match="nobody serves session t any more: runtime"):
                 follow(store, "t")

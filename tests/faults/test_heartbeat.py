@@ -12,12 +12,13 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from ray import ActorID
 
 from maskstream.pipeline.runtime import Runtime
 from maskstream.workers.faults import DEATHS
 from maskstream.workers.heartbeat import Health, Heartbeat, actor_of, ask_pid, num_restarts_of
 from tests.faults.killing import kill
-from tests.integration.serving import eventually
+from tests.integration.serving import LONG_S, eventually
 
 LIMIT_S = 5.0
 
@@ -36,6 +37,11 @@ class Actor:
 
     def work(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+class Broken:
+    def pid(self) -> int:
+        raise ZeroDivisionError("of the answer")
 
 
 @pytest.fixture
@@ -179,3 +185,21 @@ def test_one_that_has_worked_does_not_start_any_more(actor: Any) -> None:
         clock.now_s += 1.0
         assert heartbeat.check() is Health.UNKNOWN
     eventually(lambda: not psutil.pid_exists(stopped))
+
+
+def test_an_error_of_ray_that_is_no_death_is_no_news(runtime: Runtime) -> None:
+    handle = actor_of(Broken).options(num_cpus=0).remote()
+    clock = Clock()
+    heartbeat = Heartbeat(handle, "actor", LIMIT_S, clock=clock)
+    assert heartbeat.check() is Health.UNKNOWN
+    assert ray.wait([heartbeat._answer], timeout=LONG_S)[0]
+    assert heartbeat.check() is Health.UNKNOWN
+    assert heartbeat._answer is None  # it is asked again
+    ray.kill(handle)
+
+
+def test_an_actor_that_rays_table_has_forgotten(runtime: Runtime) -> None:
+    class Forgotten:
+        _actor_id = ActorID.from_random()
+
+    assert num_restarts_of(Forgotten) is None

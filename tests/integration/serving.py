@@ -42,7 +42,12 @@ LONG_S = 120.0
 KEY = bytes(range(32))
 RUNNER = RunnerConfig(checkpoint_every_s=0.3, frame_wait_s=5.0)
 CONFIG = RuntimeConfig(
-    runner=RUNNER, num_cpus=2, object_store_bytes=300_000_000, lease_s=2.0, max_sessions=16
+    runner=RUNNER,
+    num_cpus=2,
+    object_store_bytes=300_000_000,
+    lease_s=2.0,
+    gcs_missing_s=2.0,
+    max_sessions=16,
 )
 
 _KINDS = {

@@ -1,15 +1,20 @@
-"""Ray's memory monitor kills actors for real: whoever watches or calls them sees a death."""
+"""Which errors are deaths; and Ray's memory monitor kills actors for real: whoever watches or calls
+them sees a death.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 
 import pytest
 import ray
-from ray.exceptions import OutOfMemoryError
+from ray import exceptions
+from ray.exceptions import OutOfMemoryError, RayError
 
+from maskstream.workers import faults
 from maskstream.workers.faults import DEATHS
 from maskstream.workers.heartbeat import Health, Heartbeat, actor_of
 from tests.integration.serving import eventually
@@ -23,6 +28,16 @@ class Actor:
 
     def work(self) -> None:
         threading.Event().wait()
+
+
+def test_the_list_says_of_each_error_of_ray_whether_it_is_a_death() -> None:
+    """A new release of Ray may have new ones."""
+    kinds = {
+        name
+        for name, kind in vars(exceptions).items()
+        if isinstance(kind, type) and issubclass(kind, RayError) and kind is not RayError
+    }
+    assert kinds - set(re.findall(r"``(\w+)``", faults.__doc__ or "")) == set()
 
 
 @pytest.fixture(scope="module")

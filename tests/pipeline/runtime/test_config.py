@@ -51,6 +51,10 @@ def test_more_detect_workers_than_gpus() -> None:
         {"num_detect_workers": -1},
         {"spare_track_workers": -1},
         {"object_store_bytes": 1000},
+        {"max_retries_of_frame": -1},
+        {"replace_timeout_s": 0.0},
+        {"gcs_missing_s": -1.0},
+        {"ray_answer_s": float("nan")},
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:

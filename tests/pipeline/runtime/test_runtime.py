@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError
 
 from maskstream.core.errors import CheckpointError, ConfigError, StoreError
 from maskstream.pipeline.runtime import ModelSpec, Runtime, RuntimeConfig
-from maskstream.pipeline.runtime.runtime import _failure_reason, _is_out_of_reach
+from maskstream.pipeline.runtime.supervisor import failure_reason, is_out_of_reach
 from maskstream.pipeline.store import MemoryStore, open_store
 
 
@@ -36,10 +36,10 @@ def test_errors_of_the_code_are_told_as_such() -> None:
     mine, foreign, dead = FailedError(), FailedError(), FailedError()
     mine.cause, foreign.cause = ConfigError("no such option"), ZeroDivisionError("division")
     dead.cause = RayActorError()
-    assert _failure_reason(mine) == "ConfigError: no such option"  # type: ignore[arg-type]
-    told = _failure_reason(foreign)  # type: ignore[arg-type]
+    assert failure_reason(mine) == "ConfigError: no such option"  # type: ignore[arg-type]
+    told = failure_reason(foreign)  # type: ignore[arg-type]
     assert told == "an error of the program: ZeroDivisionError: division"
-    assert _failure_reason(dead).startswith("a detect worker has died again and again")  # type: ignore[arg-type]
+    assert failure_reason(dead).startswith("a detect worker has died again and again")  # type: ignore[arg-type]
 
 
 def test_only_a_store_out_of_reach_is_tried_again() -> None:
@@ -47,6 +47,6 @@ def test_only_a_store_out_of_reach_is_tried_again() -> None:
     unreadable = StoreError("entry blob of k cannot be read", key="k", entry="blob")
     again = pickle.loads(pickle.dumps(unreadable))  # as it comes from a worker
     assert (again.key, again.entry) == ("k", "blob")
-    assert not _is_out_of_reach(again)
-    assert _is_out_of_reach(StoreError("no Redis server can be reached"))
-    assert not _is_out_of_reach(ZeroDivisionError("division"))
+    assert not is_out_of_reach(again)
+    assert is_out_of_reach(StoreError("no Redis server can be reached"))
+    assert not is_out_of_reach(ZeroDivisionError("division"))

@@ -297,6 +297,22 @@ def test_claims_pass_on_when_they_are_not_renewed(store: SessionStore) -> None:
     assert store.renew_claim("left", "first") is False
 
 
+def test_a_claim_that_is_given_up_passes_on_at_once(store: SessionStore) -> None:
+    store.create_session(new_session())
+    assert store.release_claim("s", "first") is False
+    assert store.claim_session("first", lease_s=LONG_S) == "s"
+    assert store.release_claim("s", "second") is False
+    assert store.claim_session("second", lease_s=LONG_S) is None
+    assert store.release_claim("s", "first") is True
+    given_up = store.get_claim("s")
+    assert given_up is not None
+    assert (given_up.holder, given_up.has_run_out) == ("first", True)
+    assert store.claim_session("second", lease_s=LONG_S) == "s"
+    assert store.release_claim("s", "first") is False
+    store.transition("s", SessionState.FAILED)
+    assert store.release_claim("s", "second") is False
+
+
 def test_a_runtime_waits_for_a_claim_to_run_out(store: SessionStore) -> None:
     store.create_session(new_session())
     assert store.claim_session("first", lease_s=0.2) == "s"
