@@ -126,7 +126,7 @@ def check_session_store(options: Namespace) -> Iterator[Finding]:
     """Whether the given Redis or Valkey server answers, or an embedded one starts."""
     from maskstream.pipeline.store import open_store
 
-    store = open_store(options.redis, options.namespace, timeout_s=3.0, num_retries=0)
+    store = open_store(options.redis, options.namespace, timeout_s=3.0, retry_for_s=0.0)
     try:
         store.ping()
         listing = store.list_sessions()

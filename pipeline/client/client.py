@@ -79,6 +79,7 @@ from maskstream.pipeline.store import (
     open_store,
 )
 from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
+from maskstream.pipeline.store.patience import RETRY_FOR_S
 from maskstream.pipeline.store.records import EntryKind
 
 # How often to look whether a session that owes an answer is still there.
@@ -105,6 +106,7 @@ class Client(Closing):
         secret_key: see :func:`maskstream.pipeline.store.open_store`; only sources with
             credentials need it.
         client_id: names this client in the journal; None makes a name of host and process.
+        retry_for_s: how long a call waits for a server that is away; an open store has its own.
         start_timeout_s: how long a runtime may take to begin with a new session.
         answer_timeout_s: how long a session may take to apply a prompt or command.
         close_timeout_s: how long ``close_session`` waits for the session to end.
@@ -127,6 +129,7 @@ class Client(Closing):
         namespace: str = DEFAULT_NAMESPACE,
         secret_key: bytes | None = None,
         client_id: str | None = None,
+        retry_for_s: float = RETRY_FOR_S,
         start_timeout_s: float = 120.0,
         answer_timeout_s: float = 60.0,
         close_timeout_s: float = 10.0,
@@ -138,7 +141,9 @@ class Client(Closing):
         self._serve = serve
         self._owns_store = isinstance(store, str)
         self.store = (
-            open_store(store, namespace, secret_key=secret_key) if isinstance(store, str) else store
+            open_store(store, namespace, secret_key=secret_key, retry_for_s=retry_for_s)
+            if isinstance(store, str)
+            else store
         )
         self.client_id = client_id or _make_client_id()
         self._start_timeout_s = start_timeout_s
@@ -391,7 +396,11 @@ def _answers(entries: Entries, answer: Callable[[ResultEntry, int], Answer]) -> 
     """An answer for each entry. Closing the answers closes the entries."""
     with closing(entries):
         for entry, cursor in entries:
-            yield answer(entry, cursor)
+            try:
+                told = answer(entry, cursor)
+            except StoreError as error:
+                entries.throw(error)  # a reader that fails has not stopped on purpose
+            yield told
 
 
 def _make_client_id() -> str:

@@ -42,7 +42,9 @@ def run_entries(
 
     Args:
         run: where in the log the frames are.
-        cancel: stops the run; it is called when the reader stops before the end of the run.
+        cancel: stops the run; it is called when the reader stops on purpose before the end of the
+            run: it closes this iterator, is interrupted with Ctrl-C, or ``is_stopped`` says so. A
+            reader that fails leaves the run as it is: others may read it, or it may itself, later.
         is_stopped: ends the reading; it is called about once a second while nothing comes.
         takeover_timeout_s: see :class:`HolderWatch`.
 
@@ -52,7 +54,6 @@ def run_entries(
             results before they were read.
     """
     first, last = run.epochs
-    is_over = False
     try:
         watch = HolderWatch(store, session_id, takeover_timeout_s)
         entries = _entries(store, session_id, run.cursor, is_stopped, watch, may_miss=False)
@@ -63,18 +64,17 @@ def run_entries(
                 yield entry, cursor
                 continue
             end = _end_of(entry)
-            is_over = end.reason != "finished" or last in (entry.epoch, end.epoch)
             if end.reason == "failed":
                 raise error_from_text(end.message)
-            if is_over:
+            if end.reason != "finished" or last in (entry.epoch, end.epoch):
                 return
         if is_stopped():
-            return
-        is_over = True
-        raise has_ended(store.get_session(session_id), "while it propagated")
-    finally:
-        if not is_over:
             cancel()
+            return
+        raise has_ended(store.get_session(session_id), "while it propagated")
+    except (GeneratorExit, KeyboardInterrupt):
+        cancel()
+        raise
 
 
 def log_entries(

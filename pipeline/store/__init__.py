@@ -11,6 +11,7 @@ from maskstream.core.errors import ConfigError
 from maskstream.pipeline.store.base import SessionStore
 from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
 from maskstream.pipeline.store.memory import MemoryStore
+from maskstream.pipeline.store.patience import RETRY_FOR_S
 from maskstream.pipeline.store.records import (
     Checkpoint,
     Claim,
@@ -67,7 +68,7 @@ def open_store(
     secret_key: bytes | None = None,
     persistence_dir: Path | str | None = None,
     timeout_s: float = 5.0,
-    num_retries: int = 12,
+    retry_for_s: float = RETRY_FOR_S,
 ) -> SessionStore:
     """Open a session store.
 
@@ -83,8 +84,8 @@ def open_store(
         persistence_dir: the folder in which the embedded server keeps its data; None: it keeps
             them in memory only.
         timeout_s: how long connecting may take, and each answer.
-        num_retries: how often a command is repeated while the server is away, about every quarter
-            of a second.
+        retry_for_s: how long a command is repeated while the server is away or still loads its
+            data, in seconds.
 
     Raises:
         ConfigError: an argument cannot be used.
@@ -105,7 +106,7 @@ def open_store(
             namespace=namespace,
             secret_key=key,
             timeout_s=timeout_s,
-            num_retries=num_retries,
+            retry_for_s=retry_for_s,
         )
     from maskstream.pipeline.store.embedded import EmbeddedServer
 
@@ -116,7 +117,7 @@ def open_store(
             namespace=namespace,
             secret_key=find_key(server.url) if secret_key is None else secret_key,
             timeout_s=timeout_s,
-            num_retries=num_retries,
+            retry_for_s=retry_for_s,
             on_close=server.close,
         )
     except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskstream.pipeline.store import SessionStore, open_store
+from maskstream.pipeline.store.patience import RETRY_FOR_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +15,14 @@ class StoreAddress:
     url: str
     namespace: str
     secret_key: bytes | None
-    num_retries: int = 120
+    retry_for_s: float = RETRY_FOR_S
 
     def open(self) -> SessionStore:
         return open_store(
             self.url,
             self.namespace,
             secret_key=self.secret_key,
-            num_retries=self.num_retries,
+            retry_for_s=self.retry_for_s,
         )
 
     def __repr__(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from maskstream.pipeline.store.records import (
     Checkpoint,
@@ -56,8 +57,22 @@ class SessionStore(Protocol):
     def close(self) -> None:
         """Close the store, and end its embedded server, if it has one. May be called twice."""
 
+    def __enter__(self) -> Self:
+        """Returns the store itself."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+
     def set_service_limits(self, limits: ServiceLimits) -> None:
-        """Set how many sessions may be open at once, for all that are started from now on."""
+        """Set how many sessions may be open at once, for all that are started from now on.
+
+        When they get lost, as by FLUSHALL, a later ``claim_session`` sets them again.
+        """
 
     # Sessions
 

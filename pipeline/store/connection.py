@@ -11,14 +11,13 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.retry import Retry
 
 from maskstream.core.errors import ConfigError, StoreError
 from maskstream.core.redaction import redact, redact_url
 from maskstream.pipeline.api.access import session_not_found
 from maskstream.pipeline.store import problems, stored
 from maskstream.pipeline.store.keys import Keys
+from maskstream.pipeline.store.patience import Patience
 from maskstream.pipeline.store.scripts import SCRIPTS
 
 T = TypeVar("T")
@@ -36,15 +35,15 @@ class Connection:
     Args:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password if needed.
         timeout_s: how long connecting may take, and each answer.
-        num_retries: how often a command is repeated while the server is away, at growing
-            intervals of up to half a second.
+        retry_for_s: how long a command is repeated while the server is away, in seconds. The first
+            one waits only for a server that is there and loads its data: else the URL is wrong.
 
     Raises:
         ConfigError: the URL is none of these.
         StoreError: the server cannot be used; the message says why.
     """
 
-    def __init__(self, url: str, keys: Keys, *, timeout_s: float, num_retries: int) -> None:
+    def __init__(self, url: str, keys: Keys, *, timeout_s: float, retry_for_s: float) -> None:
         self.url = url
         self.keys = keys
         self.shown = redact_url(url).partition("?")[0]
@@ -61,10 +60,10 @@ class Connection:
             )
         if scheme == "unix":
             del common["socket_connect_timeout"]
-        backoff = ExponentialWithJitterBackoff(cap=0.5, base=0.02)
+        loading = Patience(retry_for_s, (redis.exceptions.BusyLoadingError,))
         try:
-            self._redis = redis.Redis.from_url(url, retry=Retry(backoff, num_retries), **common)
-            probe = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **common)
+            self._redis = redis.Redis.from_url(url, retry=Patience(retry_for_s), **common)
+            probe = redis.Redis.from_url(url, retry=loading, **common)
         except (ValueError, TypeError):
             # What redis-py says here may quote the password.
             raise ConfigError(

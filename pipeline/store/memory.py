@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
+from maskstream.core.closing import Closing
 from maskstream.core.redaction import redact_json, redact_url
 from maskstream.pipeline.api.access import session_not_found
 from maskstream.pipeline.store import problems
@@ -36,7 +37,7 @@ from maskstream.pipeline.store.records import (
 T = TypeVar("T")
 
 
-class MemoryStore:
+class MemoryStore(Closing):
     """See :class:`maskstream.pipeline.store.base.SessionStore`.
 
     One lock guards everything. Each session has a condition, ``news``, which wakes the threads that

@@ -26,7 +26,11 @@ from maskstream.pipeline.store.redis_part import RedisPart, optional_json, token
 class RedisSessions(RedisPart):
     """See :class:`maskstream.pipeline.store.base.SessionStore` for what the methods promise."""
 
+    # What this process has set, to set it again when the server has lost its data.
+    _service_limits: ServiceLimits | None = None
+
     def set_service_limits(self, limits: ServiceLimits) -> None:
+        self._service_limits = limits
         self._link.set_fields(self._keys.limits, limits.model_dump())
 
     def create_session(self, new: NewSession) -> SessionRecord:
@@ -147,8 +151,10 @@ class RedisSessions(RedisPart):
 
     def claim_session(self, holder: str, lease_s: float, timeout_s: float = 0.0) -> str | None:
         deadline = time.monotonic() + timeout_s
+        limits = self._service_limits
+        again = () if limits is None else (limits.max_sessions, limits.max_sessions_per_owner)
         while True:
-            answer = self._link.run("claim", "", holder, round(lease_s * 1000))
+            answer = self._link.run("claim", "", holder, round(lease_s * 1000), *again)
             if answer[0] == "ok":
                 entry, session_id = answer[1], stored.work_item(answer[2])
                 if session_id and self._accept_work(session_id, entry, lease_s):

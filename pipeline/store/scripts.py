@@ -43,6 +43,12 @@ local function number(name)
   if not value then error('CORRUPT ' .. SESSION .. ' ' .. name .. '.') end
   return value
 end
+-- A server that is out of memory refuses the first write of a script if it could need memory. If it
+-- lets the first write pass, it lets all pass. These two write nothing: need_room ends the script
+-- when the server is full, even_when_full has all writes pass, for those that free memory or hardly
+-- take any.
+local function need_room() redis.call('SETRANGE', SECRET, 0, '') end
+local function even_when_full() redis.call('HDEL', SESSION, '') end
 local life = nil
 local function alive()
   if redis.call('EXISTS', SESSION) == 0 then return false end

@@ -29,6 +29,7 @@ else
   local name = string.format('%.0f-0', sequence + 1)
   local done = redis.pcall('XADD', FRAMES, name, 'blob', ARGV[4], 'pts', ARGV[3], 'ms', now)
   if type(done) == 'table' and done.err then
+    if not string.find(done.err, 'equal or smaller') then return done end
     -- Something else has added an entry with a higher id. The frames that wait are given up for it.
     redis.call('DEL', FRAMES)
     redis.call('XADD', FRAMES, name, 'blob', ARGV[4], 'pts', ARGV[3], 'ms', now)

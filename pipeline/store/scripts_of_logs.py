@@ -120,6 +120,7 @@ if cursor < newest then
     string.format('%.0f', newest), 'COUNT', ARGV[3])
 end
 if cursor > number('read_sequence') and cursor <= newest then
+  even_when_full()
   redis.call('HSET', SESSION, 'read_sequence', ARGV[2])
 end
 touch()

@@ -13,6 +13,7 @@ if redis.call('EXISTS', SESSION) == 1 then
   if redis.call('HGET', SESSION, 'nonce') == ARGV[2] then return {'ok'} end
   return {'exists'}
 end
+need_room()
 forget_expired()
 local most = tonumber(redis.call('HGET', LIMITS, 'max_sessions') or ARGV[9])
 local most_per_owner = tonumber(redis.call('HGET', LIMITS, 'max_sessions_per_owner') or ARGV[10])
@@ -66,6 +67,7 @@ if not alive() then return {'missing'} end
 if superseded(ARGV[5]) then return {'superseded'} end
 if field('change') == ARGV[4] then return {'ok'} end
 local state = field('state')
+even_when_full()
 for i = 7, #ARGV do
   if ARGV[i] == state then
     redis.call('HSET', SESSION, 'state', ARGV[2], 'reason', ARGV[3], 'change', ARGV[4],
@@ -106,8 +108,13 @@ if not alive() then return {'missing'} end
 touch()
 return {'ok', redis.call('GET', SECRET) or '', field('record')}
 """,
-    # holder, lease_ms. Takes sessions whose claim has run out before new ones.
+    # holder, lease_ms; then nothing, or max_sessions and max_per_owner for when limits were lost.
+    # Takes sessions whose claim has run out before new ones.
     "claim": """
+even_when_full()
+if ARGV[4] and redis.call('EXISTS', LIMITS) == 0 then
+  redis.call('HSET', LIMITS, 'max_sessions', ARGV[4], 'max_sessions_per_owner', ARGV[5])
+end
 redis.pcall('XGROUP', 'CREATE', WORK, GROUP, '0', 'MKSTREAM')
 for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', WORK, GROUP)) do
   local about = {}
@@ -134,6 +141,7 @@ return {'ok', found[1], found[2] or {}}
     # entry, lease_ms. The second half of a claim, once the first has told which session it is.
     "accept_work": """
 if redis.call('HGET', SESSION, 'work_id') ~= ARGV[2] then return {'ok', 0} end
+even_when_full()
 redis.call('HSET', SESSION, 'lease_ms', ARGV[3])
 return {'ok', 1}
 """,

@@ -140,7 +140,7 @@ def chaos(seed: int, seconds: float, folder: Path) -> Report:
     end_s = time.monotonic() + seconds
     with (
         serving(folder) as service,
-        closing(open_store(service.url, secret_key=KEY, num_retries=120)) as store,
+        closing(open_store(service.url, secret_key=KEY)) as store,
     ):
         number = 0
         while number == 0 or time.monotonic() < end_s:

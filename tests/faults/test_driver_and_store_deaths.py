@@ -118,7 +118,7 @@ def test_redis_with_persistence_is_killed_and_comes_back(
     clip: Path, model: VideoModel, tmp_path: Path
 ) -> None:
     with running(RedisServer(tmp_path, *ON_DISK)) as server:
-        store = open_store(server.url, secret_key=KEY, num_retries=120)
+        store = open_store(server.url, secret_key=KEY)
         with Runtime(store, CONFIG, secret_key=KEY):
             served = Served.start(store, clip, "s", autostart=True)
             served.ask(AddConcept(text="red circle"))
@@ -132,7 +132,7 @@ def test_redis_with_persistence_is_killed_and_comes_back(
 
 def test_redis_without_persistence_is_told_of_and_survived(clip: Path, tmp_path: Path) -> None:
     with running(RedisServer(tmp_path, "--appendonly", "no")) as server:
-        store = open_store(server.url, secret_key=KEY, num_retries=120)
+        store = open_store(server.url, secret_key=KEY)
         with Runtime(store, CONFIG, secret_key=KEY) as runtime:
             served = Served.start(store, clip, "s", autostart=True)
             served.ask(AddConcept(text="red circle"))

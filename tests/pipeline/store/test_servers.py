@@ -6,8 +6,9 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -16,11 +17,14 @@ from maskstream.core.errors import (
     ConfigError,
     InputError,
     MaskstreamError,
+    SessionLimitError,
     SessionNotFoundError,
     StoreError,
 )
+from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.store import (
     Outcome,
+    ServiceLimits,
     SessionState,
     SessionStore,
     connection,
@@ -53,6 +57,12 @@ def lasting(tmp_path: Path) -> Iterator[RedisServer]:
     """
     options = ("--appendonly", "yes", "--appendfsync", "always")
     with running(RedisServer(tmp_path, *options)) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    with running(RedisServer(tmp_path)) as server:
         yield server
 
 
@@ -120,9 +130,24 @@ def test_a_server_that_lost_its_data_says_so(tmp_path: Path) -> None:
         store.close()
 
 
+def test_limits_of_the_service_outlive_the_loss_of_all_data(redis_server: RedisServer) -> None:
+    with open_store(redis_server.url) as runtime, open_store(redis_server.url) as client:
+        runtime.set_service_limits(ServiceLimits(max_sessions=1, max_sessions_per_owner=1))
+        raw_client(redis_server.url).flushall()
+        assert runtime.claim_session("runtime", lease_s=30) is None
+        client.create_session(new_session("a"))
+        with pytest.raises(SessionLimitError, match="there are 1 open sessions"):
+            client.create_session(new_session("b"))
+        assert runtime.claim_session("runtime", lease_s=30) == "a"
+        # What somebody else has set since then stays.
+        client.set_service_limits(ServiceLimits(max_sessions=2, max_sessions_per_owner=2))
+        assert runtime.claim_session("runtime", lease_s=30) is None
+        client.create_session(new_session("b"))
+
+
 def test_retries_are_bounded(tmp_path: Path) -> None:
     with running(RedisServer(tmp_path)) as server:
-        store = open_store(server.url, num_retries=3, timeout_s=1)
+        store = open_store(server.url, retry_for_s=0.5, timeout_s=1)
         store.create_session(new_session())
         server.kill()
         for call in (store.ping, lambda: store.get_session("s"), lambda: store.take_over("s")):
@@ -137,7 +162,7 @@ def test_retries_are_bounded(tmp_path: Path) -> None:
 
 def test_a_frozen_server_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     with running(RedisServer(tmp_path)) as server:
-        store = open_store(server.url, num_retries=0, timeout_s=1)
+        store = open_store(server.url, retry_for_s=0.0, timeout_s=1)
         store.create_session(new_session())
         server.signal(signal.SIGSTOP)
         with (
@@ -207,6 +232,97 @@ def test_a_full_server(tmp_path: Path) -> None:
         raw_client(server.url).config_set("maxmemory", 0)
         assert store.publish_result("s", result(0)) == 1
         store.close()
+
+
+def test_a_full_server_still_lets_sessions_be_read_and_closed(tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path)) as server:
+        store = open_store(server.url)
+        store.create_session(new_session(source="pushed://"))
+        store.publish_result("s", result(0))
+        store.push_frame("s", b"frame")
+        store.create_session(new_session("expired", limits={"expire_after_s": 0.2}))
+        assert eventually(lambda: raw_client(server.url).exists("maskstream:session:expired") == 0)
+        raw_client(server.url).config_set("maxmemory", 1)
+        refused: tuple[Callable[[], object], ...] = (
+            lambda: store.create_session(new_session("new")),
+            lambda: store.append_entry("s", concept("star")),
+            lambda: store.push_frame("s", b"frame"),
+            lambda: store.save_checkpoint("s", checkpoint(0)),
+            lambda: store.take_over("s"),
+        )
+        for call in refused:
+            with pytest.raises(StoreError, match="is out of memory; raise its maxmemory or close"):
+                call()
+        assert store.claim_session("runtime", lease_s=30) == "s"
+        assert store.renew_claim("s", "runtime")
+        assert store.read_results("s", 1).cursor == 1
+        assert [frame.blob for frame in store.take_frames("s").frames] == [b"frame"]
+        assert [one.session_id for one in store.list_sessions().sessions] == ["s"]
+        assert store.transition("s", SessionState.FAILED, reason="no room").reason == "no room"
+        assert store.delete_session("s")
+        store.close()
+
+
+def start_with(url: str, **options: Any) -> None:
+    with Client(url, **options) as client:
+        client.handle_request({"type": "start_session", "resource_path": "rtsp://camera/1"})
+
+
+def test_what_redis_refuses_is_told_at_once_and_in_its_words(tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path)) as server:
+        raw = raw_client(server.url)
+        open_store(server.url).close()  # the data set has its name
+        for change, undo, words in (
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "is out of memory; raise its"),
+            (
+                "CONFIG SET min-replicas-to-write 1",
+                "CONFIG SET min-replicas-to-write 0",
+                "refuses: NOREPLICAS",
+            ),
+            (f"REPLICAOF {HOST} 1", "REPLICAOF NO ONE", "refuses: You can't write against a read"),
+        ):
+            raw.execute_command(*change.split())
+            with Stopwatch() as watch, pytest.raises(StoreError, match=words):
+                start_with(server.url)
+            assert watch.seconds < 5
+            raw.execute_command(*undo.split())
+
+
+def test_a_password_that_is_refused_later_is_not_tried_again(tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path)) as server:
+        store = open_store(server.url)
+        raw = raw_client(server.url)
+        raw.config_set("requirepass", PASSWORD)
+        raw.execute_command("AUTH", PASSWORD)
+        raw.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        with Stopwatch() as watch, pytest.raises(StoreError, match="refuses the user name or pass"):
+            store.ping()
+        assert watch.seconds < 5
+        store.close()
+
+
+def test_a_server_that_loads_its_data_is_waited_for(tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path, "--rdbcompression", "no")) as server:
+        store = open_store(server.url)
+        store.create_session(new_session())
+        raw = raw_client(server.url)
+        for number in range(100):
+            raw.set(f"ballast-{number}", "x" * 1024)
+        raw.save()
+        server.kill()
+        server.command += [
+            *("--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024")
+        ]
+        server.start()
+        with pytest.raises(redis.exceptions.BusyLoadingError):
+            raw_client(server.url).ping()
+        with pytest.raises(StoreError, match="is still loading its data"):
+            open_store(server.url, retry_for_s=0.0)
+        assert store.get_session("s").state == "starting"
+        late = open_store(server.url)
+        assert late.get_session("s").state == "starting"
+        for one in (store, late):
+            one.close()
 
 
 def test_tls(tmp_path: Path) -> None:
