@@ -92,7 +92,7 @@ class SessionRunner:
     # The loop
 
     def run(self) -> str:
-        """Serve the session; returns how it ended.
+        """Serve the session, once; returns how it ended.
 
         One of ``ended``, ``failed``, ``gone``, ``superseded`` (another process serves it) and
         ``stopped``.
@@ -112,6 +112,9 @@ class SessionRunner:
         finally:
             self._ahead.clear()
             self._intake.close()
+            # They call this runner, which holds them. Without the ring, all memories are freed as
+            # soon as the runner is left, not at some later garbage collection.
+            del self._applier, self._settler
 
     def _begin(self) -> None:
         self._look()
