@@ -4,9 +4,9 @@
 
     INDEX/
       index.json                            IndexHead
-      concepts/<digest>.json                a concept: its text, and its embedding if there is one
+      concepts/<digest>.json                ConceptRecord
+      manifests/<video_id>-<pass>.json      VideoManifest: the pass is whole
       videos/<video_id>/
-        <pass>.manifest.json                VideoManifest: the pass is whole
         <pass>-videos.parquet               one row
         <pass>-shots.parquet
         <pass>-tracks.parquet
@@ -15,9 +15,14 @@
         <pass>-p0-c0003-state.bin           what the next chunk goes on from; goes with the manifest
       failures/<video_id>-<pass>.json       FailureRecord
       attempts/<video_id>-<pass>/           notes that a chunk was begun; see build/attempts.py
-      catalogue-<n>.json                    the newest that can be read names the compacted files
-      catalogue/<n>/<table>-<m>.parquet
+      catalogue-<n>.json                    CatalogueRecord: the newest that can be read holds
+      catalogue/<n>/passes.parquet          which passes the compacted files hold
+      catalogue/<n>/<table>-<m>.parquet     compacted rows of many passes
       lock.json                             who builds now
+
+One listing of ``manifests/`` says what the index holds: a reader need not look into the folders of
+thousands of videos. A pass without a manifest is gone, also where a catalogue still holds its rows.
+A pass that a catalogue holds may have lost its own tables: its manifest stays and counts as before.
 
 Nothing is ever renamed. A file's name follows from what it holds, so writing it again changes
 nothing. A record is written after the files that it names. What no record names is as good as not
@@ -27,17 +32,21 @@ there.
 from __future__ import annotations
 
 import hashlib
+import re
 
 from maskstream.pipeline.archive.format.tables import TableName
 
 HEAD = "index.json"
 LOCK = "lock.json"
+MANIFESTS = "manifests"
 VIDEOS = "videos"
 CONCEPTS = "concepts"
 FAILURES = "failures"
 ATTEMPTS = "attempts"
 CATALOGUE = "catalogue"
-MANIFEST_SUFFIX = ".manifest.json"
+
+_PASS_FILE = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.json")
+_CATALOGUE_HEAD = re.compile(rf"{CATALOGUE}-(\d{{8,}})\.json")
 
 
 def video_folder(video_id: str) -> str:
@@ -47,7 +56,16 @@ def video_folder(video_id: str) -> str:
 
 def manifest(video_id: str, pass_key: str) -> str:
     """The manifest of a pass."""
-    return f"{VIDEOS}/{video_id}/{pass_key}{MANIFEST_SUFFIX}"
+    return f"{MANIFESTS}/{video_id}-{pass_key}.json"
+
+
+def pass_of(name: str) -> tuple[str, str] | None:
+    """The video and the pass that a file of ``manifests/`` or ``failures/`` is about.
+
+    None if it is no such file.
+    """
+    match = _PASS_FILE.fullmatch(name)
+    return None if match is None else (match[1], match[2])
 
 
 def pass_table(video_id: str, pass_key: str, table: TableName) -> str:
@@ -83,6 +101,17 @@ def concept(text: str) -> str:
 def catalogue_head(number: int) -> str:
     """The record that names the files of a catalogue."""
     return f"{CATALOGUE}-{number:08d}.json"
+
+
+def catalogue_number(name: str) -> int | None:
+    """The number of a catalogue by the name of its record; None if it is no such file."""
+    match = _CATALOGUE_HEAD.fullmatch(name)
+    return None if match is None else int(match[1])
+
+
+def catalogue_passes(number: int) -> str:
+    """The table of the passes that a catalogue holds."""
+    return f"{CATALOGUE}/{number:08d}/passes.parquet"
 
 
 def catalogue_table(number: int, table: TableName, file_number: int) -> str:

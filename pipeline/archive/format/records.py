@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from maskstream.core.errors import IndexFormatError
 from maskstream.pipeline.archive.format.tables import FORMAT_VERSION, TableName
@@ -120,6 +120,13 @@ class ChunkRecord(Record):
     files: list[FileEntry]
     is_last: bool
     """The part ends with this chunk."""
+    source: str = ""
+    """The address that opens the video, without credentials, for readers of unfinished videos."""
+    recorded_at: AwareDatetime | None = None
+    """When the recording began; see the table of videos."""
+    width: int = 0
+    height: int = 0
+    """Displayed size in pixels."""
 
 
 class VideoManifest(Record):
@@ -146,6 +153,40 @@ class VideoManifest(Record):
     """What stitching could not join, in words."""
     code_version: str = ""
     """Which version of maskstream made it; says nothing about whether to do it again."""
+
+
+class ConceptRecord(Record):
+    """A concept that the index was, or is being, built for."""
+
+    text: str
+    embedding: list[float] | None = None
+    """Of unit length, from the checkpoint's text encoder; None where there is none. Only embeddings
+    of one checkpoint can be compared."""
+    checkpoint: str
+    """As in ``IndexSettings``."""
+
+
+class SupersededFile(Record):
+    """A file that no reader who opens the index now needs. Who opened it before still may."""
+
+    path: str
+    """Relative to the index."""
+    since: AwareDatetime
+
+
+class CatalogueRecord(Record):
+    """The compacted tables: rows of many passes, sorted, in few files.
+
+    A catalogue holds all that the one before it held, but for what was removed since.
+    """
+
+    number: int
+    files: list[FileEntry]
+    """Names are paths relative to the index. Files of older catalogues may be among them."""
+    passes: FileEntry
+    """The table of the passes that ``files`` hold; see ``PASSES``."""
+    superseded: list[SupersededFile] = Field(default_factory=list)
+    """What compacting deletes once readers have had time to go on to this catalogue."""
 
 
 class FailureRecord(Record):

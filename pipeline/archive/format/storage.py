@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import fsspec
@@ -68,6 +69,29 @@ class Storage:
         except OSError as error:
             raise self._failed("read", path, error) from error
         return content
+
+    def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """The contents of many files, fetched side by side where the store can.
+
+        Files that are not there are left out.
+
+        Raises:
+            ArchiveError: one of them cannot be read.
+        """
+        if not paths:
+            return {}
+        by_place = {self._at(path): path for path in paths}
+        found = self._fs.cat(list(by_place), on_error="return")
+        contents: dict[str, bytes] = {}
+        for place, content in found.items():
+            path = by_place[self._fs._strip_protocol(place)]
+            if isinstance(content, bytes):
+                contents[path] = content
+            elif isinstance(content, OSError) and not isinstance(content, FileNotFoundError):
+                raise self._failed("read", path, content) from content
+            elif not isinstance(content, FileNotFoundError):
+                raise content
+        return contents
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file, in place of one of the same name.

@@ -120,6 +120,20 @@ OBSERVATIONS: Final = pa.schema(
     ]
 )
 
+PASSES: Final = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("pass_key", pa.string(), nullable=False),
+        # As in the pass's manifest.
+        pa.field("first_object_id", pa.int32(), nullable=False),
+        pa.field("last_object_id", pa.int32(), nullable=False),
+        # When the pass's own tables were merged, and whether they have been deleted since.
+        pa.field("merged_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("is_sole", pa.bool_(), nullable=False),
+    ]
+)
+"""The passes that a catalogue holds, sorted by video and pass. No table of the index itself."""
+
 SCHEMAS: Final[dict[TableName, pa.Schema]] = {
     "videos": VIDEOS,
     "shots": SHOTS,
