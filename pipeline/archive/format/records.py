@@ -127,6 +127,8 @@ class ChunkRecord(Record):
     width: int = 0
     height: int = 0
     """Displayed size in pixels."""
+    concepts: list[str] = Field(default_factory=list)
+    """What the pass looks for."""
 
 
 class VideoManifest(Record):
