@@ -46,6 +46,7 @@ ATTEMPTS = "attempts"
 CATALOGUE = "catalogue"
 
 _PASS_FILE = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.json")
+_CHUNK_RECORD = re.compile(r"([0-9a-f]{16})-p\d+-c\d+\.json")
 _CATALOGUE_HEAD = re.compile(rf"{CATALOGUE}-(\d{{8,}})\.json")
 
 
@@ -76,6 +77,12 @@ def pass_table(video_id: str, pass_key: str, table: TableName) -> str:
 def chunk_record(video_id: str, pass_key: str, part: int, chunk: int) -> str:
     """The record of a chunk."""
     return f"{VIDEOS}/{video_id}/{_chunk(pass_key, part, chunk)}.json"
+
+
+def chunk_of(name: str) -> str | None:
+    """The pass that a chunk's record is of, by the record's name; None if it is no such file."""
+    match = _CHUNK_RECORD.fullmatch(name)
+    return None if match is None else match[1]
 
 
 def chunk_observations(video_id: str, pass_key: str, part: int, chunk: int) -> str:
