@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from maskstream.detector.build import Sam3ImageModel
     from maskstream.detector.processor import Sam3Processor
     from maskstream.pipeline.api.results import FrameResult
+    from maskstream.pipeline.archive.search import Index
     from maskstream.pipeline.client.client import Client
     from maskstream.pipeline.compat.builders import (
         build_sam3_image_model,
@@ -39,6 +40,7 @@ __all__ = [
     "Client",
     "Frame",
     "FrameResult",
+    "Index",
     "Runtime",
     "RuntimeConfig",
     "Sam3ImageModel",
@@ -57,6 +59,7 @@ _MODULES = {
     "Client": "pipeline.client.client",
     "Frame": "pipeline.sources",
     "FrameResult": "pipeline.api.results",
+    "Index": "pipeline.archive.search",
     "Runtime": "pipeline.runtime",
     "RuntimeConfig": "pipeline.runtime",
     "Sam3ImageModel": "detector.build",
