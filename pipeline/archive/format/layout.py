@@ -121,6 +121,11 @@ def catalogue_passes(number: int) -> str:
     return f"{CATALOGUE}/{number:08d}/passes.parquet"
 
 
+def catalogue_folder(number: int) -> str:
+    """The folder of the compacted files that come with a catalogue."""
+    return f"{CATALOGUE}/{number:08d}"
+
+
 def catalogue_table(number: int, table: TableName, file_number: int) -> str:
     """A compacted file of a table."""
     return f"{CATALOGUE}/{number:08d}/{table}-{file_number:04d}.parquet"

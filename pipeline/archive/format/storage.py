@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import fsspec
 
@@ -102,6 +104,21 @@ class Storage:
         try:
             self._fs.makedirs(posixpath.dirname(where), exist_ok=True)
             self._fs.pipe_file(where, content)
+        except OSError as error:
+            raise self._failed("written", path, error) from error
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        """A file to write bit by bit, in place of one of the same name.
+
+        Raises:
+            ArchiveError: it cannot be written.
+        """
+        where = self._at(path)
+        try:
+            self._fs.makedirs(posixpath.dirname(where), exist_ok=True)
+            with self._fs.open(where, "wb") as file:
+                yield file
         except OSError as error:
             raise self._failed("written", path, error) from error
 

@@ -25,13 +25,14 @@ IN_MEMORY: tuple[TableName, ...] = ("videos", "shots", "tracks")
 MANY_FILES = 64
 """From so many files of observations on, a search first finds out which it needs."""
 
-_GONE = {
+GONE: dict[TableName, str] = {
     "videos": "(r.video_id, r.pass_key) IN (SELECT (video_id, pass_key) FROM gone)",
     "shots": "r.video_id IN (SELECT video_id FROM gone)",
     "tracks": "EXISTS (SELECT 1 FROM gone g WHERE g.video_id = r.video_id "
     "AND r.object_id BETWEEN g.first_object_id AND g.last_object_id)",
 }
-_GONE["observations"] = _GONE["tracks"]
+GONE["observations"] = GONE["tracks"]
+"""Whether a row ``r`` of a compacted file belongs to a pass in the table ``gone``."""
 
 
 class StaleError(ArchiveError):
@@ -300,7 +301,7 @@ def _compacted(name: TableName, files: Sequence[str], some_are_gone: bool) -> st
     if not files:
         return ""
     columns = ", ".join(f"r.{column}" for column in SCHEMAS[name].names)
-    condition = f" WHERE NOT ({_GONE[name]})" if some_are_gone else ""
+    condition = f" WHERE NOT ({GONE[name]})" if some_are_gone else ""
     return f"SELECT {columns} FROM read_parquet([{_list(files)}]) r{condition}"
 
 
