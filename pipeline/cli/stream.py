@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from maskstream.core.errors import InputError, SessionError, StoreError
 from maskstream.pipeline.api.options import MAX_QUEUE_SIZE, PUSHED_SOURCE, source_kind
 from maskstream.pipeline.api.requests import (
@@ -26,6 +28,7 @@ from maskstream.pipeline.cli.runtime_options import (
     runtime_config,
 )
 from maskstream.pipeline.cli.signals import StopSignals
+from maskstream.pipeline.cli.source_watch import SourceWatch
 from maskstream.pipeline.cli.stream_plan import Plan, make_plan
 from maskstream.pipeline.cli.stream_sinks import StreamSinks
 from maskstream.pipeline.cli.stream_table import StreamTable
@@ -181,19 +184,25 @@ class _Run:
 
     def _follow(self, signals: StopSignals) -> None:
         plan, options = self._plan, self._options
+        console = Console(stderr=True, highlight=False)
         with ExitStack() as stack:
+            if not plan.drives:
+                config = plan.request.options.to_live_config()
+                watch = SourceWatch(self._client, self._session_id, config, console)
+                stack.enter_context(watch)
             if plan.drives:
                 self._prompt(plan.prompts, options.start_frame or 0)
             elif plan.pushes:
                 self._prompt([item for item in plan.prompts if not item.needs_frame])
                 self._pusher = stack.enter_context(self._open_pusher())
                 self._sinks.pictures = self._pusher
+                watch.source = self._pusher.source
                 self._prompt([item for item in plan.prompts if item.needs_frame])
             else:
                 self._prompt(plan.prompts)
             entries = self._entries(signals)
             stack.callback(entries.close)
-            table = stack.enter_context(StreamTable(self._client, self._session_id))
+            table = stack.enter_context(StreamTable(self._client, self._session_id, console))
             for entry, _ in entries:
                 result = self._sinks.write(entry)
                 self._summary.add(result)
