@@ -12,6 +12,7 @@ from transformers.utils import import_utils
 
 from maskstream.detector.checkpoint import OPTIONAL, PREFIXES
 from maskstream.pipeline.video.model import VideoModel
+from maskstream.tracker.network.model import TrackerModel
 
 
 def build_reference(model: VideoModel) -> Any:
@@ -24,9 +25,21 @@ def build_reference(model: VideoModel) -> Any:
     own = tuple(PREFIXES[0] + name for name in OPTIONAL)
     tensors = {n: t for n, t in model.to_tensors().items() if not n.startswith(own)}
     reference.load_state_dict(tensors, strict=True)
-    if model.tracker.memory_dim == model.tracker.hidden:
+    tracker = tracker_of(model)
+    if tracker.memory_dim == tracker.hidden:
         _let_pointers_be_as_wide_as_memory(reference.tracker_model)
     return reference.to(device=model.device, dtype=model.dtype).eval().requires_grad_(False)
+
+
+def tracker_of(model: VideoModel) -> TrackerModel:
+    """The tracker, which has to be SAM 3.0's: transformers has no other.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(model.tracker, TrackerModel):
+        raise TypeError(f"transformers has no {type(model.tracker).__name__} to compare with")
+    return model.tracker
 
 
 def _let_pointers_be_as_wide_as_memory(tracker: Any) -> None:

@@ -145,5 +145,5 @@ def tracking(bench: Bench, counts: list[int]) -> Iterator[dict[str, Any]]:
         other.restore()
         if kept != {count}:
             raise RuntimeError(f"{count} masklets were started and {sorted(kept)} are followed")
-        flops = count * masklet_flops(model.tracker.config)
+        flops = count * masklet_flops(theirs.tracker_of(model).config)
         yield _row(bench, {"masklets": count}, times, flops)

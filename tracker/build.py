@@ -10,7 +10,7 @@ from maskstream.core.checkpoint import load_strict, read_config, read_tensors, u
 from maskstream.core.tensor_faults import check_tensors, shapes_of
 from maskstream.core.unfilled import unfilled
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.model import TrackerModel
 
 PREFIX = "tracker_model."
 """Where a folder keeps the tensors of a tracker; below it, the names are the module's own."""

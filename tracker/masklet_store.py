@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from maskstream.core.errors import CheckpointError
-from maskstream.tracker.frame_memory import FrameMemory
 from maskstream.tracker.lifecycle import Masklet, forget_objects
-from maskstream.tracker.memory_bank import MemoryBank
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.protocol import TrackerNetwork
 from maskstream.tracker.pins import Pin, Pins
+from maskstream.tracker.video_config import VideoConfig
 
 STATE_VERSION = 3
 
@@ -22,14 +20,16 @@ STATE_VERSION = 3
 class MaskletStore:
     """Record and memory of every masklet, in rows, oldest first.
 
-    Row n of the memory bank always belongs to ``masklets[n]``, and every identity was below
-    ``next_obj_id`` when it was given.
+    Row n of ``memories`` always belongs to ``masklets[n]``, and every identity was below
+    ``next_obj_id`` when it was given. What a frame adds to the memories is written by whoever has
+    computed it, together with the records here.
     """
 
-    def __init__(self, model: TrackerModel) -> None:
-        self._model = model
-        self.device = model.no_memory_embedding.device
-        self.bank = MemoryBank(model.config, model.grid, device=self.device)
+    def __init__(
+        self, model: TrackerNetwork, config: VideoConfig, num_frames: int | None = None
+    ) -> None:
+        self.device = model.device
+        self.memories = model.memories(config, num_frames)
         self.pins = Pins()
         self.masklets: tuple[Masklet, ...] = ()
         self.next_obj_id = 0
@@ -61,12 +61,8 @@ class MaskletStore:
         """(N,) bool, the masklet is pinned on a frame."""
         return np.array([pin is not None for pin in self.pinned(frame_index)], dtype=np.bool_)
 
-    def append(self, masklets: Sequence[Masklet], frame_index: int, memory: FrameMemory) -> None:
-        """Add masklets after the others, with the memory that they start from."""
-        first = self.bank.num_rows
-        rows = range(first, first + len(masklets))
-        self.bank.append_rows(len(masklets))
-        self.bank.write(rows, frame_index, memory.maps, memory.pointers, conditioning=True)
+    def append(self, masklets: Sequence[Masklet]) -> None:
+        """Add masklets after the others; their memories have been added."""
         self.masklets = (*self.masklets, *masklets)
         for masklet in masklets:
             self.next_obj_id = max(self.next_obj_id, masklet.obj_id + 1)
@@ -75,21 +71,16 @@ class MaskletStore:
         """Put new records in place of the first ``len(masklets)``."""
         self.masklets = (*masklets, *self.masklets[len(masklets) :])
 
-    def replace(self, row: int, masklet: Masklet) -> None:
+    def put(self, row: int, masklet: Masklet) -> None:
         """Put a new record in place of one masklet's."""
         self.masklets = (*self.masklets[:row], masklet, *self.masklets[row + 1 :])
-
-    def draw_on(self, row: int, masklet: Masklet, frame_index: int, memory: FrameMemory) -> None:
-        """Put a new record in place of one masklet's, and make a frame condition it."""
-        self.bank.write([row], frame_index, memory.maps, memory.pointers, conditioning=True)
-        self.replace(row, masklet)
 
     def drop(self, obj_ids: set[int]) -> None:
         """Forget masklets and all that refers to them."""
         if not obj_ids:
             return
         rows = [row for row, masklet in enumerate(self.masklets) if masklet.obj_id in obj_ids]
-        self.bank.remove_rows(rows)
+        self.memories.remove(rows)
         self.pins.drop(obj_ids)
         self.masklets = tuple(
             forget_objects(masklet, obj_ids)
@@ -103,13 +94,19 @@ class MaskletStore:
             "version": STATE_VERSION,
             "next_obj_id": self.next_obj_id,
             "masklets": [masklet.to_dict() for masklet in self.masklets],
-            "bank": self.bank.state_dict(),
+            "bank": self.memories.state_dict(),
             "pins": self.pins.state_dict(),
         }
 
     @classmethod
-    def from_state_dict(cls, model: TrackerModel, state: Mapping[str, Any]) -> MaskletStore:
-        """Undo :meth:`state_dict`.
+    def from_state_dict(
+        cls,
+        model: TrackerNetwork,
+        config: VideoConfig,
+        num_frames: int | None,
+        state: Mapping[str, Any],
+    ) -> MaskletStore:
+        """Undo :meth:`state_dict`; the other arguments as for a new store.
 
         Raises:
             CheckpointError: an entry is missing or does not fit.
@@ -123,14 +120,14 @@ class MaskletStore:
             raise CheckpointError(
                 f"tracker state of version {state['version']!r}; only {STATE_VERSION} can be read"
             )
-        store = cls(model)
+        store = cls(model, config, num_frames)
         store.masklets = tuple(Masklet.from_dict(values) for values in state["masklets"])
-        store.bank.load_state_dict(state["bank"])
-        if store.bank.num_rows != len(store):
+        store.memories.load_state_dict(state["bank"])
+        if len(store.memories) != len(store):
             raise CheckpointError(
                 f"tracker state with {len(store)} masklets and the memories of "
-                f"{store.bank.num_rows}"
+                f"{len(store.memories)}"
             )
-        store.pins.load_state_dict(state["pins"], model.mask_size, torch.device(store.device))
+        store.pins.load_state_dict(state["pins"], model.mask_size, store.device)
         store.next_obj_id = int(state["next_obj_id"])
         return store

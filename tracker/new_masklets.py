@@ -1,4 +1,4 @@
-"""Masklets that detections start or that go on from them."""
+"""Masklets that detections start or that go on from them: their records, and what they show."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ from torch import Tensor
 
 from maskstream.core.masks import fill_holes_and_specks
 from maskstream.core.types import Detections
-from maskstream.tracker.frame_memory import FrameMemory, remember_drawn
 from maskstream.tracker.lifecycle import Masklet, start_masklet
-from maskstream.tracker.model import FrameEmbedding, TrackerModel
+from maskstream.tracker.network.protocol import FoundMasks
 from maskstream.tracker.video_config import VideoConfig
-
-DRAWN_THRESHOLD = 0.5
-"""A pixel of a detection is in the mask that a masklet starts from if its logit reaches this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +21,14 @@ class TakenUp:
     """K detections as masklets go on from them.
 
     Attributes:
-        low_res_masks: (K, 4h, 4w) float32 logits.
+        found: (K, 4h, 4w) float32 logits as detected, for the network.
+        low_res_masks: (K, 4h, 4w) float32 logits as they are shown.
         scores: (K,) float32 on the CPU.
-        memory: what the masklets keep of the frame.
     """
 
+    found: Tensor
     low_res_masks: Tensor
     scores: Tensor
-    memory: FrameMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +41,40 @@ class NewMasklets:
     def __len__(self) -> int:
         return len(self.masklets)
 
+    @property
+    def prompt_ids(self) -> list[int]:
+        """Their concepts."""
+        return [masklet.prompt_id for masklet in self.masklets]
 
-def drawn_from(detections: Detections, chosen: NDArray[np.int64]) -> Tensor:
-    """(K, H, W) float32, 0 or 1: the masks that chosen detections give to masklets."""
+
+def found_for(
+    detections: Detections, rows: NDArray[np.int64], chosen: NDArray[np.int64]
+) -> FoundMasks:
+    """For masklets in ``rows`` the masks of the detections ``chosen`` for them, one each."""
     index = torch.from_numpy(chosen).to(detections.masks.device)
-    return (detections.masks[index] >= DRAWN_THRESHOLD).float()
+    return FoundMasks(rows.tolist(), detections.masks[index].float())
 
 
-def take_up(
-    model: TrackerModel,
-    frame: FrameEmbedding,
-    detections: Detections,
-    chosen: NDArray[np.int64],
-    config: VideoConfig,
-) -> TakenUp:
-    """The chosen detections as a user's masks would be taken: drawn, and remembered as drawn."""
+def take_up(detections: Detections, chosen: NDArray[np.int64], config: VideoConfig) -> TakenUp:
+    """The chosen detections as masklets go on from them."""
     index = torch.from_numpy(chosen).to(detections.scores.device)
-    drawn = drawn_from(detections, chosen)
+    found = detections.masks[index].float()
     return TakenUp(
-        fill_holes_and_specks(detections.masks[index].float(), config.fill_hole_area),
+        found,
+        fill_holes_and_specks(found, config.fill_hole_area),
         detections.scores[index].float().cpu(),
-        remember_drawn(model, frame, drawn, model.from_masks(frame, drawn)),
     )
 
 
 def start_masklets(
-    model: TrackerModel,
-    frame: FrameEmbedding,
     frame_index: int,
     detections: Detections,
     chosen: NDArray[np.int64],
     first_obj_id: int,
     config: VideoConfig,
 ) -> NewMasklets:
-    """Records and memories of what the chosen detections start, identities counting up."""
-    start = take_up(model, frame, detections, chosen, config)
+    """Records of what the chosen detections start, identities counting up."""
+    start = take_up(detections, chosen, config)
     index = torch.from_numpy(chosen).to(detections.scores.device)
     about = zip(
         detections.prompt_ids[index].tolist(),

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskstream.core.errors import PromptError
-from maskstream.tracker.memory_bank import MemoryBatch
-from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
 
 Coordinates: TypeAlias = Tensor | NDArray[np.generic] | Sequence[Sequence[float]]
 Labels: TypeAlias = Tensor | NDArray[np.generic] | Sequence[int]
@@ -78,40 +76,6 @@ def object_prompt(
     if len(clicks) == 0 and box is None:
         raise PromptError("points is empty; give at least one point, a box or a mask")
     return ObjectPrompt(clicks, _checked_labels(point_labels, len(clicks)), _checked_box(box), None)
-
-
-def predict_clicked(
-    model: TrackerModel,
-    frame: FrameEmbedding,
-    drawn: ObjectPrompt,
-    *,
-    memory: MemoryBatch | None,
-    previous: Tensor | None,
-) -> MaskletPrediction:
-    """The network's answer to clicks and a box, for one object.
-
-    Args:
-        model: the network.
-        frame: the frame that was drawn on.
-        drawn: a prompt without a mask.
-        memory: what the object remembers; None on its first frame.
-        previous: (4h, 4w) logits of its mask that is to be corrected, or None.
-    """
-    side = float(model.config.image_size)
-    device = frame.image.device
-    clicked = len(drawn.points) > 0
-    return model.prompt(
-        frame,
-        points=(drawn.points * side)[None].to(device) if clicked else None,
-        point_labels=drawn.point_labels[None].to(device) if clicked else None,
-        boxes=None if drawn.box is None else (drawn.box * side)[None].to(device),
-        mask_logits=(
-            None
-            if previous is None
-            else previous[None].clamp(-PREVIOUS_MASK_LIMIT, PREVIOUS_MASK_LIMIT)
-        ),
-        memory=memory,
-    )
 
 
 def _no_labels() -> Tensor:

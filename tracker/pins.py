@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from maskstream.core.errors import CheckpointError
-from maskstream.tracker.frame_memory import PRESENT_LOGIT
 from maskstream.tracker.lifecycle import Masklet
-from maskstream.tracker.model import MaskletPrediction
+from maskstream.tracker.network.protocol import PRESENT_LOGIT, MaskletPrediction
 from maskstream.tracker.object_prompt import ObjectPrompt
 
 MAX_PINS = 8

@@ -16,12 +16,16 @@ from maskstream.core.errors import PromptError, SessionLimitError
 from maskstream.core.masks import fill_holes_and_specks
 from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.tracker.association import associate, within_limit
-from maskstream.tracker.frame_memory import FrameMemory, remember_drawn, remember_predicted
 from maskstream.tracker.frame_plan import at_mask_size, is_established, observe
 from maskstream.tracker.lifecycle import Masklet, Origin
 from maskstream.tracker.lifecycle import keep_away as keep_from_view
 from maskstream.tracker.masklet_store import MaskletStore
-from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
+from maskstream.tracker.network.protocol import (
+    Drawn,
+    FrameView,
+    MaskletPrediction,
+    TrackerNetwork,
+)
 from maskstream.tracker.new_masklets import start_masklets
 from maskstream.tracker.object_prompt import (
     Box,
@@ -29,7 +33,6 @@ from maskstream.tracker.object_prompt import (
     Labels,
     ObjectPrompt,
     object_prompt,
-    predict_clicked,
 )
 from maskstream.tracker.pins import Pin, with_pins
 from maskstream.tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
@@ -77,7 +80,7 @@ class PromptableTracker:
     """
 
     def __init__(
-        self, model: TrackerModel, config: VideoConfig, *, num_frames: int | None = None
+        self, model: TrackerNetwork, config: VideoConfig, *, num_frames: int | None = None
     ) -> None:
         self.model = model
         self.config = config
@@ -86,7 +89,7 @@ class PromptableTracker:
 
     def reset(self) -> None:
         """Forget everything; identities start from 0 again."""
-        self._store = MaskletStore(self.model)
+        self._store = MaskletStore(self.model, self.config, self._num_frames)
 
     @property
     def masklets(self) -> tuple[Masklet, ...]:
@@ -119,12 +122,12 @@ class PromptableTracker:
         Raises:
             InputError: features of another shape than the model's.
         """
-        frame = self.model.embed(features)
-        found = at_mask_size(detections, self.model.mask_size)
         store = self._store
+        frame = store.memories.look(frame_index, features, reverse=reverse)
+        found = at_mask_size(detections, self.model.mask_size)
         asked = set(found.prompt_ids.tolist())
         rows = [row for row, m in enumerate(self._store.masklets) if m.prompt_id in asked]
-        prediction = self._predict(frame, frame_index, rows, reverse)
+        prediction = self._predict(frame, frame_index, rows)
         seen = observe(prediction.low_res_masks, prediction.object_score_logits, found)
         association = associate(
             seen.iou_with_detections,
@@ -138,15 +141,10 @@ class PromptableTracker:
         num_places = self.config.max_num_objects - store.num_shown
         association = within_limit(association, seen.detection_scores, num_places)
         started = start_masklets(
-            self.model,
-            frame,
-            frame_index,
-            found,
-            association.new_detections,
-            self._store.next_obj_id,
-            self.config,
+            frame_index, found, association.new_detections, store.next_obj_id, self.config
         )
-        store.append(started.masklets, frame_index, started.start.memory)
+        frame.start(started.start.found, started.prompt_ids).write()
+        store.append(started.masklets)
         scores = started.start.scores.tolist()
         for masklet, mask, score in zip(
             started.masklets, started.start.low_res_masks, scores, strict=True
@@ -201,13 +199,15 @@ class PromptableTracker:
         earlier = None if obj_id is None else self._store.pins.get(obj_id, frame_index)
         if earlier is not None and not clear_old_points:
             drawn = drawn.after(earlier.points, earlier.point_labels, earlier.box)
-        frame = self.model.embed(features)
-        prediction, memory = self._draw(frame, frame_index, row, drawn, refine, reverse)
+        frame = self._store.memories.look(frame_index, features, reverse=reverse)
+        answer = self._draw(frame, frame_index, row, drawn, refine)
         masklet = self._drawn_on(row, obj_id, prompt_id, frame_index)
+        answer.memory.write()
         if row is None:
-            self._store.append([masklet], frame_index, memory)
+            self._store.append([masklet])
         else:
-            self._store.draw_on(row, masklet, frame_index, memory)
+            self._store.put(row, masklet)
+        prediction = answer.prediction
         masks = fill_holes_and_specks(prediction.low_res_masks.float(), self.config.fill_hole_area)
         pin = Pin.of_prompt(masks[0], float(prediction.object_score_logits), drawn)
         self._store.pins.put(masklet.obj_id, frame_index, pin)
@@ -217,29 +217,18 @@ class PromptableTracker:
 
     def _draw(
         self,
-        frame: FrameEmbedding,
+        frame: FrameView,
         frame_index: int,
         row: int | None,
         drawn: ObjectPrompt,
         refine: bool,
-        reverse: bool,
-    ) -> tuple[MaskletPrediction, FrameMemory]:
+    ) -> Drawn:
         """The answer to a prompt and the memory of it."""
-        if drawn.mask is not None:
-            masks = drawn.mask[None].float().to(self._store.device)
-            prediction = self.model.from_masks(frame, masks)
-            return prediction, remember_drawn(self.model, frame, masks, prediction)
-        memory, previous = None, None
-        if row is not None:
-            if refine:
-                previous = self._predict(frame, frame_index, [row], reverse).low_res_masks[0]
-            # On its first frame an object has nothing to remember but that frame.
-            if self._store.masklets[row].first_frame != frame_index:
-                memory = self._store.bank.gather(
-                    frame_index, reverse=reverse, rows=[row], num_frames=self._num_frames
-                )
-        prediction = predict_clicked(self.model, frame, drawn, memory=memory, previous=previous)
-        return prediction, remember_predicted(self.model, frame, prediction)
+        previous = None
+        if row is not None and drawn.mask is None and refine:
+            previous = self._predict(frame, frame_index, [row]).low_res_masks[0]
+        is_first = row is not None and self._store.masklets[row].first_frame == frame_index
+        return frame.draw(drawn, row, previous=previous, is_first=is_first)
 
     def _row_to_draw_on(self, obj_id: int | None) -> int | None:
         """The row of an object; None if it is a new one, for which there must be room."""
@@ -315,7 +304,7 @@ class PromptableTracker:
         if not keep_away or masklet.prompt_id < 0:
             self._store.drop({obj_id})
             return True
-        self._store.replace(row, keep_from_view(masklet))
+        self._store.put(row, keep_from_view(masklet))
         self._forget_surplus()
         return True
 
@@ -348,21 +337,15 @@ class PromptableTracker:
         Raises:
             CheckpointError: an entry is missing or does not fit; nothing is changed.
         """
-        self._store = MaskletStore.from_state_dict(self.model, state)
+        self._store = MaskletStore.from_state_dict(self.model, self.config, self._num_frames, state)
 
     def _predict(
-        self, frame: FrameEmbedding, frame_index: int, rows: Sequence[int], reverse: bool
+        self, frame: FrameView, frame_index: int, rows: Sequence[int]
     ) -> MaskletPrediction:
         """The network's answer for some masklets; one pinned on this frame keeps its mask."""
         store = self._store
         pins = store.pins.of([store.masklets[row] for row in rows], frame_index)
-        memory = store.bank.gather(
-            frame_index,
-            reverse=reverse,
-            rows=[row for row, pin in zip(rows, pins, strict=True) if pin is None],
-            num_frames=self._num_frames,
-        )
-        answer = self.model.propagate(frame, memory)
+        answer = frame.predict([row for row, pin in zip(rows, pins, strict=True) if pin is None])
         answer = replace(
             answer,
             low_res_masks=answer.low_res_masks.float(),

@@ -1,14 +1,13 @@
 """The tracker of one session: features and detections in, frame by frame, masklets out.
 
-What a frame does is decided first (:mod:`maskstream.tracker.frame_plan`), then encoded
-(:mod:`maskstream.tracker.frame_memory`), and only then written down, so that a step that fails on
-the way leaves the session as it was.
+What a frame does is decided first (:mod:`maskstream.tracker.frame_plan`), then encoded by the
+network, and only then written down, so that a step that fails on the way leaves the session as it
+was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,25 +16,19 @@ from torch import Tensor
 
 from maskstream.core.masks import fill_holes_and_specks
 from maskstream.core.types import Detections, TrackerFeatures
-from maskstream.tracker.frame_memory import (
-    FrameMemory,
-    as_drawn,
-    remember,
-    remember_predicted,
-    take,
-)
 from maskstream.tracker.frame_plan import FramePlan, at_mask_size, observe, plan_frame
-from maskstream.tracker.model import FrameEmbedding, MaskletPrediction
+from maskstream.tracker.network.protocol import FrameChanges, MaskletPrediction, Pending
 from maskstream.tracker.new_masklets import (
     NewMasklets,
     TakenUp,
-    drawn_from,
+    found_for,
     start_masklets,
     take_up,
 )
 from maskstream.tracker.overlap import NO_OBJECT_LOGIT
 from maskstream.tracker.pins import Pin
 from maskstream.tracker.promptable import NO_CONCEPT, PromptableTracker, PromptedObject
+from maskstream.tracker.rows import take
 from maskstream.tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
 
 __all__ = ["NO_CONCEPT", "PromptedObject", "TrackedFrame", "VideoTracker"]
@@ -69,83 +62,56 @@ class VideoTracker(PromptableTracker):
         Raises:
             InputError: features of another shape than the model's.
         """
-        config, model, store = self.config, self.model, self._store
-        frame = model.embed(features)
-        found = at_mask_size(detections, model.mask_size)
-        prediction = self._predict(frame, frame_index, range(len(store)), reverse)
+        config, store = self.config, self._store
+        frame = store.memories.look(frame_index, features, reverse=reverse)
+        found = at_mask_size(detections, self.model.mask_size)
+        prediction = self._predict(frame, frame_index, range(len(store)))
         masks = fill_holes_and_specks(prediction.low_res_masks, config.fill_hole_area)
         seen = observe(masks, prediction.object_score_logits, found)
         pinned = store.is_pinned(frame_index)
         plan = plan_frame(store.masklets, seen, pinned, frame_index, reverse, config)
         masks = _put(masks, plan.suppressed | plan.resumed, NO_OBJECT_LOGIT)
-        memory = remember(
-            model,
-            frame,
-            self._masks_to_remember(masks, found, plan),
-            store.prompt_ids(),
-            prediction.object_pointers,
-            plan.to_remember,
-        )
-        resumed = self._resume(frame, found, plan)
+        resumed = self._resume(found, plan)
         chosen = plan.association.new_detections
-        started = start_masklets(
-            model, frame, frame_index, found, chosen, store.next_obj_id, config
-        )
-        again = self._encode_again(frame, prediction, plan) if len(started) else None
+        started = start_masklets(frame_index, found, chosen, store.next_obj_id, config)
+        memory = frame.remember(self._changes(prediction, masks, found, plan, started))
         pins = store.pinned(frame_index)
-        self._commit(frame_index, plan, memory, resumed, started, again)
+        self._commit(plan, memory, started)
         return self._tell(frame_index, pins, masks, found, plan, resumed, started)
 
-    def _masks_to_remember(self, masks: Tensor, found: Detections, plan: FramePlan) -> Tensor:
-        rows = np.flatnonzero(plan.reconditioned)
-        if self.config.recondition_on_trk_masks or not rows.size:
-            return masks
-        drawn = drawn_from(found, plan.association.confirming[rows])
-        return masks.index_copy(0, torch.from_numpy(rows).to(masks.device), as_drawn(drawn))
-
-    def _resume(self, frame: FrameEmbedding, found: Detections, plan: FramePlan) -> TakenUp | None:
+    def _resume(self, found: Detections, plan: FramePlan) -> TakenUp | None:
         """What masklets that were out of sight go on from; None where there is none of them."""
         if not plan.resumed.any():
             return None
-        chosen = plan.association.resumed[plan.resumed]
-        return take_up(self.model, frame, found, chosen, self.config)
+        return take_up(found, plan.association.resumed[plan.resumed], self.config)
 
-    def _encode_again(
-        self, frame: FrameEmbedding, prediction: MaskletPrediction, plan: FramePlan
-    ) -> tuple[list[int], Tensor] | None:
-        """Maps that transformers puts in place of the frame's when objects are added to it."""
-        rows = [row for row in plan.to_remember if not plan.reconditioned[row]]
-        if not self.config.reencode_memory_on_new_objects or not rows:
-            return None
-        unprocessed = replace(
-            prediction,
-            low_res_masks=take(prediction.low_res_masks, rows),
-            object_score_logits=take(prediction.object_score_logits, rows),
-        )
-        return rows, remember_predicted(self.model, frame, unprocessed).maps
-
-    def _commit(
+    def _changes(
         self,
-        frame_index: int,
+        prediction: MaskletPrediction,
+        masks: Tensor,
+        found: Detections,
         plan: FramePlan,
-        memory: FrameMemory,
-        resumed: TakenUp | None,
         started: NewMasklets,
-        again: tuple[list[int], Tensor] | None,
-    ) -> None:
-        """Write a frame down. Room for new masklets comes first: that is what can fail."""
-        store, bank = self._store, self._store.bank
-        store.append(started.masklets, frame_index, started.start.memory)
-        rows = plan.to_remember
-        bank.write(rows, frame_index, memory.maps, memory.pointers, conditioning=False)
-        if resumed is not None:
-            back = np.flatnonzero(plan.resumed)
-            bank.forget_recent(back)
-            kept = resumed.memory
-            bank.write(back, frame_index, kept.maps, kept.pointers, conditioning=True)
-        bank.make_conditioning(np.flatnonzero(plan.reconditioned), frame_index)
-        if again is not None:
-            bank.write_maps(again[0], frame_index, again[1])
+    ) -> FrameChanges:
+        """What the network is to remember of a frame."""
+        reconditioned, resumed = np.flatnonzero(plan.reconditioned), np.flatnonzero(plan.resumed)
+        association = plan.association
+        return FrameChanges(
+            prediction=prediction,
+            masks=masks,
+            prompt_ids=self._store.prompt_ids(),
+            to_remember=plan.to_remember,
+            reconditioned=found_for(found, reconditioned, association.confirming[reconditioned]),
+            resumed=found_for(found, resumed, association.resumed[resumed]),
+            started=started.start.found,
+            started_prompts=started.prompt_ids,
+        )
+
+    def _commit(self, plan: FramePlan, memory: Pending, started: NewMasklets) -> None:
+        """Write a frame down. Memories come first: there is what can fail."""
+        store = self._store
+        memory.write()
+        store.append(started.masklets)
         store.update(plan.masklets)
         store.drop(set(plan.ids(plan.removed | plan.forgotten)))
 

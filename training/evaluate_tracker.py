@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from maskstream.detector.model import Detector
-from maskstream.tracker.memory_bank import MemoryBank
-from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
+from maskstream.tracker.network.memory_bank import MemoryBank
+from maskstream.tracker.network.model import FrameEmbedding, MaskletPrediction, TrackerModel
 from maskstream.tracker.object_prompt import PREVIOUS_MASK_LIMIT
 from training.clicks import deepest_cells
 from training.clips import ClipPlan, TrackedClip, make_tracked_clip
@@ -47,7 +47,7 @@ def evaluate_tracker(detector: Detector, model: TrackerModel, plan: ClipPlan) ->
         ``return_miou``: the same over frames after the object was out of sight;
         ``visible_recall`` and ``hidden_recall``: how often the object score is right.
     """
-    was_training, device = model.training, model.no_memory_embedding.device
+    was_training, device = model.training, model.device
     model.eval()
     quality: dict[str, list[Tensor]] = {"mask_miou": [], "last_miou": [], "return_miou": []}
     right: dict[str, list[Tensor]] = {"visible_recall": [], "hidden_recall": []}
@@ -112,7 +112,7 @@ def click_through(
 @torch.no_grad()
 def evaluate_prompts(detector: Detector, model: TrackerModel, plan: ClipPlan) -> dict[str, float]:
     """Mean IoU on the first frames of a plan's clips after clicks, and after a box."""
-    was_training, device = model.training, model.no_memory_embedding.device
+    was_training, device = model.training, model.device
     model.eval()
     clicked: list[list[Tensor]] = [[] for _ in range(NUM_CLICKS)]
     boxed: list[Tensor] = []

@@ -15,7 +15,7 @@ from maskstream.detector.config import DetectorConfig
 from maskstream.detector.model import Detector
 from maskstream.tracker.build import PREFIX as TRACKER_PREFIX
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.model import TrackerModel
 from training.config import read_yaml
 from training.initialise import initialise_detector, initialise_tracker
 from training.state import parameters_of

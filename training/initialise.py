@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from maskstream.core.layers import Attention
 from maskstream.detector.decoder import Mlp
 from maskstream.detector.model import Detector
-from maskstream.tracker.mask_decoder import DecoderAttention
-from maskstream.tracker.memory_attention import RopeAttention
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.mask_decoder import DecoderAttention
+from maskstream.tracker.network.memory_attention import RopeAttention
+from maskstream.tracker.network.model import TrackerModel
 
 # Logits fall by about 2 from one cell to the next.
 NEARBY = 3.0

@@ -14,8 +14,8 @@ from torch import Tensor
 from maskstream.core.types import TrackerFeatures
 from maskstream.core.unfilled import unfilled
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.memory_bank import MemoryBatch
-from maskstream.tracker.model import FrameEmbedding, TrackerModel
+from maskstream.tracker.network.memory_bank import MemoryBatch
+from maskstream.tracker.network.model import FrameEmbedding, TrackerModel
 from maskstream.tracker.object_prompt import PREVIOUS_MASK_LIMIT
 from training.clicks import deepest_cells
 

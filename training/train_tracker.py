@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maskstream.detector.model import Detector
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.model import TrackerModel
 from training.clips import ClipPlan, TrackedClip, make_tracked_clip
 from training.config import RunConfig, Stage, read_yaml
 from training.evaluate_tracker import evaluate_prompts, evaluate_tracker

@@ -11,7 +11,7 @@ from maskstream.core.errors import ConfigError
 from maskstream.detector.build import best_device, best_dtype, default_checkpoint, load_detector
 from maskstream.detector.frames import FrameDetector
 from maskstream.tracker.build import load_tracker
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.protocol import TrackerNetwork
 from maskstream.tracker.video_config import VideoConfig
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -72,7 +72,7 @@ class ModelSpec:
         model = load_detector(path, device=device, dtype=self.dtype_on(device))
         return FrameDetector(model)
 
-    def load_tracker(self) -> tuple[TrackerModel, VideoConfig]:
+    def load_tracker(self) -> tuple[TrackerNetwork, VideoConfig]:
         """Load the tracker and the rules of the video loop.
 
         Raises:

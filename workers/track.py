@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.protocol import TrackerNetwork
 from maskstream.tracker.video_config import VideoConfig
 from maskstream.workers.decoders import Decoders
 from maskstream.workers.detect import DetectionService
@@ -27,7 +27,7 @@ class Tools:
         decoders: starts decode workers.
     """
 
-    tracker: TrackerModel
+    tracker: TrackerNetwork
     config: VideoConfig
     detection: DetectionService
     decoders: Decoders
@@ -80,7 +80,7 @@ class TrackWorker:
         tracker, config = model.load_tracker()
         detection: DetectionService
         if detect_workers:
-            device = tracker.no_memory_embedding.device
+            device = tracker.device
             detection = RemoteDetectionService(detect_workers, device, max_retries)
         else:
             detection = LocalDetectionService(model.load_detector(), limits)

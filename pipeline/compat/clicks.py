@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from maskstream.core.errors import PromptError
 from maskstream.core.types import TrackerFeatures
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.model import TrackerModel
 from maskstream.tracker.object_prompt import PREVIOUS_MASK_LIMIT
 
 Array = NDArray[np.float32]

@@ -20,7 +20,7 @@ from maskstream.pipeline.compat.batches import BatchedDatapoint
 from maskstream.pipeline.compat.clicks import Clicked, predict_clicks
 from maskstream.pipeline.compat.found import FoundInBatch
 from maskstream.tracker.build import load_tracker
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.model import TrackerModel
 
 Array = NDArray[np.float32]
 Clicks = tuple[Array, Array, Array]

@@ -21,7 +21,7 @@ from maskstream.detector.build import (
 )
 from maskstream.detector.checkpoint import to_checkpoint
 from maskstream.tracker.build import PREFIX, load_tracker
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.protocol import TrackerNetwork
 from maskstream.tracker.video_config import VideoConfig
 
 DTYPES = {
@@ -74,7 +74,7 @@ class VideoModel:
     """
 
     detector: Sam3ImageModel
-    tracker: TrackerModel
+    tracker: TrackerNetwork
     config: VideoConfig
 
     @classmethod

@@ -30,7 +30,7 @@ from maskstream.pipeline.api.prompts import (
 )
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.tracker.delay import Delay
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.protocol import TrackerNetwork
 from maskstream.tracker.overlap import resize_and_separate
 from maskstream.tracker.tracked_frame import TrackedFrame
 from maskstream.tracker.video_config import VideoConfig
@@ -79,7 +79,7 @@ class SessionTracking:
     """
 
     def __init__(
-        self, model: TrackerModel, config: VideoConfig, *, latency: Latency = "delayed"
+        self, model: TrackerNetwork, config: VideoConfig, *, latency: Latency = "delayed"
     ) -> None:
         if latency not in ("delayed", "live"):
             raise InputError(f"latency is {latency!r}; it must be 'delayed' or 'live'")
@@ -259,7 +259,7 @@ class SessionTracking:
             )
         fresh = SessionTracking(self._model, self._config, latency=self.latency)
         fresh.tracker.load_state_dict(state["tracker"])
-        device = self._model.no_memory_embedding.device
+        device = self._model.device
         fresh._delay.load_state_dict(state["held"], device)
         try:
             fresh._concepts = {

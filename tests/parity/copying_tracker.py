@@ -16,9 +16,9 @@ from torch import Tensor
 
 from maskstream.core.types import TrackerFeatures
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.frame_memory import remember_drawn
-from maskstream.tracker.memory_bank import MemoryBank
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.frame_memory import remember_drawn
+from maskstream.tracker.network.memory_bank import MemoryBank
+from maskstream.tracker.network.model import TrackerModel
 from tests.parity.reference_tracker import randomise, tracker_config
 
 CELLS = 8

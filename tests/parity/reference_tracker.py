@@ -15,7 +15,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3SinePositionEmbedding
 
 from maskstream.core.types import TrackerFeatures
 from maskstream.tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.model import TrackerModel
 
 
 def tracker_config(

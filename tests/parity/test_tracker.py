@@ -16,8 +16,8 @@ from transformers import Sam3TrackerVideoInferenceSession, Sam3TrackerVideoModel
 
 from maskstream.core.types import TrackerFeatures
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.memory_bank import MemoryBank
-from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel
+from maskstream.tracker.network.memory_bank import MemoryBank
+from maskstream.tracker.network.model import FrameEmbedding, MaskletPrediction, TrackerModel
 from tests.parity.reference_tracker import (
     build_pair,
     random_video,

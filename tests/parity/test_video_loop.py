@@ -23,7 +23,7 @@ from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel
 
 from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.tracker.lifecycle import Masklet, MaskletState
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.model import TrackerModel
 from maskstream.tracker.tracked_frame import TrackedFrame
 from maskstream.tracker.video_config import VideoConfig
 from maskstream.tracker.video_tracker import VideoTracker
@@ -113,7 +113,7 @@ def scripted(last: TrackedFrame | None, number: int, generator: torch.Generator)
 
 def take_memory(tracker: VideoTracker, session: Any, frame_index: int) -> None:
     """Put the reference's memory of a frame in place of ours."""
-    bank = tracker._store.bank
+    bank = tracker._store.memories.bank
     for row, masklet in enumerate(tracker.masklets):
         outputs = session.output_dict_per_obj[session.obj_id_to_idx(masklet.obj_id)]
         entry = {**outputs["non_cond_frame_outputs"], **outputs["cond_frame_outputs"]}[frame_index]

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from maskstream.core.errors import PromptError
+from maskstream.tracker.network.object_memories import predict_clicked
 from maskstream.tracker.object_prompt import (
     PREVIOUS_MASK_LIMIT,
     ObjectPrompt,
     object_prompt,
-    predict_clicked,
 )
 
 

@@ -13,7 +13,7 @@ from maskstream.core.errors import PromptError
 from maskstream.tracker.lifecycle import MaskletState, Origin
 from maskstream.tracker.video_config import VideoConfig
 from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
-from tests.tracker.exact_memory import (
+from tests.tracker.network.exact_memory import (
     IMAGE,
     LEFT,
     LOW,

@@ -18,7 +18,7 @@ from maskstream.core.errors import CheckpointError, InputError, PromptError, Ses
 from maskstream.core.masks import mask_iou
 from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.tracker.lifecycle import KEPT_AWAY_FRAMES, MaskletState, Origin, Sighting
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.model import TrackerModel
 from maskstream.tracker.promptable import MAX_KEPT_AWAY
 from maskstream.tracker.tracked_frame import TrackedFrame
 from maskstream.tracker.video_config import VideoConfig
@@ -96,7 +96,7 @@ def overlap(mask_logits: Tensor, place: tuple[float, float, float]) -> float:
 
 
 def memory_of(tracker: VideoTracker, row: int, frame_index: int) -> list[Tensor]:
-    batch = tracker._store.bank.gather(frame_index, reverse=False, rows=[row])
+    batch = tracker._store.memories.bank.gather(frame_index, reverse=False, rows=[row])
     return [batch.maps, batch.map_offsets, batch.map_valid, batch.pointers, batch.pointer_valid]
 
 
@@ -148,7 +148,7 @@ def test_what_is_not_seen_again_is_withdrawn(scene: Scene, reverse: bool) -> Non
     assert [frame.newly_removed for frame in frames] == [[], [], [1]] + [[]] * (NUM_FRAMES - 3)
     assert frames[2].frame_stats.num_removed == 1
     assert frames[3].newly_confirmed == [0]
-    assert len(tracker._store.bank) == len(tracker.masklets) == 1
+    assert len(tracker._store.memories.bank) == len(tracker.masklets) == 1
 
 
 def test_new_ones_later_need_a_good_score_and_get_new_identities(scene: Scene) -> None:
@@ -192,7 +192,7 @@ def test_a_good_detection_reconditions(scene: Scene) -> None:
     assert [f.frame_stats.num_reconditioned for f in frames] == [0, 0, 0, 1, 0, 0, 1, 0]
     for index, frame in enumerate(frames):
         assert torch.equal(frame.low_res_masks, seen.masks) == (index in (0, 3, 6))
-    assert tracker._store.bank._index.tables["cond_frames"].max() == 6
+    assert tracker._store.memories.bank._index.tables["cond_frames"].max() == 6
 
 
 AWAY = (0.75, 0.75, 0.17)
@@ -216,7 +216,8 @@ def test_what_comes_back_elsewhere_keeps_its_identity(scene: Scene) -> None:
     assert torch.equal(back.low_res_masks[1], seen.masks[1])
     assert back.detection_scores[1] == back.tracker_scores[1] == seen.scores[1]
     # It goes on from there, and what misled the tracker is forgotten but for the start.
-    assert tracker._store.bank.gather(9, reverse=False, rows=[1]).map_offsets.tolist() == [[0, 0]]
+    bank = tracker._store.memories.bank
+    assert bank.gather(9, reverse=False, rows=[1]).map_offsets.tolist() == [[0, 0]]
     after = tracker.step(9, scene.video[9], seen)
     assert overlap(after.low_res_masks[1], AWAY) > FOLLOWS
     assert overlap(after.low_res_masks[1], RIGHT) < FOLLOWS
@@ -718,7 +719,7 @@ def test_no_room_for_another_masklet_leaves_the_session_as_it_was(
         tracker.step(index, scene.video[index], found(LEFT, RIGHT))
     before = tracker.state_dict()
     with monkeypatch.context() as patch:
-        fail_at(patch, tracker._store.bank, "append_rows", 1)
+        fail_at(patch, tracker._store.memories.bank, "append_rows", 1)
         with pytest.raises(NoRoomError):
             tracker.step(2, scene.video[2], found(LEFT, RIGHT, LOW))
         assert same(tracker.state_dict(), before)
@@ -805,7 +806,7 @@ def test_a_long_time_of_coming_and_going_leaves_nothing_behind() -> None:
             tracker.remove_object(tracker.masklets[0].obj_id)
         most = max(most, stored_values(tracker.state_dict()))
         if index % QUARTER == QUARTER - 1:
-            assert tracker._store.bank.capacity <= 8
+            assert tracker._store.memories.bank.capacity <= 8
             for masklet in tracker.masklets:
                 tracker.remove_object(masklet.obj_id)
             del frame, seen, masks

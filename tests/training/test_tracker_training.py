@@ -7,8 +7,8 @@ import torch
 
 from maskstream.core.types import TrackerFeatures
 from maskstream.detector.model import Detector
-from maskstream.tracker.memory_bank import MemoryBank
-from maskstream.tracker.model import TrackerModel
+from maskstream.tracker.network.memory_bank import MemoryBank
+from maskstream.tracker.network.model import TrackerModel
 from tests.training.small import SIDE, small_detector_config, small_tracker_config
 from training.clicks import deepest_cells
 from training.clips import ClipPlan, make_tracked_clip

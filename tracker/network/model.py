@@ -1,7 +1,7 @@
 """The tracker's network: one frame's features and memories in, masks, pointers and memories out.
 
-Stateless; the memories live in :class:`maskstream.tracker.memory_bank.MemoryBank`. Every method
-takes all masklets at once. Module and parameter names are those of ``tracker_model`` in a
+Stateless; the memories live in :class:`maskstream.tracker.network.memory_bank.MemoryBank`. Every
+method takes all masklets at once. Module and parameter names are those of ``tracker_model`` in a
 transformers checkpoint. The file is a little long: it composes the whole network, which is read in
 one sitting.
 """
@@ -21,25 +21,26 @@ from maskstream.core.linear import Linear
 from maskstream.core.position import sine_position_2d
 from maskstream.core.types import TrackerFeatures
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.mask_decoder import DecodedTokens, MaskDecoder, Mlp
-from maskstream.tracker.memory_attention import MemoryAttention, MemoryTokens
-from maskstream.tracker.memory_bank import MemoryBatch
-from maskstream.tracker.memory_encoder import MemoryEncoder
-from maskstream.tracker.prompt_encoder import (
+from maskstream.tracker.network.frame_memory import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
+from maskstream.tracker.network.mask_decoder import DecodedTokens, MaskDecoder, Mlp
+from maskstream.tracker.network.memory_attention import MemoryAttention, MemoryTokens
+from maskstream.tracker.network.memory_bank import MemoryBatch
+from maskstream.tracker.network.memory_encoder import MemoryEncoder
+from maskstream.tracker.network.object_memories import ObjectMemories
+from maskstream.tracker.network.prompt_encoder import (
     BOTTOM_RIGHT,
     TOP_LEFT,
     FourierPosition,
     PromptEncoder,
     check_prompt,
 )
+from maskstream.tracker.network.protocol import MaskletPrediction
+from maskstream.tracker.video_config import VideoConfig
 
 __all__ = ["FrameEmbedding", "MaskletPrediction", "MemoryBatch", "TrackerConfig", "TrackerModel"]
 
 # Mask logits of a masklet that isn't in the frame.
 NO_OBJECT_LOGIT = -1024.0
-# Logits of a mask that was given: ±10.
-GIVEN_MASK_SCALE = 20.0
-GIVEN_MASK_BIAS = -10.0
 TEMPERATURE = 10000.0
 
 
@@ -56,27 +57,6 @@ class FrameEmbedding:
     high_res: tuple[Tensor, Tensor]
     image: Tensor
     position: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class MaskletPrediction:
-    """What the network says about N masklets in one frame.
-
-    Attributes:
-        low_res_masks: (N, 4h, 4w) logits, > 0 is inside; -1024 everywhere where the object isn't
-            in the frame.
-        iou_scores: (N,) in [0, 1], predicted quality of the mask.
-        object_score_logits: (N,), > 0: the object is in the frame.
-        object_pointers: (N, C), for the memory bank.
-    """
-
-    low_res_masks: Tensor
-    iou_scores: Tensor
-    object_score_logits: Tensor
-    object_pointers: Tensor
-
-    def __len__(self) -> int:
-        return self.low_res_masks.shape[0]
 
 
 class TrackerModel(nn.Module):
@@ -135,6 +115,15 @@ class TrackerModel(nn.Module):
     def memory_dim(self) -> int:
         """M: channels of memory maps."""
         return self.config.memory_encoder_output_channels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.no_memory_embedding.device
+
+    def memories(self, config: VideoConfig, num_frames: int | None = None) -> ObjectMemories:
+        """The memories of a new session, see :mod:`maskstream.tracker.network.protocol`."""
+        return ObjectMemories(self, config, num_frames)
 
     # ------------------------------------------------------------- one frame
 

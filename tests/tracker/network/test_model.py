@@ -9,8 +9,8 @@ from torch import Tensor
 from maskstream.core.errors import ConfigError, InputError, PromptError
 from maskstream.core.types import TrackerFeatures
 from maskstream.tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from maskstream.tracker.memory_bank import MemoryBank
-from maskstream.tracker.model import FrameEmbedding, TrackerModel
+from maskstream.tracker.network.memory_bank import MemoryBank
+from maskstream.tracker.network.model import FrameEmbedding, TrackerModel
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 

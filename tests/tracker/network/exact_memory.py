@@ -10,8 +10,8 @@ from torch import Tensor
 
 from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from maskstream.tracker.memory_bank import MemoryBatch
-from maskstream.tracker.model import FrameEmbedding, MaskletPrediction, TrackerModel, resize
+from maskstream.tracker.network.memory_bank import MemoryBatch
+from maskstream.tracker.network.model import FrameEmbedding, MaskletPrediction, TrackerModel, resize
 from maskstream.tracker.tracked_frame import TrackedFrame
 from maskstream.tracker.video_tracker import VideoTracker
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from maskstream.core.errors import CheckpointError, ConfigError, InputError, SessionError
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.memory_index import BoolArray, IntArray, Lookup, MemoryIndex
+from maskstream.tracker.network.memory_index import BoolArray, IntArray, Lookup, MemoryIndex
 
 Rows: TypeAlias = Sequence[int] | IntArray | Tensor
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from maskstream.tracker.model import (
-    GIVEN_MASK_BIAS,
-    GIVEN_MASK_SCALE,
-    FrameEmbedding,
-    MaskletPrediction,
-    TrackerModel,
-)
+from maskstream.tracker.network.protocol import PRESENT_LOGIT, MaskletPrediction
 from maskstream.tracker.overlap import NO_OBJECT_LOGIT, suppress_shrunk
+from maskstream.tracker.rows import take
 
-PRESENT_LOGIT = 10.0
-"""Object score of a masklet whose mask is not empty; an empty one has ``NO_OBJECT_LOGIT``."""
+if TYPE_CHECKING:
+    from maskstream.tracker.network.model import FrameEmbedding, TrackerModel
+
+# Logits of a mask that was given: ±10.
+GIVEN_MASK_SCALE = 20.0
+GIVEN_MASK_BIAS = -10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,6 @@ class FrameMemory:
 
     maps: Tensor
     pointers: Tensor
-
-
-def take(values: Tensor, rows: Sequence[int]) -> Tensor:
-    """``values[rows]``, without a copy where that is all of them in order."""
-    if len(rows) == values.shape[0] and list(rows) == list(range(len(rows))):
-        return values
-    return values[torch.tensor(rows, dtype=torch.int64).to(values.device, non_blocking=True)]
 
 
 def as_drawn(masks: Tensor) -> Tensor:
