@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 from maskstream.core.closing import Closing
-from maskstream.core.error_text import error_from_text
-from maskstream.core.errors import RequestError, SessionError, StoreError
+from maskstream.core.errors import StoreError
 from maskstream.pipeline.api.commands import (
     Cancel,
     Command,
@@ -25,9 +22,7 @@ from maskstream.pipeline.api.commands import (
     Resume,
     prompt_command,
 )
-from maskstream.pipeline.api.fields import PicturesInMemory
 from maskstream.pipeline.api.frame_codec import encode_frame, wrap_picture
-from maskstream.pipeline.api.options import source_kind
 from maskstream.pipeline.api.outcomes import (
     PromptDetail,
     PropagateDetail,
@@ -69,29 +64,17 @@ from maskstream.pipeline.client.result_reader import (
     page_answer,
     run_entries,
 )
+from maskstream.pipeline.client.starting import SessionStarter
 from maskstream.pipeline.store import (
-    NewSession,
     Outcome,
     ResultEntry,
     SessionLimits,
-    SessionState,
     SessionStore,
     open_store,
 )
 from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE
 from maskstream.pipeline.store.patience import RETRY_FOR_S
 from maskstream.pipeline.store.records import EntryKind
-
-# How often to look whether a session that owes an answer is still there.
-_LOOK_EVERY_S = 1.0
-_NO_PICTURES = (
-    "resource_path: pictures in memory are for sessions in this process "
-    "(build_sam3_video_predictor); a runtime reads a folder of pictures, or takes them one by one "
-    "with push_frame from a session on pushed://"
-)
-_STARTED = frozenset(SessionState) - {SessionState.STARTING}
-_OVER = frozenset(state for state in SessionState if state.is_over)
-_TAKES_PROMPTS = frozenset(state for state in SessionState if state.takes_prompts)
 
 
 class Client(Closing):
@@ -137,8 +120,6 @@ class Client(Closing):
         limits: SessionLimits | None = None,
         serve: Callable[[str], None] | None = None,
     ) -> None:
-        self._limits = SessionLimits() if limits is None else limits
-        self._serve = serve
         self._owns_store = isinstance(store, str)
         self.store = (
             open_store(store, namespace, secret_key=secret_key, retry_for_s=retry_for_s)
@@ -146,9 +127,14 @@ class Client(Closing):
             else store
         )
         self.client_id = client_id or _make_client_id()
-        self._start_timeout_s = start_timeout_s
+        self._starter = SessionStarter(
+            self.store,
+            SessionLimits() if limits is None else limits,
+            serve,
+            start_timeout_s,
+            close_timeout_s,
+        )
         self.journal = JournalWriter(self.store, self.client_id, answer_timeout_s)
-        self._close_timeout_s = close_timeout_s
         self._takeover_timeout_s = takeover_timeout_s
         self._handlers: dict[type, Callable[[Any], Answer]] = {
             StartSession: self._start_session,
@@ -253,51 +239,11 @@ class Client(Closing):
     # Sessions
 
     def _start_session(self, request: StartSession) -> Answer:
-        source = request.resource_path
-        if isinstance(source, PicturesInMemory):
-            raise RequestError([_NO_PICTURES])
-        if source_kind(source) == "file" and "://" not in source:
-            source = os.path.abspath(source)  # the runtime may have another working directory
-        session_id = request.session_id or uuid.uuid4().hex
-        request = request.model_copy(update={"resource_path": source})
-        new = _new_session(request, session_id, self._limits)
-        self.store.create_session(new)
-        try:
-            if self._serve is not None:
-                self._serve(session_id)
-            self._wait_started(new.session_id)
-        except BaseException:
-            self.store.delete_session(new.session_id)
-            raise
-        return {"session_id": new.session_id}
-
-    def _wait_started(self, session_id: str) -> None:
-        record = self.store.wait_for_state(session_id, _STARTED, self._start_timeout_s)
-        if record.state == SessionState.STARTING:
-            raise SessionError(
-                f"no runtime has begun with session {session_id} in {self._start_timeout_s:g} s: "
-                "is one running on this store (maskstream serve), and has it room?"
-            )
-        if record.state == SessionState.FAILED:
-            raise error_from_text(record.reason)
+        return {"session_id": self._starter.start(request)}
 
     def _close_session(self, request: CloseSession) -> Answer:
-        session_id = request.session_id
-        # Without such a session, or when it is ending already, there is nothing to wait for.
-        with suppress(SessionError):
-            self.store.transition(session_id, SessionState.DRAINING, expected=_TAKES_PROMPTS)
-            self._wait_over(session_id)
-        self.store.delete_session(session_id)
+        self._starter.close(request.session_id)
         return {"is_success": True}
-
-    def _wait_over(self, session_id: str) -> None:
-        """Wait until the runtime has ended the session, ``close_timeout_s`` at most."""
-        deadline = time.monotonic() + self._close_timeout_s
-        while self.store.get_session(session_id).state not in _OVER:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            self.store.wait_for_state(session_id, _OVER, min(left, _LOOK_EVERY_S))
 
     def _list_sessions(self, request: ListSessions) -> Answer:
         listing = self.store.list_sessions(request.owner)
@@ -375,21 +321,6 @@ class Client(Closing):
         if request.is_last:
             self.store.finish_frames(request.session_id)
         return answer
-
-
-def _new_session(request: StartSession, session_id: str, limits: SessionLimits) -> NewSession:
-    """The new session that ``start_session`` puts into a store."""
-    options = request.options
-    changes: dict[str, float] = {"max_waiting_frames": options.queue_size}
-    if request.expire_after_s is not None:
-        changes["expire_after_s"] = request.expire_after_s
-    return NewSession(
-        source=request.resource_path,
-        session_id=session_id,
-        owner=request.owner,
-        options=options.to_stored(),
-        limits=limits.model_copy(update=changes),
-    )
 
 
 def _answers(entries: Entries, answer: Callable[[ResultEntry, int], Answer]) -> Iterator[Answer]:

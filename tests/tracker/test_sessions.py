@@ -487,7 +487,7 @@ def test_it_is_not_found_again_where_the_tracker_has_lost_it(scene: Scene) -> No
     assert row is not None
     lost = tracker._store.masklets[row]
     moved = Sighting.of(0, (beside[0] - 0.17, beside[1] - 0.17, beside[0] + 0.17, beside[1] + 0.17))
-    tracker._store.replace(row, replace(lost, last_seen=moved))
+    tracker._store.put(row, replace(lost, last_seen=moved))
     frame = tracker.step(1, scene.video[1], found(LEFT, beside))
     assert frame.obj_ids == [0]
     assert frame.frame_stats.num_resumed == 1
@@ -503,7 +503,7 @@ def test_what_is_kept_away_is_forgotten_when_it_is_out_of_view(scene: Scene) -> 
         frame = tracker.step(index, scene.video[1], found(LEFT))
         assert frame.newly_removed == []
     assert not tracker.is_kept_away(1)
-    assert len(tracker._store.bank) == 1
+    assert len(tracker._store.memories) == 1
     frame = tracker.step(index + 1, scene.video[1], found(LEFT, RIGHT))
     assert frame.obj_ids == [0, 2]
 

@@ -53,7 +53,9 @@ def open_stack() -> Iterator[Stack]:
         yield stack
 
 
-@pytest.mark.parametrize("token", [None, "wrong", ANN[:-1], "é"])
+@pytest.mark.parametrize(
+    "token", [None, "wrong", ANN[:-1], "é"], ids=["none", "wrong", "cut short", "no ASCII"]
+)
 def test_without_a_known_token_nothing_is_told(stack: Stack, token: str | None) -> None:
     headers = {} if token is None else {"authorization": f"Bearer {token}".encode()}
     for path in ("/v1/sessions", "/v1/me", "/openapi.json"):
@@ -76,7 +78,7 @@ def test_a_service_that_lacks_something_says_what(tmp_path: Path) -> None:
 
 
 def test_a_service_whose_store_is_gone_is_not_ready() -> None:
-    store = open_store(num_retries=0)
+    store = open_store(retry_for_s=0.0)
     config = WebConfig(port=0)
     with WebServer(build_app(Client(store), config), config) as server:
         url = f"http://127.0.0.1:{server.port}"
