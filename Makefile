@@ -56,7 +56,7 @@ venv-dev:
 	$(call ensure_venv,dev,[dev])
 
 demo: venv
-	$(BIN)/maskstream segment $(DEMO_CLIP) --checkpoint tiny --out $(DEMO_OUT) \
+	$(BIN)/maskstream segment $(DEMO_CLIP) --checkpoint tiny --out $(DEMO_OUT) --overwrite \
 		--text "dog face" --text "足球" --text "airplane"
 	@echo
 	@echo "overlay video and results are in $(DEMO_OUT):"

@@ -138,6 +138,7 @@ class AddObject(PromptCommand):
         box: x, y, w, h.
         mask: a run-length code that covers the whole frame.
         clear_old_points: False adds the points to those given before on the same frame.
+        label: what to call a new object; None: "object".
     """
 
     obj_id: Index | None = None
@@ -146,6 +147,7 @@ class AddObject(PromptCommand):
     box: BoxField | None = None
     mask: dict[str, Any] | None = None
     clear_old_points: bool = True
+    label: str | None = None
 
     @property
     def mask_array(self) -> NDArray[np.bool_] | None:
@@ -166,6 +168,7 @@ class AddObject(PromptCommand):
             _ = self.mask_array
         except InputError as error:
             faults.append(f"mask: {error}")
+        faults += [] if self.label is None else text_faults(self.label)
         faults += point_faults(self.points, *size) if self.points else []
         faults += box_faults(self._boxes, *size) if self.box is not None else []
         return faults + label_faults(self.point_labels, len(self.points), "point_labels", "points")

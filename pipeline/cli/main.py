@@ -48,8 +48,6 @@ def main(arguments: Sequence[str] | None = None, *, load: LoadSegmenter = load_s
     except MaskstreamError as error:
         return _report(error, options)
     except KeyboardInterrupt:
-        if options.command == "segment":
-            raise
         print("maskstream: interrupted", file=sys.stderr)
         return 130
 

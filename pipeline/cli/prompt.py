@@ -17,7 +17,13 @@ from maskstream.pipeline.cli.connecting import (
     open_client,
 )
 from maskstream.pipeline.cli.figures import num_objects
-from maskstream.pipeline.cli.typed_prompts import TypedPrompt, add_prompt_options, parse_prompts
+from maskstream.pipeline.cli.summary import RunSummary
+from maskstream.pipeline.cli.typed_prompts import (
+    TypedPrompt,
+    add_prompt_options,
+    needs_frame_size,
+    parse_prompts,
+)
 from maskstream.pipeline.client.answers import result_of
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.client.result_reader import checked_detail
@@ -64,7 +70,7 @@ def prompt(options: Namespace) -> int:
     """
     with open_client(options) as client:
         asked = False
-        if any(getattr(options, name) for name in ("text", "exemplar", "point", "box", "mask")):
+        if options.prompts:
             asked = True
             width, height = _size(client, options)
             prompts = parse_prompts(options, width, height)
@@ -90,12 +96,14 @@ def send_prompts(
     *,
     obj_id: int | None = None,
     first_frame: int | None = None,
+    summary: RunSummary | None = None,
 ) -> None:
     """Send prompts one after the other, and print the outcome of each.
 
     Args:
         obj_id: the object that points, boxes and masks refine; None: each makes a new object.
         first_frame: the frame of prompts that name none; None: the newest frame with a result.
+        summary: notes what was asked for.
 
     Raises:
         InputError: the session has rejected a prompt; the message names it.
@@ -112,6 +120,10 @@ def send_prompts(
         what = (
             f"object {detail.obj_id}" if detail.prompt_id is None else f"concept {detail.prompt_id}"
         )
+        if summary is not None and detail.prompt_id is not None:
+            summary.ask_for_concept(item.typed, detail.prompt_id)
+        elif summary is not None and detail.obj_id is not None:
+            summary.ask_for_object(item.typed, detail.obj_id)
         found = "" if detail.record is None else f", {num_objects(len(result_of(detail.record)))}"
         where = f"from frame {outcome.frame_index} on"
         print(f"{item.typed}: {what} {where}{found}{' there' if found else ''}", flush=True)
@@ -146,4 +158,4 @@ def _changes(options: Namespace) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _size(client: Client, options: Namespace) -> tuple[int, int]:
     """(width, height) of the frames. Only pixels and masks need it; otherwise it is 1, 1."""
-    return frame_size(client, options.session) if options.pixels or options.mask else (1, 1)
+    return frame_size(client, options.session) if needs_frame_size(options) else (1, 1)

@@ -39,7 +39,7 @@ def add_results_parser(commands: Any) -> None:
         metavar="N",
         help="print the results after this cursor; default: 0",
     )
-    parser.add_argument("--max", type=positive, metavar="N", help="print at most N frames")
+    parser.add_argument("--max-frames", type=positive, metavar="N", help="print at most N frames")
     parser.add_argument(
         "--follow",
         action="store_true",
@@ -54,6 +54,9 @@ def add_results_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write to FILE; default: standard output"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace FILE, which is in the way otherwise"
     )
     add_store_options(parser)
     parser.set_defaults(run=results)
@@ -72,6 +75,10 @@ def results(options: Namespace) -> int:
     if options.out is not None:
         if not options.out.parent.is_dir():
             raise InputError(f"--out {options.out}: there is no folder {options.out.parent}")
+        if options.out.exists() and not options.overwrite:
+            raise InputError(
+                f"--out {options.out}: there is such a file; give another name, or --overwrite"
+            )
         sink = JsonlSink(options.out)
     with open_client(options) as client, StopSignals() as signals:
         try:
@@ -81,7 +88,7 @@ def results(options: Namespace) -> int:
                     sink.write_record(record)
                 elif not _print(json_line(record)):
                     break
-                if number == options.max or signals.received is not None:
+                if number == options.max_frames or signals.received is not None:
                     break
         finally:
             if sink is not None:

@@ -16,8 +16,9 @@ fractions of its height, counted from the top left corner. With --pixels they ar
 
 examples:
   maskstream segment clip.mp4 --text "red circle" --text "dog" --out results
-  maskstream segment clip.mp4 --point 0.4,0.6 --point "0.1,0.2;0.15,0.3,0@48"
-  maskstream segment frames/ --pixels --box 120,80,64,48@10 --direction both --start 10
+  maskstream segment clip.mp4 --point 0.4,0.6 --label ball --point "0.1,0.2;0.15,0.3,0@48"
+  maskstream segment frames/ --pixels --box 120,80,64,48@10 --direction both --start-frame 10
+  maskstream segment monday.mp4 tuesday.mp4 week/ --text "dog" --out results
 """
 
 
@@ -26,12 +27,19 @@ def add_segment_parser(commands: Any) -> None:
     parser: ArgumentParser = commands.add_parser(
         "segment",
         help="find and follow things in a video by words, points, boxes or masks",
-        description="Find and follow things in a video file, a folder of pictures or a picture.",
+        description="Find and follow things in video files, folders of pictures, pictures and "
+        "folders of videos. Several sources are segmented one after the other, with the same "
+        "prompts, each into a folder of its own.",
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("source", metavar="SOURCE", help="video file, folder of pictures, picture")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="+",
+        help="video file, folder of pictures, picture, or folder of videos",
+    )
     add_prompt_options(parser)
     _add_model_options(parser)
     _add_run_options(parser)
@@ -50,7 +58,7 @@ def _add_model_options(parser: ArgumentParser) -> None:
         help="default: bfloat16 on CUDA, else float32",
     )
     group.add_argument(
-        "--threshold",
+        "--score-threshold",
         type=probability,
         metavar="P",
         help="the least score that a detection needs, 0 to 1; default: that of the checkpoint",
@@ -69,10 +77,10 @@ def _add_run_options(parser: ArgumentParser) -> None:
         "--direction",
         choices=("forward", "backward", "both"),
         default="forward",
-        help="from --start to the end, from --start to the beginning, or one after the other",
+        help="from --start-frame to the end, from there to the beginning, or one after the other",
     )
     group.add_argument(
-        "--start",
+        "--start-frame",
         type=count,
         metavar="FRAME",
         help="the frame to start on, counted from 0; default: forward 0, backward the last frame, "
@@ -95,7 +103,13 @@ def _add_output_options(parser: ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="where to write; default: ./NAME-masks with the name of SOURCE",
+        help="where to write; default: ./NAME-masks with the name of SOURCE. Of several sources, "
+        "each gets a folder NAME-masks in DIR",
+    )
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of an earlier run, all of them; otherwise they are in the way",
     )
     group.add_argument(
         "--format",

@@ -57,6 +57,11 @@ def add_stream_parser(commands: Any) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="DIR", help="write results.jsonl here")
     group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of an earlier run, all of them; otherwise they are in the way",
+    )
+    group.add_argument(
         "--overlay",
         action="store_true",
         help="also write overlay videos, in segments; then the frames of a stream are read by this "
@@ -162,7 +167,7 @@ class _Run:
         started_s = time.monotonic()
         self._session_id = self._start()
         try:
-            with StopSignals() as signals:
+            with StopSignals(self._sinks.leave) as signals:
                 self._follow(signals)
             self._sinks.close()
             print_summary(self._summary, self._sinks.paths, time.monotonic() - started_s)
@@ -211,7 +216,13 @@ class _Run:
             raise self._pusher.error
 
     def _prompt(self, prompts: list[TypedPrompt], first_frame: int | None = None) -> None:
-        send_prompts(self._client, self._session_id, prompts, first_frame=first_frame)
+        send_prompts(
+            self._client,
+            self._session_id,
+            prompts,
+            first_frame=first_frame,
+            summary=self._summary,
+        )
 
     def _open_pusher(self) -> FramePusher:
         request = self._plan.request

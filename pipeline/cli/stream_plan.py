@@ -10,7 +10,7 @@ from maskstream.core.errors import InputError, SourceError
 from maskstream.pipeline.api.options import source_kind
 from maskstream.pipeline.api.parsing import parse_single_request
 from maskstream.pipeline.api.requests import StartSession
-from maskstream.pipeline.cli.typed_prompts import TypedPrompt, parse_prompts
+from maskstream.pipeline.cli.typed_prompts import TypedPrompt, needs_frame_size, parse_prompts
 from maskstream.pipeline.live import LiveConfig, parse_address
 from maskstream.pipeline.sources import open_source
 
@@ -70,7 +70,7 @@ def _size(options: Namespace, kind: str) -> tuple[int, int]:
                 return source.info.width, source.info.height
         except SourceError as error:
             raise InputError(str(error)) from error
-    if options.pixels or options.mask:
+    if needs_frame_size(options):
         raise InputError(
             "--pixels and --mask need the size of the frames, which a stream does not tell before "
             "it runs; give normalised coordinates, or use maskstream prompt later"

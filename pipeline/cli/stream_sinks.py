@@ -10,11 +10,11 @@ from typing import Any
 from maskstream.core.closing import Closing
 from maskstream.core.errors import InputError, MaskstreamError
 from maskstream.pipeline.api.results import FrameResult
+from maskstream.pipeline.cli.output_folder import OutputFolder
 from maskstream.pipeline.cli.pushing import FramePusher
 from maskstream.pipeline.cli.results import result_line
 from maskstream.pipeline.client.answers import result_of
 from maskstream.pipeline.live import LiveConfig, parse_address
-from maskstream.pipeline.sinks.base import cannot_write
 from maskstream.pipeline.sinks.jsonl import JsonlSink
 from maskstream.pipeline.sinks.overlay_segments import OverlaySegments
 from maskstream.pipeline.sources import Frame, FrameSource, open_source
@@ -29,35 +29,43 @@ class StreamSinks(Closing):
     """
 
     def __init__(self, options: Namespace, drives: bool) -> None:
-        """Create the files.
+        """Check the folder; the files are created with the first result.
 
         Raises:
-            OutputError: a file cannot be created.
+            InputError: the folder holds the results of an earlier run.
+            OutputError: it cannot be written to.
         """
+        self._options = options
+        self._output = (
+            None if options.out is None else OutputFolder(options.out, overwrite=options.overwrite)
+        )
         self.pictures: FramePusher | None = None
         self._jsonl: JsonlSink | None = None
         self._overlay: OverlaySegments | None = None
         self._source: FrameSource | None = None
         self._frames: Iterator[Frame] | None = None
-        self._num_written = 0
-        folder: Path | None = options.out
-        if folder is None:
+        if self._output is None:
             return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
-        self._jsonl = JsonlSink(folder / "results.jsonl")
-        if options.overlay:
-            if drives:
-                address = parse_address(options.source, LiveConfig())
-                self._source = open_source(address.reveal())
+        self._output.check()
+        if options.overlay and drives:
+            self._source = open_source(parse_address(options.source, LiveConfig()).reveal())
+
+    def _open(self, output: OutputFolder) -> JsonlSink:
+        """Create the files; returns that of the lines."""
+        folder = output.begin()
+        if self._options.overlay:
             self._overlay = OverlaySegments(
                 folder,
-                segment_s=options.segment_s,
-                keep=options.keep_segments,
+                segment_s=self._options.segment_s,
+                keep=self._options.keep_segments,
                 fps=None if self._source is None else self._source.info.fps,
             )
+        return JsonlSink(folder / "results.jsonl")
+
+    def leave(self) -> None:
+        """Remove unfinished files that are of no use, before the process is killed."""
+        if self._output is not None:
+            self._output.leave()
 
     @property
     def paths(self) -> list[Path]:
@@ -81,7 +89,8 @@ class StreamSinks(Closing):
                 "gap_s": pushed.stamp.gap_s,
                 "wall_s": pushed.stamp.wall_s,
             }
-        if self._jsonl is not None:
+        if self._output is not None:
+            self._jsonl = self._open(self._output) if self._jsonl is None else self._jsonl
             self._jsonl.write_record(line)
         if self._overlay is not None:
             if pushed is not None:
@@ -90,7 +99,6 @@ class StreamSinks(Closing):
             elif self._source is not None:
                 frame = self._read(self._source, entry.frame_index)
                 self._overlay.write(result, frame.image, frame.pts_s)
-        self._num_written += 1
         return result
 
     def close(self) -> None:
@@ -100,14 +108,14 @@ class StreamSinks(Closing):
             OutputError: one of the files cannot be completed; the others are.
         """
         first: MaskstreamError | None = None
-        if self._jsonl is not None and self._num_written == 0:
-            self._jsonl.discard()
         for sink in (self._overlay, self._jsonl, self._source):
             try:
                 if sink is not None:
                     sink.close()
             except MaskstreamError as error:
                 first = first or error
+        if self._output is not None:
+            self._output.remove_if_empty()
         if first is not None:
             raise first
 

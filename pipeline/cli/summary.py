@@ -29,7 +29,7 @@ class ObjectSummary:
 
     @property
     def mean_score(self) -> float | None:
-        """The mean score over the frames on which the object was detected; None without one."""
+        """The mean of what ``out_probs`` says; None if it never says anything."""
         return self.total_score / self.num_scores if self.num_scores else None
 
 
@@ -39,6 +39,23 @@ class RunSummary:
 
     num_frames: int = 0
     objects: dict[int, ObjectSummary] = field(default_factory=dict)
+    _concepts: list[tuple[str, int]] = field(default_factory=list)
+    _drawn: list[tuple[str, int]] = field(default_factory=list)
+    _seen_prompts: set[int] = field(default_factory=set)
+
+    def ask_for_concept(self, typed: str, prompt_id: int) -> None:
+        """Note an option that asks for a concept."""
+        self._concepts.append((typed, prompt_id))
+
+    def ask_for_object(self, typed: str, obj_id: int) -> None:
+        """Note an option that points at an object."""
+        self._drawn.append((typed, obj_id))
+
+    @property
+    def not_found(self) -> list[str]:
+        """The options whose concept or object was on no frame."""
+        concepts = [typed for typed, number in self._concepts if number not in self._seen_prompts]
+        return concepts + [typed for typed, number in self._drawn if number not in self.objects]
 
     def add(self, result: FrameResult) -> None:
         """Count one frame."""
@@ -48,6 +65,7 @@ class RunSummary:
 
     def _add_object(self, result: FrameResult, row: int) -> None:
         obj_id, index = int(result.obj_ids[row]), result.frame_index
+        self._seen_prompts.add(int(result.prompt_ids[row]))
         summary = self.objects.get(obj_id)
         if summary is None:
             summary = ObjectSummary(obj_id, result.labels[row], index, index)
@@ -55,7 +73,7 @@ class RunSummary:
         summary.first_frame = min(summary.first_frame, index)
         summary.last_frame = max(summary.last_frame, index)
         summary.num_frames += 1
-        score = float(result.scores[row])
+        score = float(result.probabilities[row])
         if np.isfinite(score):
             summary.num_scores += 1
             summary.total_score += score
@@ -71,6 +89,8 @@ def print_summary(summary: RunSummary, paths: Sequence[Path], elapsed_s: float) 
     )
     if summary.objects:
         console.print(_table(summary))
+    for typed in summary.not_found if summary.num_frames else ():
+        console.print(f"nothing found: {typed}", soft_wrap=True, markup=False)
     for path in paths:
         console.print(str(path), soft_wrap=True, markup=False)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from maskstream.pipeline.api.prompts import (
     point_faults,
     text_faults,
 )
+
+_Parser = Callable[[str, Size], AddConcept | AddObject]
 
 # Ten years of video at 1000 frames a second have fewer.
 _MAX_DIGITS = 12
@@ -50,47 +53,66 @@ class TypedPrompt:
         return isinstance(self.command, AddObject) or bool(self.command.boxes)
 
 
+class _InOrder(Action):
+    """Adds (name of the option, value) to ``prompts``, so that the order of all options is kept."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        name = self.option_strings[0].removeprefix("--")
+        namespace.prompts = [*namespace.prompts, (name, values)]
+
+
 def add_prompt_options(parser: ArgumentParser) -> None:
     """Define the options that ``parse_prompts`` reads."""
     group = parser.add_argument_group("prompts", "each may be given several times")
-    add = group.add_argument
-    add("--text", action="append", default=[], metavar="WORDS", help="a concept to find")
+
+    def add(name: str, metavar: str, text: str) -> None:
+        group.add_argument(
+            name, action=_InOrder, dest="prompts", default=(), metavar=metavar, help=text
+        )
+
+    add("--text", "WORDS", "a concept to find")
     add(
         "--exemplar",
-        action="append",
-        default=[],
-        metavar="X,Y,W,H[,LABEL][;…][@FRAME]",
-        help="boxes around examples of a concept, with label 0 around counter-examples; together "
-        "with exactly one --text they describe that concept",
+        "X,Y,W,H[,LABEL][;…][@FRAME]",
+        "boxes around examples of a concept, with label 0 around counter-examples; together with "
+        "exactly one --text they describe that concept",
     )
     add(
         "--point",
-        action="append",
-        default=[],
-        metavar="X,Y[,LABEL][;…][@FRAME]",
-        help="one object, by points on it (label 1) and beside it (label 0)",
+        "X,Y[,LABEL][;…][@FRAME]",
+        "one object, by points on it (label 1) and beside it (label 0)",
     )
-    add(
-        "--box", action="append", default=[], metavar="X,Y,W,H[@FRAME]", help="one object, by a box"
-    )
+    add("--box", "X,Y,W,H[@FRAME]", "one object, by a box")
     add(
         "--mask",
-        action="append",
-        default=[],
-        metavar="FILE[@FRAME]",
-        help="one object, by a picture of the frame's size that is 0 outside the object",
+        "FILE[@FRAME]",
+        "one object, by a picture of the frame's size that is 0 outside the object",
     )
+    add("--label", "NAME", "what to call the new object of the --point, --box or --mask before it")
     group.add_argument("--pixels", action="store_true", help="coordinates are pixels")
+
+
+def needs_frame_size(options: Namespace) -> bool:
+    """Whether the prompts can only be checked when the size of the frames is known."""
+    return options.pixels or any(name == "mask" for name, _ in options.prompts)
 
 
 def parse_prompts(options: Namespace, width: int, height: int) -> list[TypedPrompt]:
     """Check the prompt options against frames of ``width`` × ``height`` pixels.
 
     Args:
-        options: has the lists ``text``, ``exemplar``, ``point``, ``box`` and ``mask``, and the flag
-            ``pixels``.
+        options: has the list ``prompts`` of names and values, and the flag ``pixels``.
         width: width of the frames in pixels.
         height: their height in pixels.
+
+    Returns:
+        The prompts in the order of the options.
 
     Raises:
         PromptError: no prompt was typed, or one that cannot be used; all faults are named.
@@ -98,29 +120,39 @@ def parse_prompts(options: Namespace, width: int, height: int) -> list[TypedProm
     size = (float(width), float(height)) if options.pixels else UNIT
     prompts: list[TypedPrompt] = []
     faults: list[str] = []
-    for name, values, parse in (
-        ("text", options.text, _parse_text),
-        ("exemplar", options.exemplar, _parse_exemplar),
-        ("point", options.point, _parse_points),
-        ("box", options.box, _parse_box),
-    ):
-        for value in values:
-            try:
-                command = parse(value, size).at(width, height)
-                prompts.append(TypedPrompt(f"--{name} {value}", command))
-            except PromptError as error:
-                faults.append(f"--{name} {value}: {error}")
-    for value in options.mask:
+    parsers: dict[str, _Parser] = {
+        "text": _parse_text,
+        "exemplar": _parse_exemplar,
+        "point": _parse_points,
+        "box": _parse_box,
+        "mask": lambda value, _: _parse_mask(value, width, height),
+    }
+    for name, value in options.prompts:
         try:
-            prompts.append(TypedPrompt(f"--mask {value}", _parse_mask(value, width, height)))
+            if name == "label":
+                prompts[-1:] = [_labelled(prompts[-1:], value)]
+            else:
+                command = parsers[name](value, size).at(width, height)
+                prompts.append(TypedPrompt(f"--{name} {value}", command))
         except PromptError as error:
-            faults.append(f"--mask {value}: {error}")
+            faults.append(f"--{name} {value}: {error}")
     if faults:
         hint = "" if options.pixels or not _mentions_range(faults) else " (--pixels takes pixels)"
         raise PromptError("; ".join(faults) + hint)
     if not prompts:
         raise PromptError("nothing to look for: give --text, --exemplar, --point, --box or --mask")
     return _joined(prompts)
+
+
+def _labelled(before: list[TypedPrompt], label: str) -> TypedPrompt:
+    """The prompt before a --label, with that label."""
+    if not before or not isinstance(before[0].command, AddObject):
+        raise PromptError("it names the object of the --point, --box or --mask before it")
+    if before[0].command.label is not None:
+        raise PromptError("the object before it has a label already")
+    _refuse(text_faults(label))
+    command = before[0].command.model_copy(update={"label": label})
+    return TypedPrompt(before[0].typed, command)
 
 
 def _joined(prompts: list[TypedPrompt]) -> list[TypedPrompt]:
@@ -134,7 +166,12 @@ def _joined(prompts: list[TypedPrompt]) -> list[TypedPrompt]:
     both = TypedPrompt(
         f"{words.typed} {examples.typed}", boxed.model_copy(update={"text": named.text})
     )
-    return [both, *(item for item in prompts if item not in (words, examples))]
+    first = concepts[0][0]
+    return [
+        both if item is first else item
+        for item in prompts
+        if item is first or item not in (words, examples)
+    ]
 
 
 def _parse_text(value: str, size: Size) -> AddConcept:

@@ -154,6 +154,7 @@ class Applier:
             box=prompt.box,
             mask=prompt.mask_array,
             clear_old_points=prompt.clear_old_points,
+            label=prompt.label,
         )
         record = None if self._runs_by_itself else tracking.at(frame.stamp).to_record()
         self._state.note_prompted(frame.stamp.index)
@@ -176,8 +177,8 @@ class Applier:
     def _remove_prompt(self, prompt_id: int) -> bool:
         tracking = self._state.tracking
         known = any(concept.prompt_id == prompt_id for concept in tracking.concepts)
-        tracking.remove_concept(prompt_id)
-        return known
+        dropped = tracking.remove_concept(prompt_id)
+        return known or bool(dropped)
 
     def _remove_object(self, command: RemoveObject) -> Applied:
         tracking = self._state.tracking

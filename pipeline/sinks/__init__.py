@@ -83,6 +83,7 @@ def open_sinks(
     *,
     in_order: bool = True,
     font_path: str | None = None,
+    categories: Sequence[str] = (),
 ) -> SinkGroup:
     """Create the sinks for a run.
 
@@ -94,6 +95,8 @@ def open_sinks(
         in_order: whether results come once for each frame, in ascending order. If not, the overlay
             is painted at the end.
         font_path: a TrueType font to write labels with; None: the fonts of the package.
+        categories: labels that get the first ids of categories in COCO and YouTube-VIS files, in
+            this order, so that several runs give them the same ids. Others get the next ones.
 
     Raises:
         InputError: an unknown format.
@@ -108,7 +111,7 @@ def open_sinks(
         raise cannot_write(folder, error) from error
     sinks: list[Sink] = []
     try:
-        _create(sinks, folder, formats, source, in_order, font_path)
+        _create(sinks, folder, formats, source, in_order, font_path, categories)
     except OutputError:
         SinkGroup(sinks).discard()
         raise
@@ -122,6 +125,7 @@ def _create(
     source: FrameSource,
     in_order: bool,
     font_path: str | None,
+    categories: Sequence[str],
 ) -> None:
     """Append the sinks one by one, so that the caller can discard those before a failure."""
     paths = {name: folder / _FILE_NAMES[name] for name in FORMATS}
@@ -131,9 +135,12 @@ def _create(
     if "overlay" in formats and in_order:
         sinks.append(OverlaySink(paths["overlay"], source, font_path=font_path))
     if "coco" in formats:
-        exports.append(Export(paths["coco"], partial(write_coco, source=source)))
+        exports.append(
+            Export(paths["coco"], partial(write_coco, source=source, categories=categories))
+        )
     if "ytvis" in formats:
-        exports.append(Export(paths["ytvis"], partial(write_youtube_vis, source=source)))
+        write = partial(write_youtube_vis, source=source, categories=categories)
+        exports.append(Export(paths["ytvis"], write))
     if "overlay" in formats and not in_order:
         write = partial(write_overlay, source=source, font_path=font_path)
         exports.append(Export(paths["overlay"], write))

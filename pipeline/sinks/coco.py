@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,10 +16,10 @@ _UNLABELLED = "object"
 
 
 class _Categories:
-    """Labels and their ids, which count from 1 in the order of appearance."""
+    """Labels and their ids, which count from 1: first those given, then in order of appearance."""
 
-    def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
+    def __init__(self, first: Sequence[str]) -> None:
+        self._ids = {label: number for number, label in enumerate(dict.fromkeys(first), start=1)}
 
     def id_of(self, record: dict[str, Any]) -> int:
         return self._ids.setdefault(record["label"] or _UNLABELLED, len(self._ids) + 1)
@@ -28,16 +28,21 @@ class _Categories:
         return [{"id": number, "name": name} for name, number in self._ids.items()]
 
 
-def write_coco(spool: ResultSpool, path: Path, source: FrameSource) -> None:
+def write_coco(
+    spool: ResultSpool, path: Path, source: FrameSource, categories: Sequence[str] = ()
+) -> None:
     """Write a COCO file: each frame is an image, each object on it an annotation.
 
     The image id is the frame index; ``track_id`` is the object's lasting identity. Boxes are x, y,
     width, height in pixels. Objects without a visible pixel are left out.
 
+    Args:
+        categories: labels that get the first ids, in this order.
+
     Raises:
         OutputError: the file cannot be written.
     """
-    categories = _Categories()
+    known = _Categories(categories)
 
     def images() -> Iterator[dict[str, Any]]:
         for frame in spool.frames():
@@ -57,7 +62,7 @@ def write_coco(spool: ResultSpool, path: Path, source: FrameSource) -> None:
             yield {
                 "id": number,
                 "image_id": item.frame_index,
-                "category_id": categories.id_of(item.record),
+                "category_id": known.id_of(item.record),
                 "track_id": item.record["obj_id"],
                 "bbox": _pixel_box(item),
                 "area": item.area,
@@ -72,20 +77,25 @@ def write_coco(spool: ResultSpool, path: Path, source: FrameSource) -> None:
         _write_list(file, images())
         file.write(',\n"annotations":')
         _write_list(file, annotations())
-        file.write(f',\n"categories":{to_json(categories.records())}}}\n')
+        file.write(f',\n"categories":{to_json(known.records())}}}\n')
 
 
-def write_youtube_vis(spool: ResultSpool, path: Path, source: FrameSource) -> None:
+def write_youtube_vis(
+    spool: ResultSpool, path: Path, source: FrameSource, categories: Sequence[str] = ()
+) -> None:
     """Write a YouTube-VIS file: one video, with one annotation for each track.
 
     A track has a segmentation, box and area for each frame in the video's ``file_names``, or null
     if the object is not visible there. ``frame_indices`` gives the source's index of each of these
     frames. The score of a track is the mean over its frames.
 
+    Args:
+        categories: labels that get the first ids, in this order.
+
     Raises:
         OutputError: the file cannot be written.
     """
-    categories = _Categories()
+    known = _Categories(categories)
     frame_indices = array("q", (frame["frame_index"] for frame in spool.frames()))
     with whole_file(path) as file:
         info, length = source.info, len(frame_indices)
@@ -98,13 +108,13 @@ def write_youtube_vis(spool: ResultSpool, path: Path, source: FrameSource) -> No
         file.write('}],\n"annotations":[')
         for number, obj_id in enumerate(spool.track_ids(), start=1):
             file.write("\n" if number == 1 else ",\n")
-            head = _track_head(spool, obj_id, categories)
+            head = _track_head(spool, obj_id, known)
             file.write(to_json({"id": number, "video_id": 1, **head, "length": length})[:-1])
             for name, value_of in _TRACK_COLUMNS.items():
                 file.write(f',"{name}":')
                 _write_list(file, _per_frame(spool, obj_id, frame_indices, value_of))
             file.write("}")
-        file.write(f'],\n"categories":{to_json(categories.records())}}}\n')
+        file.write(f'],\n"categories":{to_json(known.records())}}}\n')
 
 
 def _track_head(spool: ResultSpool, obj_id: int, categories: _Categories) -> dict[str, Any]:

@@ -173,6 +173,7 @@ class VideoSegmenter:
         box: Sequence[float] | None = None,
         mask: NDArray[np.bool_] | None = None,
         clear_old_points: bool = True,
+        label: str | None = None,
     ) -> int:
         """Start or refine one object by pointing at it; it is tracked from this frame on.
 
@@ -184,6 +185,7 @@ class VideoSegmenter:
             box: x, y, w, h normalised to the frame.
             mask: (H, W) bool of any size, for the whole frame; true inside the object.
             clear_old_points: False adds the points to those given before on this frame.
+            label: what results call a new object; None: "object". An object keeps its label.
 
         Returns:
             The object's ``obj_id``.
@@ -201,6 +203,7 @@ class VideoSegmenter:
             box=box,
             mask=mask,
             clear_old_points=clear_old_points,
+            label=label,
         )
 
     def remove_concept(self, prompt_id: int) -> list[int]:

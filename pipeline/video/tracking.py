@@ -37,12 +37,12 @@ from maskstream.tracker.video_config import VideoConfig
 from maskstream.tracker.video_tracker import NO_CONCEPT, VideoTracker
 
 OBJECT_LABEL = "object"
-"""Label of objects without a concept, from points, boxes or masks; ``prompt_id`` ``NO_CONCEPT``."""
+"""Label of objects that a user has drawn and not named; their ``prompt_id`` is ``NO_CONCEPT``."""
 
 STATE_VERSION = 3
 
 _MAX_LABELS = 256
-"""Labels of removed concepts that are kept."""
+"""Labels of removed concepts and objects that are kept."""
 
 
 def detection_rules(config: VideoConfig, score_threshold: float | None) -> DetectionRules:
@@ -124,20 +124,28 @@ class SessionTracking:
         concept = Concept(self._next_prompt_id, text, exemplars)
         self._next_prompt_id += 1
         self._concepts[concept.prompt_id] = concept
-        self._labels[concept.prompt_id] = concept.label
-        if len(self._labels) > _MAX_LABELS + len(self._concepts):
-            self._forget_oldest_label()
+        self._note_label(concept.prompt_id, concept.label)
         return concept.prompt_id
 
-    def _forget_oldest_label(self) -> None:
-        """Forget the label of the concept that was removed longest ago.
+    def _note_label(self, prompt_id: int, label: str) -> None:
+        """Remember a label, and forget the oldest of those that nothing has any more.
 
-        Frames that are held back may still show objects of a removed concept, but only for some
+        Frames that are held back may still show objects that were removed, but only for some
         frames.
         """
-        kept = {NO_CONCEPT, *self._concepts}
-        oldest = next(prompt_id for prompt_id in self._labels if prompt_id not in kept)
-        del self._labels[oldest]
+        self._labels[prompt_id] = label
+        kept = {NO_CONCEPT, *self._concepts, *(m.prompt_id for m in self.tracker.masklets)}
+        unused = [number for number in self._labels if number not in kept and number != prompt_id]
+        for number in unused[: max(0, len(unused) - _MAX_LABELS)]:
+            del self._labels[number]
+
+    def _prompt_id_of(self, label: str | None) -> int:
+        """The prompt id of objects that a user calls so: each label has one of its own."""
+        if label is None:
+            return NO_CONCEPT
+        drawn = {m.prompt_id for m in self.tracker.masklets} - {NO_CONCEPT, *self._concepts}
+        same = (number for number in sorted(drawn) if self._labels.get(number) == label)
+        return next(same, self._next_prompt_id)
 
     @torch.inference_mode()
     def start_found(self, stamp: FrameStamp, features: TrackerFeatures, found: Detections) -> None:
@@ -156,13 +164,15 @@ class SessionTracking:
         box: Sequence[float] | None = None,
         mask: NDArray[np.bool_] | None = None,
         clear_old_points: bool = True,
+        label: str | None = None,
     ) -> int:
         """Start or refine one object; see :meth:`VideoSegmenter.add_object`."""
+        prompt_id = self._prompt_id_of(label)
         prompted = self.tracker.add_object(
             stamp.index,
             features,
             obj_id=obj_id,
-            prompt_id=NO_CONCEPT,
+            prompt_id=prompt_id,
             points=points,
             point_labels=point_labels,
             box=None if box is None else _corners(box),
@@ -170,6 +180,9 @@ class SessionTracking:
             clear_old_points=clear_old_points,
             reverse=self._reverse,
         )
+        if label is not None and prompted.masklet.prompt_id == prompt_id:
+            self._next_prompt_id = max(self._next_prompt_id, prompt_id + 1)
+            self._note_label(prompt_id, label)
         return prompted.obj_id
 
     def remove_concept(self, prompt_id: int) -> list[int]:

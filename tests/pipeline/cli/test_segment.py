@@ -40,6 +40,10 @@ class ScriptedSegmenter:
         self._labels: list[str] = []
         self.after_frame: Callable[[int], None] = lambda index: None
 
+    def reset(self) -> None:
+        self.diary.append(("reset", None, None))
+        self._labels = []
+
     def add_concept(
         self,
         text: str | None = None,
@@ -61,12 +65,13 @@ class ScriptedSegmenter:
         point_labels: Sequence[int] | None = None,
         box: Sequence[float] | None = None,
         mask: NDArray[np.bool_] | None = None,
+        label: str | None = None,
     ) -> int:
         assert number_in(frame.image) == frame.index
         self.diary.append(("object", frame.index, (points, point_labels, box)))
         if box is not None and box[0] == 0:
             raise PromptError("this box shows nothing")
-        self._labels.append("object")
+        self._labels.append(label or "object")
         return len(self._labels) - 1
 
     def run(
@@ -94,8 +99,13 @@ class ScriptedSegmenter:
             yield from held
 
     def _result(self, frame: Frame) -> FrameResult:
+        num_objects = len(self._labels)
         return make_result(
-            frame.index, range(len(self._labels)), pts_s=frame.pts_s, labels=self._labels
+            frame.index,
+            range(num_objects),
+            pts_s=frame.pts_s,
+            labels=self._labels,
+            prompt_ids=range(num_objects),
         )
 
 
@@ -179,11 +189,11 @@ def test_a_terminal_shows_progress_speed_and_objects(
 def test_model_options_reach_the_model(clip: Path, tmp_path: Path, loader: Loader) -> None:
     arguments = ["segment", str(clip), "--text", "a", "--out", str(tmp_path / "out")]
     arguments += ["--checkpoint", "tiny", "--device", "cpu", "--dtype", "float32"]
-    arguments += ["--threshold", "0.3", "--latency", "live", "--format", "jsonl"]
+    arguments += ["--score-threshold", "0.3", "--latency", "live", "--format", "jsonl"]
     assert main(arguments, load=loader) == 0
     options = loader.made[0].options
     assert (options.checkpoint, options.device, options.dtype) == ("tiny", "cpu", "float32")
-    assert (options.threshold, options.latency) == (0.3, "live")
+    assert (options.score_threshold, options.latency) == (0.3, "live")
 
 
 def test_prompts_are_given_at_their_frames(clip: Path, tmp_path: Path, loader: Loader) -> None:
@@ -193,11 +203,18 @@ def test_prompts_are_given_at_their_frames(clip: Path, tmp_path: Path, loader: L
     Image.fromarray(mask).save(tmp_path / "m@sk.png")
     arguments = ["segment", str(clip), "--out", str(out), "--format", "jsonl"]
     arguments += ["--point", "0.5,0.5;0.25,0.5,0@9", "--box", "0.1,0.2,0.3,0.4", "--text", "a"]
-    arguments += ["--mask", f"{tmp_path / 'm@sk.png'}@5", "--start", "2", "--max-frames", "12"]
+    arguments += [
+        "--mask",
+        f"{tmp_path / 'm@sk.png'}@5",
+        "--start-frame",
+        "2",
+        "--max-frames",
+        "12",
+    ]
     assert main(arguments, load=loader) == 0
     assert loader.diary == [
-        ("concept a", None, (None, None)),
         ("object", 2, (None, None, pytest.approx((0.1, 0.2, 0.3, 0.4)))),
+        ("concept a", None, (None, None)),
         ("object", 5, (None, None, None)),
         ("object", 9, ([(0.5, 0.5), (0.25, 0.5)], [1, 0], None)),
     ]
@@ -209,13 +226,13 @@ def test_prompts_are_given_at_their_frames(clip: Path, tmp_path: Path, loader: L
     ("arguments", "expected"),
     [
         (["--direction", "backward"], list(range(23, -1, -1))),
-        (["--direction", "backward", "--start", "9", "--max-frames", "4"], [9, 8, 7, 6]),
-        (["--direction", "both", "--start", "4", "--max-frames", "3"], [4, 5, 6, 3, 2, 1]),
+        (["--direction", "backward", "--start-frame", "9", "--max-frames", "4"], [9, 8, 7, 6]),
+        (["--direction", "both", "--start-frame", "4", "--max-frames", "3"], [4, 5, 6, 3, 2, 1]),
         (
             ["--direction", "both", "--box", "0.1,0.1,0.1,0.1@20"],
             [*range(20, 24), *range(19, -1, -1)],
         ),
-        (["--start", "21"], [21, 22, 23]),
+        (["--start-frame", "21"], [21, 22, 23]),
     ],
 )
 def test_directions(
@@ -284,10 +301,13 @@ def test_the_output_folder_is_named_after_the_source(
         (["--box", "0.5,0.5,1.9,0.1"], "reaches far out of it"),
         (["--box", "0.1,0.1,0.1,0.1;0.2,0.2,0.1,0.1"], "one box shows one object"),
         (["--box", "0.1,0.1,0.1,0.1@99"], "frame 99 was never reached"),
-        (["--box", "0.1,0.1,0.1,0.1@1", "--start", "2"], "not among the frames 2 to the end"),
+        (["--box", "0.1,0.1,0.1,0.1@1", "--start-frame", "2"], "not among the frames 2 to the end"),
         (["--box", "0,0,0.1,0.1"], "--box 0,0,0.1,0.1: this box shows nothing"),
         (["--mask", "missing.png"], "--mask missing.png: there is no such file"),
-        (["--text", "a", "--start", "99"], "there is no frame 99; frames are numbered 0 to 23"),
+        (
+            ["--text", "a", "--start-frame", "99"],
+            "there is no frame 99; frames are numbered 0 to 23",
+        ),
         (["--text", "a", "--font", "missing.ttf"], "--font missing.ttf cannot be read"),
     ],
 )
@@ -316,9 +336,9 @@ def test_input_that_cannot_be_used(
         ["segment"],
         ["segment", "clip.mp4", "--txt", "a"],
         ["segment", "clip.mp4", "--tex", "a"],
-        ["segment", "clip.mp4", "--text", "a", "--threshold", "1.5"],
+        ["segment", "clip.mp4", "--text", "a", "--score-threshold", "1.5"],
         ["segment", "clip.mp4", "--text", "a", "--max-frames", "0"],
-        ["segment", "clip.mp4", "--text", "a", "--start", "-1"],
+        ["segment", "clip.mp4", "--text", "a", "--start-frame", "-1"],
         ["segment", "clip.mp4", "--text", "a", "--format", "avi"],
         ["segment", "clip.mp4", "--text", "a", "--direction", "up"],
         ["segment", "clip.mp4", "--text", "a", "--fps", "nan"],
@@ -449,9 +469,8 @@ def test_checkpoints_are_inspected_and_converted(
 
 
 def test_all_faulty_prompts_are_named_together() -> None:
-    options = Namespace(
-        text=[""], exemplar=["1"], point=["9,9"], box=["x"], mask=["none.png"], pixels=False
-    )
+    typed = {"text": "", "exemplar": "1", "point": "9,9", "box": "x", "mask": "none.png"}
+    options = Namespace(prompts=list(typed.items()), pixels=False)
     with pytest.raises(PromptError) as caught:
         parse_prompts(options, 80, 48)
     for option in ("--text", "--exemplar", "--point", "--box", "--mask"):
@@ -460,17 +479,15 @@ def test_all_faulty_prompts_are_named_together() -> None:
 
 @pytest.mark.parametrize("number", [str(2**53), "9" * 5000])
 def test_a_frame_number_beyond_all_videos(number: str, tmp_path: Path) -> None:
-    options = Namespace(text=[], exemplar=[], pixels=False)
-    options.point, options.box = [f"0,0@{number}"], []
-    options.mask = [f"{tmp_path / 'none.png'}@{number}"]
+    prompts = [("point", f"0,0@{number}"), ("mask", f"{tmp_path / 'none.png'}@{number}")]
+    options = Namespace(prompts=prompts, pixels=False)
     with pytest.raises(PromptError, match=r"--point .*: after @ comes .*; --mask .*: after @"):
         parse_prompts(options, 80, 48)
 
 
 def test_mask_pictures(tmp_path: Path) -> None:
     def parse(name: str) -> AddConcept | AddObject:
-        options = Namespace(text=[], exemplar=[], point=[], box=[], pixels=False)
-        options.mask = [str(tmp_path / name)]
+        options = Namespace(prompts=[("mask", str(tmp_path / name))], pixels=False)
         return parse_prompts(options, 4, 3)[0].command
 
     inside = np.zeros((3, 4), np.uint8)

@@ -61,7 +61,16 @@ def test_words_a_mask_a_box_and_points(tmp_path: Path) -> None:
 
 def test_backward(tmp_path: Path) -> None:
     command = ["segment", CLIP, *MODEL, "--text", "red circle", "--out", str(tmp_path)]
-    command += ["--direction", "backward", "--start", "5", "--max-frames", "4", "--latency", "live"]
+    command += [
+        "--direction",
+        "backward",
+        "--start-frame",
+        "5",
+        "--max-frames",
+        "4",
+        "--latency",
+        "live",
+    ]
     assert main(command) == 0
     assert [r.frame_index for r in _results(tmp_path / "results.jsonl")] == [5, 4, 3, 2]
     video: dict[str, Any] = json.loads((tmp_path / "youtube_vis.json").read_text())["videos"][0]
@@ -75,7 +84,7 @@ def test_models_that_cannot_be_had(
     out = tmp_path / "out"
     assert main(["segment", CLIP, "--text", "a", "--out", str(out), *arguments]) == 2
     assert arguments[1] in capsys.readouterr().err
-    assert list(out.iterdir()) == []
+    assert not out.exists()
 
 
 def test_ctrl_c_leaves_finished_files(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_sessions_are_listed_shown_and_closed(session_id: str, capsys: Captured)
 
 
 def test_results_are_printed_and_written(session_id: str, capsys: Captured, tmp_path: Path) -> None:
-    assert main(["results", session_id, "--max", "3"]) == 0
+    assert main(["results", session_id, "--max-frames", "3"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["frame_index"] for line in lines] == [0, 1, 2]
     assert [line["cursor"] for line in lines] == [1, 2, 3]
@@ -105,6 +105,12 @@ def test_results_are_printed_and_written(session_id: str, capsys: Captured, tmp_
     rest = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["frame_index"] for line in rest] == list(range(3, NUM_FRAMES))
     assert FrameResult.from_record(rest[0]).labels == ["red circle"]
+    again = ["results", session_id, "--out", str(out), "--max-frames", "1"]
+    assert main(again) == 2
+    assert "there is such a file" in capsys.readouterr().err
+    assert len(out.read_text().splitlines()) == len(rest)
+    assert main([*again, "--overwrite"]) == 0
+    assert len(out.read_text().splitlines()) == 1
     assert main(["results", session_id, "--cursor", "99"]) == 2
     assert "cursor 99 is ahead" in capsys.readouterr().err
     assert main(["results", session_id, "--out", str(tmp_path / "no" / "x")]) == 2
@@ -169,8 +175,8 @@ def test_prompts_are_sent_and_told(session_id: str, capsys: Captured, tmp_path: 
     assert told[0] == "--text blue square: concept 1 from frame 11 on, 2 objects there"
     # The runtime picks ids that are not taken.
     assert [line.partition(": ")[2] for line in told[1:]] == [
-        "object 102 from frame 11 on, 3 objects there",
-        "object 103 from frame 3 on, 4 objects there",
+        "object 102 from frame 3 on, 3 objects there",
+        "object 103 from frame 11 on, 4 objects there",
         "object 104 from frame 11 on, 5 objects there",
     ]
     assert main(["prompt", session_id, "--point", "70,40", "--pixels", "--obj-id", "9"]) == 0

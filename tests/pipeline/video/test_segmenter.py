@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from maskstream.core.errors import ConfigError, InputError, PromptError
+from maskstream.detector.frames import FrameDetector
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.sources import ArraySource, Frame
 from maskstream.pipeline.video.model import VideoModel
-from maskstream.pipeline.video.segmenter import Latency, VideoSegmenter
+from maskstream.pipeline.video.segmenter import Latency, VideoSegmenter, stamp_of
+from maskstream.pipeline.video.tracking import SessionTracking
 from maskstream.tracker.video_tracker import NO_CONCEPT
 from tests.pipeline import scene
 
@@ -73,6 +75,37 @@ def test_a_mask_is_followed(model: VideoModel) -> None:
         assert result.prompt_ids.tolist() == [NO_CONCEPT]
         assert result.states == ["confirmed"]
         assert scene.iou(result.masks[0], scene.blue_square(result.frame_index)) > 0.9
+
+
+def test_drawn_objects_have_labels(model: VideoModel) -> None:
+    segmenter = VideoSegmenter(model, latency="live")
+    (frame,) = scene.frames(1)
+    segmenter.add_concept("green star")
+    for place, label in enumerate(("square", None, "square", "corner")):
+        mask = np.zeros((scene.HEIGHT, scene.WIDTH), np.bool_)
+        mask[10:40, 40 * place + 5 : 40 * place + 30] = True
+        segmenter.add_object(frame, mask=mask, label=label)
+    segmenter.add_object(frame, obj_id=3, mask=mask, label="too late")
+    with pytest.raises(PromptError):
+        segmenter.add_object(frame, box=[0, 0, 0, 0], label="nothing")
+    assert segmenter.add_concept("red star") == 3
+    result = segmenter.at(frame)
+    assert result.labels == ["square", "object", "square", "corner"]
+    assert result.prompt_ids.tolist() == [1, NO_CONCEPT, 1, 2]
+
+
+def test_labels_of_many_objects_are_kept_and_those_of_gone_ones_are_not(model: VideoModel) -> None:
+    tracking = SessionTracking(model.tracker, model.config, latency="live")
+    (frame,) = scene.frames(1)
+    features = FrameDetector(model.detector).encode([frame.image]).tracker_features(0)
+    mask = scene.blue_square(0)
+    for number in range(3):
+        tracking.add_object(stamp_of(frame), features, obj_id=number, mask=mask, label=f"{number}")
+    for number in range(300):
+        tracking.add_concept(f"thing {number}")
+        tracking.remove_concept(3 + number)
+    assert tracking.at(stamp_of(frame)).labels == ["0", "1", "2"]
+    assert len(tracking.state_dict()["labels"]) < 300
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,11 @@ def play(
             tracking.add_concept(None, detector.encode_exemplar(features, shown))
         if frame.index == 2:
             tracking.add_object(
-                place, features.tracker_features(0), obj_id=40, mask=scene.blue_square(2)
+                place,
+                features.tracker_features(0),
+                obj_id=40,
+                mask=scene.blue_square(2),
+                label="a square",
             )
         if frame.index == 20:
             tracking.remove_object(40)
