@@ -31,12 +31,14 @@ class PromptDetail(Detail):
         obj_id: the id of the object.
         record: ``FrameResult.to_record`` of the prompted frame; None in a session that runs by
             itself, whose log of results has that frame.
+        warnings: what is doubtful about the object's mask, in words.
     """
 
     prompt_ids: list[int] = []
     prompt_id: int | None = None
     obj_id: int | None = None
     record: dict[str, Any] | None = None
+    warnings: list[str] = []
 
 
 class SuccessDetail(Detail):

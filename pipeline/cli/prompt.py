@@ -120,10 +120,12 @@ def send_prompts(
         what = (
             f"object {detail.obj_id}" if detail.prompt_id is None else f"concept {detail.prompt_id}"
         )
+        for warning in detail.warnings:
+            print(f"warning: {item.typed}: {warning}", flush=True)
         if summary is not None and detail.prompt_id is not None:
             summary.ask_for_concept(item.typed, detail.prompt_id)
         elif summary is not None and detail.obj_id is not None:
-            summary.ask_for_object(item.typed, detail.obj_id)
+            summary.ask_for_object(item.typed, detail.obj_id, detail.warnings)
         found = "" if detail.record is None else f", {num_objects(len(result_of(detail.record)))}"
         where = f"from frame {outcome.frame_index} on"
         print(f"{item.typed}: {what} {where}{found}{' there' if found else ''}", flush=True)

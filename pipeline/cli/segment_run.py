@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from maskstream.core.errors import InputError
 from maskstream.pipeline.api.commands import AddConcept
+from maskstream.pipeline.api.doubts import doubts_of
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.cli.output_folder import OutputFolder
 from maskstream.pipeline.cli.progress import RunProgress
@@ -55,6 +56,10 @@ class Segmenter(Protocol):
         label: str | None = None,
     ) -> int:
         """Follow one object from this frame on."""
+        ...
+
+    def at(self, frame: Frame) -> FrameResult:
+        """The objects that were prompted on a frame."""
         ...
 
     def run(
@@ -214,7 +219,9 @@ def _give(segmenter: Segmenter, item: TypedPrompt, frame: Frame, summary: RunSum
                 mask=command.mask_array,
                 label=command.label,
             )
-            summary.ask_for_object(item.typed, obj_id)
+            summary.ask_for_object(
+                item.typed, obj_id, doubts_of(command, segmenter.at(frame), obj_id)
+            )
     except InputError as error:
         raise InputError(f"{item.typed}: {error}") from error
 

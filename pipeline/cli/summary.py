@@ -39,6 +39,7 @@ class RunSummary:
 
     num_frames: int = 0
     objects: dict[int, ObjectSummary] = field(default_factory=dict)
+    warnings: dict[int, list[str]] = field(default_factory=dict)
     _concepts: list[tuple[str, int]] = field(default_factory=list)
     _drawn: list[tuple[str, int]] = field(default_factory=list)
     _seen_prompts: set[int] = field(default_factory=set)
@@ -47,9 +48,10 @@ class RunSummary:
         """Note an option that asks for a concept."""
         self._concepts.append((typed, prompt_id))
 
-    def ask_for_object(self, typed: str, obj_id: int) -> None:
-        """Note an option that points at an object."""
+    def ask_for_object(self, typed: str, obj_id: int, warnings: Sequence[str] = ()) -> None:
+        """Note an option that points at an object, and what is doubtful about its mask."""
         self._drawn.append((typed, obj_id))
+        self.warnings[obj_id] = [*self.warnings.get(obj_id, ()), *warnings]
 
     @property
     def not_found(self) -> list[str]:
@@ -96,9 +98,11 @@ def print_summary(summary: RunSummary, paths: Sequence[Path], elapsed_s: float) 
 
 
 def _table(summary: RunSummary) -> Table:
-    table = Table("id", "label", "frames", "first", "last", "mean score")
+    has_warnings = any(summary.warnings.get(obj_id) for obj_id in summary.objects)
+    heads = ["id", "label", "frames", "first", "last", "mean score"]
+    table = Table(*heads, *(["warning"] if has_warnings else []))
     for column in table.columns:
-        column.justify = "left" if column.header == "label" else "right"
+        column.justify = "left" if column.header in ("label", "warning") else "right"
     objects = sorted(summary.objects.values(), key=lambda item: item.obj_id)
     for item in objects[:_MAX_ROWS]:
         score = "" if item.mean_score is None else f"{item.mean_score:.2f}"
@@ -109,6 +113,7 @@ def _table(summary: RunSummary) -> Table:
             str(item.first_frame),
             str(item.last_frame),
             score,
+            *(["; ".join(summary.warnings.get(item.obj_id, ()))] if has_warnings else []),
         )
     if len(objects) > _MAX_ROWS:
         table.caption = f"and {len(objects) - _MAX_ROWS} more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from maskstream.core.errors import InputError, StoreError
@@ -52,6 +53,7 @@ def prompt_answer(
     obj_id: int | None,
     took_effect_at: int,
     threshold: float | None = None,
+    warnings: Sequence[str] = (),
 ) -> Answer:
     """The answer to ``add_prompt``.
 
@@ -61,6 +63,7 @@ def prompt_answer(
             results will have it.
         prompt_ids: the concepts, one for each text; the answer's ``prompt_id`` is the first.
         took_effect_at: the first frame on which the prompt holds.
+        warnings: what is doubtful about the mask of an object that was drawn, in words.
     """
     outputs = None if result is None else result.above(threshold).to_outputs()
     return {
@@ -70,6 +73,7 @@ def prompt_answer(
         "prompt_ids": prompt_ids,
         "obj_id": obj_id,
         "took_effect_at": took_effect_at,
+        "warnings": list(warnings),
     }
 
 

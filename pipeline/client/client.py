@@ -267,6 +267,7 @@ class Client(Closing):
             obj_id=detail.obj_id,
             took_effect_at=_applied_at(outcome),
             threshold=request.output_prob_thresh,
+            warnings=detail.warnings,
         )
 
     def _remove_object(self, request: RemoveObjectRequest) -> Answer:

@@ -21,6 +21,7 @@ from maskstream.pipeline.api.commands import (
     Reset,
     Resume,
 )
+from maskstream.pipeline.api.doubts import doubts_of
 from maskstream.pipeline.api.outcomes import (
     PromptDetail,
     PropagateDetail,
@@ -156,9 +157,13 @@ class Applier:
             clear_old_points=prompt.clear_old_points,
             label=prompt.label,
         )
-        record = None if self._runs_by_itself else tracking.at(frame.stamp).to_record()
+        shown = tracking.at(frame.stamp)
         self._state.note_prompted(frame.stamp.index)
-        detail = PromptDetail(obj_id=obj_id, record=record)
+        detail = PromptDetail(
+            obj_id=obj_id,
+            record=None if self._runs_by_itself else shown.to_record(),
+            warnings=doubts_of(prompt, shown, obj_id),
+        )
         return Applied(frame.stamp.index, detail.to_detail(), used_frame=True)
 
     def _detect(

@@ -74,6 +74,9 @@ class ScriptedSegmenter:
         self._labels.append(label or "object")
         return len(self._labels) - 1
 
+    def at(self, frame: Frame) -> FrameResult:
+        return self._result(frame)
+
     def run(
         self,
         source: FrameSource,

@@ -173,8 +173,10 @@ def test_prompts_are_sent_and_told(session_id: str, capsys: Captured, tmp_path: 
     assert main(["prompt", session_id, *arguments, "--mask", str(tmp_path / "mask.png")]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "--text blue square: concept 1 from frame 11 on, 2 objects there"
+    # The scripted object lies elsewhere.
+    assert told[1].startswith("warning: --box 0.1,0.1,0.2,0.2@3: 82 % of the mask lies outside")
     # The runtime picks ids that are not taken.
-    assert [line.partition(": ")[2] for line in told[1:]] == [
+    assert [line.partition(": ")[2] for line in told[2:]] == [
         "object 102 from frame 3 on, 3 objects there",
         "object 103 from frame 11 on, 4 objects there",
         "object 104 from frame 11 on, 5 objects there",

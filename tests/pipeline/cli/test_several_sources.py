@@ -155,3 +155,16 @@ def test_a_log_gets_lines_of_progress(capsys: pytest.CaptureFixture[str]) -> Non
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert re.fullmatch(r"3 of 20 frames, \d+\.\d fps, 1 object", lines[-1])
+
+
+def test_doubtful_masks_are_told_in_the_table(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    command = ["segment", "a.mp4", "--format", "jsonl", "--text", "dog"]
+    # The scripted segmenter's objects lie at the left, further down one by one.
+    assert main([*command, "--box", "0.8,0.8,0.1,0.1"], load=Loader()) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "of its box" in line]
+    assert "100 % of the mask lies outside of its box" in row
+    assert main([*command, "--overwrite", "--box", "0.01,0.01,0.99,0.99"], load=Loader()) == 0
+    assert "warning" not in capsys.readouterr().out

@@ -328,6 +328,7 @@ def test_a_prompt_while_frames_are_pushed(client: Client) -> None:
         ask(client, "push_frame", session_id, frame=numbered_image(3))
         answer = box.result(20)
     assert (answer["frame_index"], answer["took_effect_at"], answer["obj_id"]) == (1, 3, 5)
+    assert all(isinstance(warning, str) for warning in answer["warnings"])
     assert answer["outputs"] is None
     shown = next(results)
     assert (shown["frame_index"], shown_ids(shown["outputs"])) == (3, [5])
