@@ -46,8 +46,8 @@ FeedFactory = Callable[[Mapping[str, Any]], Feed]
 class DecodeWorker:
     """The actor that reads one source.
 
-    Promises: calls are answered one after another; only ``look``, ``note_done`` and ``close`` do
-    not wait for their turn. Calls that arrive before ``open`` has finished wait for it; if it
+    Promises: calls are answered one after another; only ``look`` and ``note_done`` do not wait
+    for their turn. Calls that arrive before ``open`` has finished wait for it; if it
     failed, they raise its error. The caller owns what is returned, so a picture that was handed
     over outlives this actor.
     """
@@ -91,6 +91,3 @@ class DecodeWorker:
 
     def note_done(self, index: int) -> None:
         self._opened.result().note_done(index)
-
-    def close(self) -> None:
-        self._opened.result().close()

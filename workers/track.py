@@ -45,9 +45,6 @@ class SessionServer(Protocol):
     def stop(self) -> None:
         """Stop serving, at the next frame of each session. The sessions stay in the store."""
 
-    def close(self) -> None:
-        """Stop serving and close the store."""
-
 
 ServerFactory = Callable[[Mapping[str, Any], Tools], SessionServer]
 

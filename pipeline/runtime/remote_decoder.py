@@ -13,6 +13,8 @@ from maskstream.pipeline.session.ports import DecoderDiedError
 from maskstream.workers.faults import DEATHS
 from maskstream.workers.heartbeat import Heartbeat
 
+_CHECK_EVERY_S = 0.5
+
 
 class RemoteDecoder:
     """Implements :class:`maskstream.pipeline.session.ports.Decoder` with a ``DecodeWorker``.
@@ -29,9 +31,8 @@ class RemoteDecoder:
         self._heartbeat = Heartbeat(worker, "decode worker", unresponsive_s)
 
     def begin(self, start: int, *, reverse: bool) -> None:
-        with _deaths_as_decoder_errors():
-            # Calls of a Ray actor may overtake each other, so wait for this one.
-            ray.get(self._worker.begin.remote(start, reverse))
+        # Calls of a Ray actor may overtake each other, so wait for this one.
+        self._answer(self._worker.begin.remote(start, reverse))
 
     def next(self, timeout_s: float) -> RemoteNote:
         note, image = self._worker.next.options(num_returns=2).remote(timeout_s)
@@ -39,12 +40,11 @@ class RemoteDecoder:
 
     def read(self, index: int) -> tuple[FrameNote, Any]:
         note, image = self._worker.read.options(num_returns=2).remote(index)
-        return RemoteNote(note, image, self._heartbeat).result()
+        return self._answer(note), image
 
     def look(self) -> FrameNote:
-        with _deaths_as_decoder_errors():
-            note: FrameNote = ray.get(self._worker.look.remote())
-            return note
+        note: FrameNote = self._answer(self._worker.look.remote())
+        return note
 
     def note_done(self, index: int) -> None:
         self._worker.note_done.remote(index)
@@ -54,6 +54,15 @@ class RemoteDecoder:
 
     def close(self) -> None:
         ray.kill(self._worker)
+
+    def _answer(self, reference: Any) -> Any:
+        """Wait for the answer to a call. A worker that hangs meanwhile is killed."""
+        while not ray.wait([reference], timeout=_CHECK_EVERY_S)[0]:
+            self._heartbeat.check()
+        with _deaths_as_decoder_errors():
+            answer = ray.get(reference)
+        self._heartbeat.note_worked()
+        return answer
 
 
 class RemoteNote:

@@ -74,10 +74,6 @@ class StoreServer:
     def stop(self) -> None:
         self._stop.set()
 
-    def close(self) -> None:
-        self._stop.set()
-        self._store.close()
-
 
 class WorkerTools:
     """A track worker's model and detection; implements ``SessionTools``."""

@@ -214,6 +214,8 @@ class Intake:
                 f"the decoder of this source has died {self._budget}; the source, or the library "
                 "that decodes it, makes it crash"
             ) from error
+        # It may only be out of reach, or hang: then it would stay and hold its source for ever.
+        self._decoder.close()
         self._ledger.close_feed(LOST)
         self._index_base = self._ledger.decoded
         self._epoch_base = self._last_epoch + 1

@@ -25,7 +25,9 @@ from tests.faults.killing import detect_pids, is_given_up, kill, one_pid
 from tests.integration.serving import (
     CONFIG,
     RUNNER,
+    Reference,
     Served,
+    assert_same,
     check_unbroken,
     eventually,
     faster,
@@ -70,6 +72,33 @@ def test_a_worker_that_does_not_answer_is_replaced(
         assert one_pid(runtime, kind) != stopped
     if kind == "track":
         assert store.get_session("s").writer == 2
+
+
+def test_a_decode_worker_that_hangs_while_nobody_waits_for_frames_is_replaced(
+    impatient: tuple[Runtime, SessionStore], clip: Path, model: VideoModel
+) -> None:
+    """It has handed over its last frame: the next prompt asks for one by its index, and the next
+    run sends it to another place.
+    """
+    runtime, store = impatient
+    served, reference = Served.start(store, clip, "s"), Reference(model, clip)
+    served.do(AddConcept(text="red circle", frame_index=0))
+    reference.add(0, AddConcept(text="red circle"))
+    for prompted in (True, False):
+        start = 10 if prompted else 4
+        stopped = one_pid(runtime, "decode")
+        os.kill(stopped, signal.SIGSTOP)
+        if prompted:
+            served.do(AddConcept(text="blue square", frame_index=start))
+            reference.add(start, AddConcept(text="blue square"))
+        expected = reference.propagate("forward", start, 3)
+        run = {"direction": "forward", "start_frame_index": start, "max_frames": 3}
+        assert_same(served.propagate(**run), expected)
+        eventually(lambda pid=stopped: not psutil.pid_exists(pid))  # type: ignore[misc]
+    last = one_pid(runtime, "decode")
+    os.kill(last, signal.SIGSTOP)
+    served.close()
+    eventually(lambda: not psutil.pid_exists(last))
 
 
 def test_another_detect_worker_takes_the_frames_of_one_that_was_given_up(
