@@ -79,6 +79,14 @@ class SessionError(MaskstreamError):
 class SessionNotFoundError(SessionError):
     """No session goes by this id: it was never started, was closed or has expired."""
 
+    @classmethod
+    def of(cls, session_id: str) -> SessionNotFoundError:
+        """The error for an id."""
+        return cls(
+            f"there is no session {session_id!r:.140}: it was never started, was closed, or has "
+            "expired; start_session opens one"
+        )
+
 
 class SessionLimitError(SessionError):
     """A limit of the session or of the service would be exceeded."""

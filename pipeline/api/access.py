@@ -1,34 +1,53 @@
-"""Who may use a session: the one place where owners are compared.
+"""Who may use which session.
 
-``owner`` is a name that a client gives itself. It keeps apart those who trust each other, and it
-protects nothing where clients reach the store directly. The web service finds out who calls, and
-enforces owners with this check.
+The owner of a session is a label: whoever reaches the session store can give any, and nothing there
+checks it. A program that speaks for several people knows who asks, for example by a token. It makes
+a client for each of them (``Client(store, owner="ann")``), which checks with this class.
 """
 
 from __future__ import annotations
 
-from maskstream.core.errors import SessionNotFoundError
+from dataclasses import dataclass
+
+from maskstream.core.errors import RequestError, SessionNotFoundError
+from maskstream.pipeline.api.requests import ListSessions, Request, StartSession
 
 
-def check_access(session_id: str, owner: str, caller: str | None) -> None:
-    """Check that a caller may use a session.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What somebody may do.
 
-    Args:
-        session_id: the session.
-        owner: its owner.
-        caller: who asks; None may use all sessions.
-
-    Raises:
-        SessionNotFoundError: the session is somebody else's. The error is that of a session that
-            does not exist, so that nobody learns which sessions there are.
+    Attributes:
+        owner: whose sessions may be started, listed and used; None: everybody's.
     """
-    if caller is not None and caller != owner:
-        raise session_not_found(session_id)
 
+    owner: str | None = None
 
-def session_not_found(session_id: str) -> SessionNotFoundError:
-    """The error of whoever asks for a session that does not exist."""
-    return SessionNotFoundError(
-        f"there is no session {session_id!r:.140}: it was never started, was closed, or has "
-        "expired; start_session opens one"
-    )
+    def check(self, session_id: str, owner: str) -> None:
+        """Check that a session may be used.
+
+        Args:
+            owner: the session's owner.
+
+        Raises:
+            SessionNotFoundError: it may not. The message is that of a session that does not exist.
+        """
+        if self.owner is not None and owner != self.owner:
+            raise SessionNotFoundError.of(session_id)
+
+    def narrowed(self, request: Request) -> Request:
+        """The request with this owner, where a request names one.
+
+        Raises:
+            RequestError: the request names another owner.
+        """
+        if self.owner is None or not isinstance(request, StartSession | ListSessions):
+            return request
+        if "owner" in request.model_fields_set and request.owner not in (None, self.owner):
+            raise RequestError(
+                [
+                    f"owner is {request.owner!r}; this client starts and lists sessions of "
+                    f"{self.owner!r} only"
+                ]
+            )
+        return request.model_copy(update={"owner": self.owner})

@@ -47,6 +47,9 @@ class StartSession(RequestModel, SessionOptions):
     A session in this process can also have pictures in memory: ``resource_path`` is then a list of
     PIL images or arrays.
 
+    The owner is a label, by which sessions are counted and listed. It keeps nobody out: whoever
+    reaches the session store can use any session. See :mod:`maskstream.pipeline.api.access`.
+
     The two ``offload`` options are accepted, since clients of SAM 3 send them, and do nothing:
     frames are read when they are needed and never kept.
     """

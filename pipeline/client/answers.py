@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from maskstream.core.errors import InputError, StoreError
+from maskstream.core.errors import ConfigError, InputError, StoreError
 from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.api.results import FrameResult
-from maskstream.pipeline.store.records import ResultEntry, SessionRecord
+from maskstream.pipeline.store.records import ResultEntry, SessionListing, SessionRecord
 
 Answer = dict[str, Any]
 
@@ -77,8 +77,23 @@ def prompt_answer(
     }
 
 
+def listing_answer(listing: SessionListing) -> Answer:
+    """The answer to ``list_sessions``. A session that cannot be read is named beside the others."""
+    sessions, unreadable = [], list(listing.unreadable)
+    for record in listing.sessions:
+        try:
+            sessions.append(session_answer(record))
+        except ConfigError as error:
+            unreadable.append(f"session {record.session_id}: {error}")
+    return {"sessions": sessions, "unreadable": unreadable}
+
+
 def session_answer(record: SessionRecord) -> Answer:
-    """The answer to ``get_session``; that to ``list_sessions`` has one for each session."""
+    """The answer to ``get_session``.
+
+    Raises:
+        ConfigError: the session's options cannot be read.
+    """
     counters = record.counters
     runs_by_itself = None
     if set(record.options) <= set(SessionOptions.model_fields):

@@ -11,6 +11,7 @@ from typing import Any
 
 from maskstream.core.closing import Closing
 from maskstream.core.errors import StoreError
+from maskstream.pipeline.api.access import Access
 from maskstream.pipeline.api.commands import (
     Cancel,
     Command,
@@ -52,6 +53,7 @@ from maskstream.pipeline.api.requests import RemovePrompt as RemovePromptRequest
 from maskstream.pipeline.client.answers import (
     Answer,
     entry_answer,
+    listing_answer,
     prompt_answer,
     result_of,
     session_answer,
@@ -89,6 +91,8 @@ class Client(Closing):
         secret_key: see :func:`maskstream.pipeline.store.open_store`; only sources with
             credentials need it.
         client_id: names this client in the journal; None makes a name of host and process.
+        owner: only this owner's sessions can be started, listed and used. None: everybody's, since
+            the owner of a session is a label that its client chooses.
         retry_for_s: how long a call waits for a server that is away; an open store has its own.
         start_timeout_s: how long a runtime may take to begin with a new session.
         answer_timeout_s: how long a session may take to apply a prompt or command.
@@ -112,6 +116,7 @@ class Client(Closing):
         namespace: str = DEFAULT_NAMESPACE,
         secret_key: bytes | None = None,
         client_id: str | None = None,
+        owner: str | None = None,
         retry_for_s: float = RETRY_FOR_S,
         start_timeout_s: float = 120.0,
         answer_timeout_s: float = 60.0,
@@ -127,6 +132,7 @@ class Client(Closing):
             else store
         )
         self.client_id = client_id or _make_client_id()
+        self._access = Access(owner)
         self._starter = SessionStarter(
             self.store,
             SessionLimits() if limits is None else limits,
@@ -184,7 +190,14 @@ class Client(Closing):
 
     def answer(self, request: Request) -> Answer:
         """``handle_request`` for a request that has been checked."""
-        return self._handlers[type(request)](request)
+        self._check_access(request)
+        return self._handlers[type(request)](self._access.narrowed(request))
+
+    def _check_access(self, request: Request | StreamRequest) -> None:
+        session_id = getattr(request, "session_id", None)
+        is_new = isinstance(request, StartSession)
+        if self._access.owner is not None and session_id is not None and not is_new:
+            self._access.check(session_id, self.store.get_session(session_id).owner)
 
     def stream(self, request: StreamRequest) -> Iterator[Answer]:
         """``handle_stream_request`` for a request that has been checked."""
@@ -203,6 +216,7 @@ class Client(Closing):
         Args:
             is_stopped: ends the reading; it is called about once a second while nothing comes.
         """
+        self._check_access(request)
         session_id = request.session_id
         if isinstance(request, StreamResults):
             record = self.store.get_session(session_id)
@@ -247,10 +261,9 @@ class Client(Closing):
 
     def _list_sessions(self, request: ListSessions) -> Answer:
         listing = self.store.list_sessions(request.owner)
-        return {
-            "sessions": [session_answer(record) for record in listing.sessions],
-            "unreadable": list(listing.unreadable),
-        }
+        if self._access.owner is not None:  # whose the unreadable ones are cannot be told
+            listing = listing.model_copy(update={"unreadable": ()})
+        return listing_answer(listing)
 
     def _get_session(self, request: GetSession) -> Answer:
         return session_answer(self.store.get_session(request.session_id))

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 import redis
 
-from maskstream.core.errors import ConfigError, StoreError
+from maskstream.core.errors import ConfigError, SessionNotFoundError, StoreError
 from maskstream.core.redaction import redact, redact_url
-from maskstream.pipeline.api.access import session_not_found
 from maskstream.pipeline.store import problems, stored
 from maskstream.pipeline.store.keys import Keys
 from maskstream.pipeline.store.patience import Patience
@@ -111,7 +110,7 @@ class Connection:
                 that we have written.
         """
         if not problems.is_session_id(session_id):
-            raise session_not_found(session_id)
+            raise SessionNotFoundError.of(session_id)
         answer = self.run(script, session_id, *arguments)
         if answer[0] == "missing":
             self._missing(session_id)
@@ -189,7 +188,7 @@ class Connection:
                 "with it: it was restarted without persistence, or emptied; switch on appendonly "
                 "there, and start the session again"
             )
-        raise session_not_found(session_id)
+        raise SessionNotFoundError.of(session_id)
 
     @contextmanager
     def _errors(self, session_id: str | None = None) -> Iterator[None]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from maskstream.core.closing import Closing
+from maskstream.core.errors import SessionNotFoundError
 from maskstream.core.redaction import redact_json, redact_url
-from maskstream.pipeline.api.access import session_not_found
 from maskstream.pipeline.store import problems
 from maskstream.pipeline.store.codec import as_stored, json_copy, to_json
 from maskstream.pipeline.store.memory_session import MemorySession
@@ -357,7 +357,7 @@ class MemoryStore(Closing):
         self._forget_expired()
         session = self._sessions.get(session_id)
         if session is None:
-            raise session_not_found(session_id)
+            raise SessionNotFoundError.of(session_id)
         if writer is not None and writer != session.record.writer:
             raise problems.superseded(session_id)
         session.touch()
@@ -394,7 +394,7 @@ class MemoryStore(Closing):
                         return value
                     session.news.wait(left)
                     if self._sessions.get(session_id) is not session:
-                        raise session_not_found(session_id)
+                        raise SessionNotFoundError.of(session_id)
             finally:
                 session.num_waiting -= 1
                 session.touch()

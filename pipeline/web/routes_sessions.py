@@ -53,7 +53,6 @@ def session_routes(service: Service) -> APIRouter:
         caller = caller_of(request)
         if given.get("type") in ("propagate_in_video", "stream_results"):
             return await _streamed(service, caller, parse_stream_request(given))
-        parse_request(given)  # names every fault before anything is looked up
         return answered(await service.ask(caller, given))
 
     @router.post(
@@ -166,7 +165,6 @@ def session_routes(service: Service) -> APIRouter:
         body = await request.body()
         given: dict[str, object] = {"type": "push_frame", "session_id": session_id}
         given |= {"is_last": is_last, "pts_s": pts_s, "frame": body or None}
-        parse_request(given)
         return answered(await service.ask(caller_of(request), given))
 
     return router
@@ -191,7 +189,6 @@ async def _ask(service: Service, request: Request, kind: str, session_id: str | 
     given = {**parse_json(await request.body()), "type": kind}
     if session_id is not None:
         given["session_id"] = session_id
-    parse_request(given)
     return await service.ask(caller_of(request), given)
 
 

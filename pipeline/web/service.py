@@ -10,8 +10,10 @@ from typing import ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from maskstream.core.errors import RequestError, StoreError
-from maskstream.pipeline.api.access import check_access
+from maskstream.core.errors import StoreError
+from maskstream.pipeline.api.access import Access
+from maskstream.pipeline.api.parsing import parse_single_request
+from maskstream.pipeline.api.requests import Request, StartSession
 from maskstream.pipeline.client.answers import Answer
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.web.config import WebConfig
@@ -49,14 +51,15 @@ class Service:
             partial(function, *args, **kwargs), limiter=self._limiter, abandon_on_cancel=True
         )
 
-    async def ask(self, caller: Caller, request: Mapping[str, object]) -> Answer:
+    async def ask(self, caller: Caller, given: Mapping[str, object]) -> Answer:
         """Answer a request of the session API.
 
         Raises:
+            RequestError: the request is malformed; every fault is named.
             SessionNotFoundError: the session is another owner's, or there is none.
             MaskstreamError: see ``Client.handle_request``.
         """
-        request = self._as_owner(caller, request)
+        request = parse_single_request(given)
         return await self.call(self._answer, caller, request)
 
     async def check(self, caller: Caller, session_id: str) -> None:
@@ -70,7 +73,7 @@ class Service:
     def check_now(self, caller: Caller, session_id: str) -> None:
         """``check`` for code that runs in a thread."""
         record = self.client.store.get_session(session_id)
-        check_access(session_id, record.owner, None if caller.is_admin else caller.owner)
+        access_of(caller).check(session_id, record.owner)
 
     @contextmanager
     def stream_of(self, caller: Caller) -> Iterator[None]:
@@ -105,19 +108,15 @@ class Service:
         self.following.close()
         self.client.close()
 
-    def _answer(self, caller: Caller, request: Mapping[str, object]) -> Answer:
-        session_id = request.get("session_id")
-        if isinstance(session_id, str) and request.get("type") != "start_session":
+    def _answer(self, caller: Caller, request: Request) -> Answer:
+        if isinstance(request, StartSession):
+            if "owner" not in request.model_fields_set:
+                request = request.model_copy(update={"owner": caller.owner})
+        elif (session_id := getattr(request, "session_id", None)) is not None:
             self.check_now(caller, session_id)
-        return self.client.handle_request(request)
+        return self.client.answer(access_of(caller).narrowed(request))
 
-    def _as_owner(self, caller: Caller, request: Mapping[str, object]) -> Mapping[str, object]:
-        if request.get("type") not in ("start_session", "list_sessions"):
-            return request
-        given = request.get("owner")
-        if caller.is_admin:
-            is_start = request["type"] == "start_session"
-            return {**request, "owner": caller.owner} if is_start and given is None else request
-        if given is not None and given != caller.owner:
-            raise RequestError([f"owner is {given!r:.80}, but this token is {caller.owner}'s"])
-        return {**request, "owner": caller.owner}
+
+def access_of(caller: Caller) -> Access:
+    """What a caller may do: everything, as an administrator; else with its own sessions."""
+    return Access(None if caller.is_admin else caller.owner)
