@@ -13,7 +13,7 @@ from maskstream.core.errors import ConfigError
 from maskstream.pipeline.api.faults import stored_faults
 
 if TYPE_CHECKING:
-    from maskstream.pipeline.live import LiveConfig
+    from maskstream.pipeline.live import HostFilter, LiveConfig
 
 Latency = Literal["delayed", "live"]
 Transport = Literal["tcp", "udp"]
@@ -121,6 +121,7 @@ class SessionOptions(BaseModel):
         *,
         allowed_schemes: Collection[str] | None = None,
         allowed_roots: Collection[Path] | None = None,
+        hosts: HostFilter | None = None,
     ) -> LiveConfig:
         """The options as the live sources take them.
 
@@ -128,6 +129,7 @@ class SessionOptions(BaseModel):
             allowed_schemes: the schemes of URLs that may be opened; None takes the default of the
                 live sources.
             allowed_roots: files must lie in one of these folders; None allows any path.
+            hosts: the hosts that may be connected to; None allows all.
 
         Raises:
             ConfigError: the options do not fit together.
@@ -152,6 +154,7 @@ class SessionOptions(BaseModel):
                 DEFAULT_SCHEMES if allowed_schemes is None else allowed_schemes
             ),
             allowed_roots=None if allowed_roots is None else tuple(allowed_roots),
+            hosts=hosts,
         )
 
     def to_stored(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from maskstream.core.errors import ConfigError
 from maskstream.pipeline.cli.arguments import count, positive, positive_number
+from maskstream.pipeline.live import HostFilter
+from maskstream.pipeline.store.address import is_on_this_machine
 
 if TYPE_CHECKING:
     from maskstream.pipeline.runtime import RuntimeConfig
@@ -82,12 +84,25 @@ def runtime_config(options: Namespace) -> RuntimeConfig:
         policy=SourcePolicy(
             None if schemes is None else tuple(schemes),
             None if roots is None else tuple(str(root.resolve()) for root in roots),
+            _hosts(options),
         ),
         num_detect_workers=options.detect_workers,
         num_track_workers=options.track_workers,
         spare_track_workers=options.spare_track_workers,
         max_sessions=getattr(options, "max_sessions", 32),
         ray_address=options.ray_address,
+    )
+
+
+def _hosts(options: Namespace) -> HostFilter | None:
+    """The hosts that ``maskstream serve`` reads from. ``maskstream stream`` reads what its user
+    names.
+    """
+    if not hasattr(options, "allow_hosts"):
+        return None
+    is_alone = options.redis is None or is_on_this_machine(options.redis)
+    return HostFilter(
+        tuple(options.allow_hosts or ()), for_this_machine=is_alone and not options.allow_hosts
     )
 
 

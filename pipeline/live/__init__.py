@@ -19,7 +19,8 @@ from maskstream.pipeline.live.frames import (
     LiveState,
     LiveStats,
 )
-from maskstream.pipeline.live.reader import StreamReader
+from maskstream.pipeline.live.hosts import HostFilter
+from maskstream.pipeline.live.reader import connect_stream
 from maskstream.pipeline.live.source import LiveSource
 from maskstream.pipeline.live.url import SourceAddress, parse_address
 
@@ -30,6 +31,7 @@ __all__ = [
     "FaultKind",
     "Gap",
     "GapCause",
+    "HostFilter",
     "LiveConfig",
     "LiveFrame",
     "LiveSource",
@@ -62,5 +64,5 @@ def open_live(
     """
     config = config if config is not None else LiveConfig()
     address = parse_address(source, config)
-    connector = FileConnection if address.kind == "file" else StreamReader
+    connector = FileConnection if address.kind == "file" else connect_stream
     return LiveSource(address, config, connector, rng=rng)

@@ -70,6 +70,7 @@ class FrameBuffer:
     def __init__(self, config: LiveConfig) -> None:
         self._stale_after_s = config.stale_after_s
         self._capacity = config.queue_size
+        self._is_clocked = True
         self._drop_corrupt = config.drop_corrupt
         self._blocks = config.policy == "block"
         self._timeline = Timeline(config.pts_jump_s, config.silence_gap_s)
@@ -95,7 +96,13 @@ class FrameBuffer:
     # What the producer calls.
 
     def begin(
-        self, producer: Producer, cause: GapCause, *, is_live: bool, blocks: bool | None = None
+        self,
+        producer: Producer,
+        cause: GapCause,
+        *,
+        is_live: bool,
+        is_clocked: bool = True,
+        blocks: bool | None = None,
     ) -> None:
         """Note that a connection is open; its frames follow.
 
@@ -103,6 +110,7 @@ class FrameBuffer:
             producer: of the connection.
             cause: ``RECONNECT``, or ``LOOP`` for a new pass over a file.
             is_live: the source sets the pace of its frames, not the reader.
+            is_clocked: the frames have times of their own, not those of their arrival.
             blocks: when the queue is full, the producer waits, and no frame is dropped; None: as
                 configured.
         """
@@ -110,6 +118,7 @@ class FrameBuffer:
             if producer.is_cancelled:
                 return
             self._timeline.begin(cause, is_live=is_live)
+            self._is_clocked = is_clocked
             if blocks is not None:
                 self._blocks = blocks
 
@@ -137,7 +146,8 @@ class FrameBuffer:
             if is_corrupt and self._drop_corrupt:
                 self._drop(DropReason.CORRUPT)
                 return None
-            if not self._sampler.keeps(index, placed.epoch, placed.time_s):
+            has_arrived = not self._is_clocked
+            if not self._sampler.keeps(index, placed.epoch, placed.time_s, has_arrived=has_arrived):
                 self._dropped[DropReason.SAMPLING] += 1
                 return None
             producer.num_converting += 1

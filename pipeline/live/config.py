@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from maskstream.core.errors import ConfigError
+from maskstream.pipeline.live.hosts import HostFilter
 
 Transport = Literal["tcp", "udp"]
 Policy = Literal["auto", "drop_oldest", "block"]
@@ -127,6 +128,9 @@ class LiveConfig:
 
     allowed_roots: tuple[Path, ...] | None = field(default=None)
     """Folders that files must lie in, links followed; None allows any path."""
+
+    hosts: HostFilter | None = None
+    """Which hosts may be connected to; None: all."""
 
     def __post_init__(self) -> None:
         for name in ("open_timeout_s", "read_timeout_s", "stall_timeout_s", "backoff_min_s",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
+import ssl
 import time
+import urllib.error
 
 import av
 
 from maskstream.core.errors import SourceError
 from maskstream.pipeline.live.frames import Fault, FaultKind
+from maskstream.pipeline.live.hosts import HostRefusedError
 from maskstream.pipeline.live.url import SourceAddress
 
 # The first class that matches counts, since av's classes derive from each other.
@@ -28,6 +33,25 @@ _KINDS: tuple[tuple[type[av.FFmpegError], FaultKind, str], ...] = (
     (av.EOFError, FaultKind.DISCONNECTED, "the other side ended the connection"),
     (av.OSError, FaultKind.UNREACHABLE, "no such host, or no way to it"),
 )
+
+
+_NETWORK_KINDS: tuple[tuple[type[Exception], FaultKind, str], ...] = (
+    (ConnectionRefusedError, FaultKind.REFUSED, "nobody listens there"),
+    (TimeoutError, FaultKind.TIMED_OUT, "no answer in time"),
+    (ssl.SSLCertVerificationError, FaultKind.UNREACHABLE, "its certificate is not trusted"),
+    (ssl.SSLError, FaultKind.UNREACHABLE, "no secure connection can be made"),
+    (socket.gaierror, FaultKind.UNREACHABLE, "no such host, or no way to it"),
+    (ConnectionError, FaultKind.DISCONNECTED, "the other side ended the connection"),
+    (http.client.IncompleteRead, FaultKind.DISCONNECTED, "the other side ended the connection"),
+    (OSError, FaultKind.UNREACHABLE, "no such host, or no way to it"),
+    (http.client.HTTPException, FaultKind.INVALID, "what comes from there is not HTTP"),
+)
+_HTTP_KINDS = {
+    401: (FaultKind.UNAUTHORIZED, "wrong or missing user name or password"),
+    403: (FaultKind.UNAUTHORIZED, "access is forbidden to these credentials"),
+    404: (FaultKind.NOT_FOUND, "the server knows no such path"),
+    410: (FaultKind.NOT_FOUND, "the server knows no such path"),
+}
 
 
 class LiveSourceError(SourceError):
@@ -67,7 +91,27 @@ def opening_fault(
     if isinstance(error, av.InvalidDataError) and elapsed_s >= 0.9 * timeout_s:
         what = f"no answer within {timeout_s:g} s"
         return LiveSourceError.of(FaultKind.TIMED_OUT, address, what)
-    return _fault(error, address)
+    if isinstance(error, av.FFmpegError):
+        return _fault(error, address)
+    return network_fault(error, address)
+
+
+def network_fault(error: Exception, address: SourceAddress) -> LiveSourceError:
+    """Why a connection of ours failed, or a request by HTTP."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        code, fails = error.code, "rejects the request" if error.code < 500 else "fails"
+        default = (FaultKind.REJECTED, f"the server {fails} ({code})")
+        kind, what = _HTTP_KINDS.get(code, default)
+        return LiveSourceError.of(kind, address, what)
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        return network_fault(error.reason, address)
+    if isinstance(error, HostRefusedError):
+        return LiveSourceError.of(FaultKind.FORBIDDEN, address, str(error))
+    for cls, kind, what in _NETWORK_KINDS:
+        if isinstance(error, cls):
+            return LiveSourceError.of(kind, address, what)
+    return LiveSourceError.of(FaultKind.INVALID, address, str(error) or type(error).__name__)
 
 
 def reading_fault(error: av.FFmpegError, address: SourceAddress) -> LiveSourceError:

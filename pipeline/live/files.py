@@ -35,6 +35,7 @@ class FileConnection:
     """One pass over a video file, a folder of pictures or a picture, from its start."""
 
     is_live = False
+    is_clocked = True
     num_bad_packets = 0
 
     def __init__(self, address: SourceAddress, config: LiveConfig) -> None:

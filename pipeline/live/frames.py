@@ -35,6 +35,7 @@ class FaultKind(StrEnum):
     STALLED = "stalled"  # connected, but without a new frame for too long
     DISCONNECTED = "disconnected"  # the other side ended a running stream
     INVALID = "invalid"  # an answer, or a file, that is not video
+    FORBIDDEN = "forbidden"  # a host that may not be read from
     UNSUPPORTED = "unsupported"  # this installation cannot open it
     DEFECT = "defect"  # an error of this program
 

@@ -32,6 +32,7 @@ _LOG = logging.getLogger("maskstream.live")
 _OPEN_GRACE_S = 1.0
 _CLOSE_WAIT_S = 1.0
 _MAX_ABANDONED = 3
+_FINAL = frozenset({FaultKind.FORBIDDEN, FaultKind.UNSUPPORTED, FaultKind.DEFECT})
 
 
 class LiveSource(Closing):
@@ -295,7 +296,7 @@ class LiveSource(Closing):
 
     def _is_final(self, fault: Fault, reader: ReaderThread) -> bool:
         """Whether another attempt would be of no use."""
-        if self._address.kind == "file" or fault.kind in (FaultKind.UNSUPPORTED, FaultKind.DEFECT):
+        if self._address.kind == "file" or fault.kind in _FINAL:
             return True
         return reader.is_open and not reader.is_live
 

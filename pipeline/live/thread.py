@@ -93,7 +93,11 @@ class ReaderThread(threading.Thread):
             self.producer.progress_s = time.monotonic()
             blocks = None if self._config.policy != "auto" else not connection.is_live
             self._buffer.begin(
-                self.producer, self._cause, is_live=connection.is_live, blocks=blocks
+                self.producer,
+                self._cause,
+                is_live=connection.is_live,
+                is_clocked=connection.is_clocked,
+                blocks=blocks,
             )
             self._buffer.changed.notify_all()
 

@@ -16,6 +16,30 @@ class Placed:
     time_s: float
 
 
+class ForwardTimes:
+    """Times of what is read to its end, such as a playlist whose parts each start at 0: where they
+    go back, the next frame comes a frame's duration after the one before.
+    """
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self._step_s = 0.04
+        self._offset_s = 0.0
+
+    def place(self, pts_s: float | None) -> float | None:
+        """The time of the next frame; frames come in the order in which they are shown."""
+        if pts_s is None:
+            return None
+        time_s = pts_s + self._offset_s
+        if self._last_s is not None and time_s <= self._last_s:
+            self._offset_s += self._last_s + self._step_s - time_s
+            time_s = self._last_s + self._step_s
+        elif self._last_s is not None:
+            self._step_s = time_s - self._last_s
+        self._last_s = time_s
+        return time_s
+
+
 class Timeline:
     """Gives each frame its epoch and gap; frames come in decoding order.
 

@@ -75,7 +75,7 @@ def parse_address(source: str | Path, config: LiveConfig) -> SourceAddress:
         )
     if name in ("file", "v4l2"):
         return _parse_path(_path_of(text, name), config)
-    return _parse_url(text, name)
+    return _parse_url(text, name, config)
 
 
 def _path_of(text: str, scheme: str) -> str:
@@ -90,8 +90,13 @@ def _path_of(text: str, scheme: str) -> str:
     return unquote(path)
 
 
-def _parse_url(text: str, scheme: str) -> SourceAddress:
+def _parse_url(text: str, scheme: str, config: LiveConfig) -> SourceAddress:
     shown = redact_url(text)
+    if _has_raw_password(text, scheme):
+        raise InputError(
+            f"source {shown!r}: an @ follows a # ? or /. In a password write %23 for #, %2F for / "
+            "and %3F for ?; in a path write %40 for @"
+        )
     parts = _split(text)
     if parts is None:
         raise InputError(
@@ -100,7 +105,23 @@ def _parse_url(text: str, scheme: str) -> SourceAddress:
         )
     if not text.partition(":")[2].startswith("//") or not parts.hostname or re.search(r"\s", text):
         raise InputError(f"source {shown!r} is not a valid URL; expected {scheme}://host/path")
+    if config.hosts is not None:
+        config.hosts.check_literal(parts.hostname)
     return SourceAddress("stream", scheme, shown, text, _secrets_of(parts))
+
+
+def _has_raw_password(text: str, scheme: str) -> bool:
+    """Whether a # ? or / seems to stand in a password: what is before it would be taken for the
+    host. An @ in the query of a camera's path is none of these.
+    """
+    if scheme not in ("rtsp", "rtsps"):
+        return False
+    location = text.partition("://")[2]
+    authority = re.split("[/?#]", location, maxsplit=1)[0]
+    rest = location[len(authority) :]
+    if rest.startswith("/"):
+        rest = re.split("[?#]", rest, maxsplit=1)[0]
+    return ":" in authority and "@" in rest
 
 
 def _split(text: str) -> SplitResult | None:

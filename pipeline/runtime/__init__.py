@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maskstream.pipeline.live import HostFilter
     from maskstream.pipeline.runtime.config import Placement, RuntimeConfig, place
     from maskstream.pipeline.runtime.runtime import Runtime
     from maskstream.pipeline.session.open_feed import SourcePolicy
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchLimits",
+    "HostFilter",
     "ModelSpec",
     "Placement",
     "RunnerConfig",
@@ -29,6 +31,7 @@ __all__ = [
 
 _HOMES = {
     "BatchLimits": "maskstream.workers.local_detect",
+    "HostFilter": "maskstream.pipeline.live",
     "ModelSpec": "maskstream.workers.models",
     "Placement": "maskstream.pipeline.runtime.config",
     "RunnerConfig": "maskstream.pipeline.session.opening",

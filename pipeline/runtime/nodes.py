@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import socket
@@ -17,6 +16,7 @@ import ray._private.worker
 from maskstream.core.errors import ConfigError, RuntimeFailedError
 from maskstream.core.redaction import redact_url
 from maskstream.pipeline.runtime.config import RuntimeConfig
+from maskstream.pipeline.store.address import is_on_this_machine
 
 _CONNECT_S = 5.0
 _LOOK_S = 1.0
@@ -159,20 +159,9 @@ def check_reachable(store_url: str, machines: Collection[str]) -> None:
         ConfigError: there are several machines, and the URL names a store on each machine itself (a
             Unix socket or localhost).
     """
-    if len(machines) > 1 and _is_local(store_url):
+    if len(machines) > 1 and is_on_this_machine(store_url):
         raise ConfigError(
             f"the session store is at {redact_url(store_url)}, which workers on other machines "
             f"cannot reach, and the cluster has {len(machines)} machines; give --redis an address "
             "that all of them can reach"
         )
-
-
-def _is_local(url: str) -> bool:
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return True
-    host = parts.hostname or "localhost"
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a host name
-        return host == "localhost"

@@ -8,7 +8,7 @@ from pathlib import Path
 from maskstream.core.error_text import error_text
 from maskstream.core.errors import MaskstreamError
 from maskstream.pipeline.api.options import PUSHED_SOURCE, SessionOptions, source_kind
-from maskstream.pipeline.live import LiveConfig, open_live
+from maskstream.pipeline.live import HostFilter, LiveConfig, open_live
 from maskstream.pipeline.live.url import parse_address
 from maskstream.pipeline.session.feed import Feed
 from maskstream.pipeline.session.file_feed import FailedFeed, FileFeed
@@ -25,10 +25,12 @@ class SourcePolicy:
     Attributes:
         allowed_schemes: schemes of URLs; None takes the default of the live sources.
         allowed_roots: folders that files must be in; None allows all.
+        hosts: hosts that may be connected to; None allows all.
     """
 
     allowed_schemes: tuple[str, ...] | None = None
     allowed_roots: tuple[str, ...] | None = None
+    hosts: HostFilter | None = None
 
     def live_config(self, options: SessionOptions) -> LiveConfig:
         """The options to open a session's source with, with these limits."""
@@ -36,6 +38,7 @@ class SourcePolicy:
         return options.to_live_config(
             allowed_schemes=self.allowed_schemes,
             allowed_roots=None if roots is None else [Path(root) for root in roots],
+            hosts=self.hosts,
         )
 
 

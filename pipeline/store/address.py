@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from maskstream.pipeline.store import SessionStore, open_store
 from maskstream.pipeline.store.patience import RETRY_FOR_S
@@ -27,3 +29,17 @@ class StoreAddress:
 
     def __repr__(self) -> str:
         return f"StoreAddress(namespace={self.namespace!r})"
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether a store's URL names this machine itself, on whichever machine it is used: a unix
+    socket, localhost.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return True
+    host = parts.hostname or "localhost"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a host name
+        return host == "localhost"

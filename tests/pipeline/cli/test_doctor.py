@@ -162,6 +162,7 @@ def test_little_room_and_a_bad_key(capsys: Captured, monkeypatch: pytest.MonkeyP
         (["--redis", "redis://127.0.0.1:1", "--persist", "/tmp/x"], "persistence_dir is for"),
         (["--allow-root", "/nowhere"], "--allow-root /nowhere is not a folder"),
         (["--allow-scheme", "gopher"], "allowed_schemes holds gopher"),
+        (["--allow-hosts", "http://cam"], "'http://cam' is neither a host name"),
         (["--checkpoint", "/nowhere"], "no checkpoint '/nowhere'"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--namespace", "a b"], "Redis namespace 'a b'"),

@@ -32,6 +32,7 @@ class FakeConnection:
     """Gives frames; raises at a fault; blocks at an event, as FFmpeg does, until it is set."""
 
     codec = "fake"
+    is_clocked = True
 
     def __init__(
         self,

@@ -224,22 +224,6 @@ def test_a_file_over_http_that_ends_early_has_failed(streamable: bytes) -> None:
     assert 0 < len(numbers) < NUM_FRAMES
 
 
-def test_a_stream_over_http_is_live_and_comes_back(tmp_path: Path) -> None:
-    body = write_numbered_clip(tmp_path / "clip.ts", NUM_FRAMES, options={"bf": "0"}).read_bytes()
-    config = LiveConfig(queue_size=1000, backoff_min_s=0.05)
-    with (
-        _http_server(body, declared=None) as url,
-        open_live(f"{url}/live", config) as live,
-    ):
-        frames = [frame for frame, _ in zip(live, range(NUM_FRAMES + 1), strict=False)]
-        assert live.last_fault is not None
-        assert live.last_fault.kind == FaultKind.DISCONNECTED
-    assert [number_in(frame.image) for frame in frames] == [*range(NUM_FRAMES), 0]
-    assert frames[-1].stamp.epoch == 1
-    assert frames[-1].gap is not None
-    assert frames[-1].gap.causes == (GapCause.RECONNECT,)
-
-
 @pytest.mark.parametrize(("path", "kind"), [("ok", "invalid"), ("secret", "unauthorized")])
 def test_faults_of_http_are_told_apart(path: str, kind: str) -> None:
     password = "hunter2" if path == "secret" else ""

@@ -78,6 +78,11 @@ def _shown_or_refused(url: str) -> str:
         ("rtsp:///x", "not a valid URL"),
         ("rtsp://cam:port/x", "not a valid URL"),
         ("rtsp://cam /x", "not a valid URL"),
+        ("rtsp://admin:12#ss@host/x", "%23 for #, %2F for / and %3F"),
+        ("rtsp://admin:p@ss/w0rd@host/x", "%2F for /"),
+        ("rtsp://admin:12/3@host/x", "%2F for /"),
+        ("rtsps://admin:12?3@host/x", "%3F for \\?"),
+        ("rtsp://admin:p#ss@host/x", "%23 for #"),
         ("file://elsewhere/etc/x.mp4", "names no host"),
         ("/no/such/file.mp4", "does not exist"),
     ],
@@ -85,6 +90,20 @@ def _shown_or_refused(url: str) -> str:
 def test_what_is_not_allowed_is_refused_with_a_reason(source: str, reason: str) -> None:
     with pytest.raises((InputError, SourceError), match=reason):
         parse_address(source, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://admin:p%23%2F%3Fss@host/x",
+        "rtsp://admin:p@ss@host/x",
+        "rtsp://cam:554/x?user=me@home",
+        "rtsp://cam/a@b",
+        "http://cam:8080/@me/live",
+    ],
+)
+def test_an_at_sign_elsewhere_is_none_of_a_password(url: str) -> None:
+    assert parse_address(url, CONFIG).reveal() == url
 
 
 def test_files_lie_in_the_allowed_folders_links_followed(tmp_path: Path) -> None:
@@ -152,8 +171,7 @@ def test_options_fit_the_scheme() -> None:
     assert options("rtsp://cam/", transport="udp")["rtsp_transport"] == "udp"
     assert options("rtsp://cam/", read_timeout_s=0.5)["timeout"] == "500000"
     assert options("rtsps://cam/")["tls_verify"] == "1"
-    assert options("https://cam/", tls_verify=False)["tls_verify"] == "0"
-    assert "file" not in options("http://cam/")["protocol_whitelist"].split(",")
+    assert options("rtsps://cam/", tls_verify=False)["tls_verify"] == "0"
 
 
 def test_redact_finds_urls_in_a_text() -> None:
