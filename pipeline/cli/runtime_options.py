@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from maskstream.core.errors import ConfigError
 from maskstream.pipeline.cli.arguments import count, positive, positive_number
+from maskstream.pipeline.cli.web_options import web_config
 from maskstream.pipeline.live import HostFilter
 from maskstream.pipeline.store.address import is_on_this_machine
 
@@ -100,7 +101,10 @@ def _hosts(options: Namespace) -> HostFilter | None:
     """
     if not hasattr(options, "allow_hosts"):
         return None
+    web = web_config(options)
     is_alone = options.redis is None or is_on_this_machine(options.redis)
+    if web is not None:  # behind a proxy, others than this machine's programs reach it
+        is_alone = is_alone and web.is_loopback and web.trusted_owner_header is None
     return HostFilter(
         tuple(options.allow_hosts or ()), for_this_machine=is_alone and not options.allow_hosts
     )

@@ -82,8 +82,8 @@ def add_serve_parser(commands: Any) -> None:
         metavar="HOSTS",
         help="read from these hosts too, though they are not public: a name, in which * and ? may "
         "stand, an address, or a range such as 10.1.0.0/16; may be given several times. Link-local "
-        "addresses are never read from. Default: any, unless --redis names another machine; then "
-        "public hosts only",
+        "addresses are never read from. Default: any, unless --redis or --http names more than "
+        "this machine; then public hosts only",
     )
     add_web_options(parser, is_required=False)
     parser.set_defaults(run=serve)
