@@ -79,7 +79,7 @@ def prompt(options: Namespace) -> int:
             asked = True
             answer = client.handle_request(request)
             if answer.get("kept_away"):
-                told += " and keep it away while it is in view"
+                told += ", which is kept away while it is in view"
             print(told if answer["is_success"] else f"{told}: nothing to do")
         if not asked:
             raise InputError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from maskstream.core.errors import InputError
 from maskstream.core.masks import boxes_from_masks
 from maskstream.core.pictures import picture_to_rgb
+from maskstream.pipeline.sinks import VideoWriter
 from maskstream.pipeline.sources import load_picture
 
 Outputs = dict[int, Any]
@@ -94,6 +96,64 @@ def save_masklet_image(
     Image.fromarray(render_masklet_frame(load_frame(frame), outputs, frame_idx, alpha)).save(
         out_path
     )
+
+
+def save_masklet_video(
+    video_frames: Sequence[Any],
+    outputs: Mapping[int, Mapping[str, Any]],
+    out_path: str | Path,
+    alpha: float = 0.5,
+    fps: float = 10,
+) -> None:
+    """Write frames with the masks of their outputs to a video file, H.264 in MP4.
+
+    Args:
+        video_frames: pictures or their files, all of one size.
+        outputs: by the index of the frame; the video has these frames, in order.
+        out_path: the file.
+        alpha: how much of a mask's colour covers the picture.
+        fps: frames per second.
+
+    Raises:
+        InputError: there is no frame to write.
+        OutputError: the file cannot be written.
+    """
+    if not outputs:
+        raise InputError("there is no frame to write: outputs is empty")
+    height, width = load_frame(video_frames[min(outputs)]).shape[:2]
+    writer = VideoWriter(Path(out_path), width, height, Fraction(fps).limit_denominator(1001))
+    try:
+        for index in sorted(outputs):
+            frame = load_frame(video_frames[index])
+            writer.write(render_masklet_frame(frame, outputs[index], index, alpha), None)
+    except BaseException:
+        writer.discard()
+        raise
+    writer.finish()
+
+
+def visualize_frame_output(
+    frame_idx: int,
+    video_frames: Sequence[Any],
+    outputs: Mapping[str, Any],
+    figsize: tuple[float, float] = (12, 8),
+) -> None:
+    """Show a frame with the masks, boxes and scores of its outputs."""
+    picture = load_frame(video_frames[frame_idx])
+    axis = _new_figure(figsize)
+    axis.set_title(f"frame {frame_idx}")
+    axis.imshow(picture)
+    height, width = picture.shape[:2]
+    for obj_id, mask, box, score in zip(
+        outputs["out_obj_ids"].tolist(),
+        outputs["out_binary_masks"],
+        outputs["out_boxes_xywh"],
+        outputs["out_probs"],
+        strict=True,
+    ):
+        color, text = color_of(obj_id), f"id {obj_id}: {float(score):.2f}"
+        plot_bbox(height, width, box, "XYWH", text=text, color=color, ax=axis)
+        plot_mask(mask, color, axis)
 
 
 def color_of(number: int) -> NDArray[np.float64]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from maskstream.core.errors import InputError
 from maskstream.pipeline.compat import drawing
+from maskstream.pipeline.sources import open_source
 
-matplotlib.use("Agg")
-from matplotlib.figure import Figure
+plt.switch_backend("Agg")
 
 
 @pytest.fixture
@@ -72,6 +73,39 @@ def test_frames_are_saved_with_their_masks(tmp_path: Path) -> None:
     drawn = np.asarray(Image.open(tmp_path / "b.png"))
     assert drawn[1, 2].tolist() == (127.5 * drawing.color_of(5)).round().astype(int).tolist()
     assert drawn.sum() == drawn[1, 2].sum()
+
+
+def test_videos_are_saved_with_their_masks(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (32, 24), (60, 60, 60)) for _ in range(3)]
+    mask = np.zeros((1, 24, 32), np.bool_)
+    mask[0, 8:16, 8:16] = True
+    outputs = {index: {"out_obj_ids": np.array([1]), "out_binary_masks": mask} for index in (0, 2)}
+    drawing.save_masklet_video(frames, outputs, tmp_path / "c.mp4", fps=5)
+    with open_source(tmp_path / "c.mp4") as source:
+        read = list(source)
+    assert [frame.pts_s for frame in read] == pytest.approx([0.0, 0.2])
+    inside, outside = read[1].image[10:14, 10:14].mean(axis=(0, 1)), read[1].image[0, 0]
+    np.testing.assert_allclose(inside, 30 + 127.5 * drawing.color_of(1), atol=12)
+    np.testing.assert_allclose(outside, 60, atol=6)
+    with pytest.raises(InputError, match="no frame to write"):
+        drawing.save_masklet_video(frames, {}, tmp_path / "d.mp4")
+    with pytest.raises(IndexError):
+        drawing.save_masklet_video(frames, {0: outputs[0], 9: outputs[2]}, tmp_path / "e.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["c.mp4"]
+
+
+def test_a_frame_is_shown_with_its_outputs() -> None:
+    outputs = {
+        "out_obj_ids": np.array([7]),
+        "out_binary_masks": np.ones((1, 4, 6), np.bool_),
+        "out_boxes_xywh": np.array([[0.5, 0.25, 0.5, 0.5]]),
+        "out_probs": np.array([0.75]),
+    }
+    drawing.visualize_frame_output(0, [Image.new("RGB", (6, 4))], outputs)
+    axis = plt.gca()
+    assert [text.get_text() for text in axis.texts] == ["id 7: 0.75"]
+    assert axis.patches[0].get_bbox().bounds == pytest.approx((3, 1, 3, 2))
+    plt.close("all")
 
 
 def test_neighbouring_colours_differ() -> None:
