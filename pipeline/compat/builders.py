@@ -135,8 +135,13 @@ def build_sam3_predictor(
     checkpoint_path: str | Path | None = None,
     bpe_path: str | Path | None = None,
     version: str | None = None,
-    *,
+    compile: bool = False,
+    warm_up: bool = False,
     max_num_objects: int | None = None,
+    multiplex_count: int | None = None,
+    use_fa3: bool = True,
+    use_rope_real: bool = True,
+    async_loading_frames: bool = True,
     **options: Any,
 ) -> Sam3VideoPredictor:
     """A predictor by the name that SAM 3.1 gives its builder.
@@ -146,7 +151,13 @@ def build_sam3_predictor(
         bpe_path: not used.
         version: "sam3" or "sam3.1", or None. The network is what the checkpoint holds, that of
             SAM 3; the requests of both versions are understood.
+        compile: not used, as ``warm_up``: nothing is compiled.
+        warm_up: not used.
         max_num_objects: objects of a session at a time; None takes the checkpoint's own.
+        multiplex_count: not used, as the next three: all objects of a session are one batch.
+        use_fa3: not used.
+        use_rope_real: not used.
+        async_loading_frames: not used.
         options: as for :func:`build_sam3_video_predictor`.
 
     Raises:

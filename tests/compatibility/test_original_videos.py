@@ -91,7 +91,7 @@ def test_the_video_notebook(tmp_path: Path, pyplot: Any) -> None:
 def test_the_predictors_methods(clip: Path) -> None:
     from sam3.model_builder import build_sam3_predictor
 
-    predictor = build_sam3_predictor(None, None, "sam3.1", compile=True, warm_up=True)
+    predictor = build_sam3_predictor(None, None, "sam3.1", True, True, 16, 16, use_fa3=True)
     session_id = predictor.start_session(clip)["session_id"]
     answer = predictor.add_prompt(session_id, 0, text=["red circle", "blue square"])
     assert answer["outputs"]["out_labels"] == ["red circle", "blue square"]

@@ -335,6 +335,28 @@ def test_box_alone(name: str) -> None:
     assert_same(got, wanted, None)
 
 
+@pytest.mark.parametrize("name", list(WIDTHS))
+def test_proposals_for_a_single_picture(name: str) -> None:
+    pair, frame = tracked_pair(name, seed=19)
+    decoded: list[Any] = []
+    pair.reference.mask_decoder.register_forward_hook(
+        lambda module, arguments, output: decoded.append(output)
+    )
+    for several, points, labels in (
+        (True, [[[20.0, 31.5]]], [[1]]),
+        (False, [[[20.0, 31.5], [40.0, 12.0]]], [[1, 0]]),
+    ):
+        clicks = {"points": torch.tensor(points), "point_labels": torch.tensor(labels)}
+        reference_answer(pair.reference, pair.session, 3, *clicks.values(), is_init_cond_frame=True)
+        with torch.inference_mode():
+            masks, scores = pair.ours.propose(frame, **clicks, several=several)
+        wanted_masks, wanted_scores = decoded[-1][0][0], decoded[-1][1][0]
+        assert masks.shape[1] == (3 if several else 1)
+        assert_close(masks, wanted_masks, "masks")
+        # They lie in [0, 1].
+        torch.testing.assert_close(scores, wanted_scores, atol=TOLERANCE, rtol=0)
+
+
 @pytest.mark.parametrize("clicked", [False, True], ids=["mask_only", "mask_and_click"])
 @pytest.mark.parametrize("name", list(WIDTHS))
 def test_correcting_an_earlier_mask(name: str, clicked: bool) -> None:
