@@ -122,6 +122,7 @@ class PromptableTracker:
         Raises:
             InputError: features of another shape than the model's.
         """
+        self._follow_model()
         store = self._store
         frame = store.memories.look(frame_index, features, reverse=reverse)
         found = at_mask_size(detections, self.model.mask_size)
@@ -195,6 +196,7 @@ class PromptableTracker:
         """
         drawn = object_prompt(points, point_labels, box, mask)
         obj_id = _checked_id(obj_id)
+        self._follow_model()
         row = self._row_to_draw_on(obj_id)
         earlier = None if obj_id is None else self._store.pins.get(obj_id, frame_index)
         if earlier is not None and not clear_old_points:
@@ -312,6 +314,13 @@ class PromptableTracker:
         """Whether an object was removed and is followed so that it is not found again."""
         row = self._store.row_of(obj_id)
         return row is not None and not self._store.masklets[row].is_shown
+
+    def _follow_model(self) -> None:
+        """While nothing is remembered, memories begin where the model is now."""
+        store = self._store
+        if not store.masklets and store.device != self.model.device:
+            self._store = MaskletStore(self.model, self.config, self._num_frames)
+            self._store.next_obj_id = store.next_obj_id
 
     def _forget_surplus(self) -> None:
         """Of more than ``MAX_KEPT_AWAY``, forget the one that has gone unseen for longest."""

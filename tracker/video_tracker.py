@@ -62,6 +62,7 @@ class VideoTracker(PromptableTracker):
         Raises:
             InputError: features of another shape than the model's.
         """
+        self._follow_model()
         config, store = self.config, self._store
         frame = store.memories.look(frame_index, features, reverse=reverse)
         found = at_mask_size(detections, self.model.mask_size)

@@ -67,7 +67,7 @@ class Sam3VideoModel:
         return self.video_model.dtype
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the weights, in place. Close all sessions first: those that are open do not move.
+        """Move the weights, in place. Of open sessions, only those without a prompt go along.
 
         Raises:
             ConfigError: there is no such device.

@@ -377,3 +377,22 @@ def test_reconditioning_shows_the_detection_and_keeps_the_frame(
     assert same(after.low_res_masks[0], LEFT if on_masklet else wider)
     off_beat = tracker.step(6, features(), found((0, 0.95, wider)))
     assert off_beat.frame_stats.num_reconditioned == 0
+
+
+# Moving
+
+
+def test_memories_begin_where_the_model_was_moved_to(
+    tracker: VideoTracker, network: ExactMemory
+) -> None:
+    here = network.no_memory_embedding
+    there = torch.nn.Parameter(torch.empty_like(here, device="meta"))
+    tracker.add_object(0, features(), points=[[0.75, 0.3]])
+    network.no_memory_embedding = there
+    tracker._follow_model()
+    assert tracker._store.device == here.device  # what is remembered stays
+    tracker.remove_object(0)
+    tracker._follow_model()
+    assert tracker._store.device.type == "meta"
+    network.no_memory_embedding = here
+    assert tracker.add_object(1, features(), points=[[0.75, 0.3]]).obj_id == 1
