@@ -50,7 +50,7 @@ def stand_in() -> ModuleType:
     present = sys.modules.get(ROOT)
     if present is not None and getattr(present, "__maskstream__", False):
         return present
-    if present is not None or find_spec(ROOT) is not None:
+    if present is not None or _is_installed():
         raise ConfigError(
             "a package called sam3 is installed, and maskstream does not hide it: uninstall it, or "
             "import from maskstream, which has the same names"
@@ -72,6 +72,12 @@ def stand_in() -> ModuleType:
         setattr(made[parent], child, made[name])
     sys.modules.update(made)
     return root
+
+
+def _is_installed() -> bool:
+    """Whether there is a package of this name; a mere folder, of weights or a clone, is none."""
+    spec = find_spec(ROOT)
+    return spec is not None and spec.origin is not None
 
 
 def _package(name: str) -> ModuleType:

@@ -57,6 +57,14 @@ def test_an_installed_sam3_is_not_hidden(tmp_path: Path, monkeypatch: pytest.Mon
     assert sys.modules[ROOT] is real
 
 
+def test_a_folder_of_that_name_is_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ROOT / "assets").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert stand_in().build_sam3_image_model is maskstream.build_sam3_image_model
+
+
 def test_what_stands_in_is_all_there_is() -> None:
     """Each module of the table exists, and its parent stands before it."""
     seen = {ROOT}
