@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
@@ -35,3 +37,11 @@ def picture() -> Image.Image:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of them."""
     return scene.write_scene(tmp_path_factory.mktemp("clips") / "scene.mp4", NUM_FRAMES)
+
+
+@pytest.fixture
+def pyplot() -> Iterator[Any]:
+    """matplotlib without a screen."""
+    plt.switch_backend("Agg")
+    yield plt
+    plt.close("all")

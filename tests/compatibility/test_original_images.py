@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -17,13 +16,6 @@ CIRCLE_XYWH = [52.0, 42.0, 76.0, 76.0]
 ON_CIRCLE, ON_SQUARE = [90, 80], [230, 170]
 SQUARE_XYXY = [196, 136, 264, 204]
 CIRCLE_XYXY = [52, 42, 128, 118]
-
-
-@pytest.fixture
-def pyplot() -> Any:
-    plt.switch_backend("Agg")
-    yield plt
-    plt.close("all")
 
 
 def found(results: Any, truth: Any) -> float:

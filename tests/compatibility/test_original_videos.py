@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -15,13 +14,6 @@ from tests.compatibility.conftest import NUM_FRAMES
 from tests.pipeline import scene
 
 WIDTH, HEIGHT = scene.WIDTH, scene.HEIGHT
-
-
-@pytest.fixture
-def pyplot() -> Any:
-    plt.switch_backend("Agg")
-    yield plt
-    plt.close("all")
 
 
 def propagate(predictor: Any, session_id: str) -> dict[int, Any]:
