@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from maskstream.core.closing import Closing
 from maskstream.core.errors import InputError
-from maskstream.core.rle import decode_mask
 from maskstream.pipeline.archive.format.storage import Storage
 from maskstream.pipeline.archive.search.contents import read_head
 from maskstream.pipeline.archive.search.database import StaleError
@@ -27,6 +26,8 @@ from maskstream.pipeline.archive.search.hits import (
     from_cursor,
     to_cursor,
 )
+from maskstream.pipeline.archive.search.parameters import Parameters
+from maskstream.pipeline.archive.search.pictures import SeenFrame, mask_of, open_video, read_frames
 from maskstream.pipeline.archive.search.query import MAX_LIMIT, Companion, Query
 from maskstream.pipeline.archive.search.state import IndexState
 from maskstream.pipeline.archive.search.statement import (
@@ -176,7 +177,26 @@ class Index(Closing):
         Raises:
             ArchiveError: the index cannot be read.
         """
-        return self._fresh(lambda: self._observations(hit))
+        return self.observations_of([hit])[0]
+
+    def observations_of(self, hits: Sequence[Hit]) -> list[list[Observation]]:
+        """The same for several hits at once, which is faster than one by one.
+
+        Raises:
+            ArchiveError: the index cannot be read.
+        """
+        return self._fresh(lambda: self._observations_of(hits)) if hits else []
+
+    def frames(self, hit: Hit) -> Iterator[SeenFrame]:
+        """A masklet frame by frame, each with its mask and its picture out of the video.
+
+        Raises:
+            SourceError: the video is gone, cannot be decoded, or has changed since it was indexed.
+            ArchiveError: the index cannot be read.
+        """
+        observations = self.observations(hit)
+        with open_video(hit) as source:
+            yield from read_frames(source, hit, observations)
 
     def masks(self, hit: Hit) -> Iterator[tuple[Observation, NDArray[np.bool_]]]:
         """A masklet frame by frame, each with its mask: (H, W) bool of the displayed frame.
@@ -208,15 +228,26 @@ class Index(Closing):
         ((number,),) = self._state.database.rows(statement.text, statement.values)
         return int(number)
 
-    def _observations(self, hit: Hit) -> list[Observation]:
-        columns = ", ".join(OBSERVATION_COLUMNS)
-        rows = self._state.database.rows(
-            f"SELECT {columns} FROM {self._state.database.observations_of({hit.video_id})} "
-            "WHERE video_id = $video AND concept = $concept AND object_id = $object "
-            "ORDER BY frame",
-            {"video": hit.video_id, "concept": hit.concept, "object": hit.object_id},
+    def _observations_of(self, hits: Sequence[Hit]) -> list[list[Observation]]:
+        database = self._state.database
+        columns = ", ".join(f"o.{name}" for name in OBSERVATION_COLUMNS)
+        keys = {(hit.video_id, hit.object_id): number for number, hit in enumerate(hits)}
+        videos = sorted({hit.video_id for hit in hits})
+        parameters = Parameters()
+        rows = database.rows(
+            f"SELECT o.video_id, o.object_id, {columns} "
+            f"FROM {database.observations_of(set(videos))} o "
+            f"WHERE o.video_id IN ({parameters.add_all(videos)}) "
+            f"AND o.object_id IN ({parameters.add_all(sorted({hit.object_id for hit in hits}))}) "
+            "ORDER BY o.video_id, o.object_id, o.frame",
+            parameters.values,
         )
-        return [Observation(*row) for row in rows]
+        found: list[list[Observation]] = [[] for _ in hits]
+        for video_id, object_id, *values in rows:
+            number = keys.get((video_id, object_id))
+            if number is not None:
+                found[number].append(Observation(*values))
+        return found
 
     def _resolve(self, query: Query) -> Resolved:
         """Find the concepts that the query's words mean."""
@@ -267,11 +298,6 @@ def parse_query(query: Query | Mapping[str, Any] | str | None, fields: Mapping[s
     if isinstance(query, str):
         return Query.parse({"concept": query} | dict(fields))
     return Query.parse(dict(query or {}) | dict(fields))
-
-
-def mask_of(observation: Observation, hit: Hit) -> NDArray[np.bool_]:
-    """The mask of an observation of a hit: (H, W) bool of the displayed frame."""
-    return decode_mask({"size": [hit.height, hit.width], "counts": observation.rle})
 
 
 _STARTED = TRACK_COLUMNS.index("started_at")

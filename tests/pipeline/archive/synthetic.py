@@ -94,20 +94,25 @@ def add_video(
     first_object_id: int = 0,
     source: str | None = None,
     whole: bool = True,
+    every_nth: int = 1,
 ) -> str:
     """Make up a pass over a video.
 
     Args:
         first_object_id: of its masklets; above 0 for a later pass over the same video.
         whole: False leaves the second of its two chunks and the manifest out.
+        every_nth: of the frames of the file were looked at.
     """
     source = source or f"/archive/{number:06d}.mp4"
     video_id, fingerprint = video_id_of(source), Fingerprint(size_bytes=1000 + number)
     key = pass_key(SETTINGS, list(made.concepts), fingerprint)
     seen = observations_of(video_id, number, made, first_object_id)
+    if every_nth > 1:
+        seen = _spread(seen, every_nth)
     began = None if number % 7 == 6 else BEGAN + timedelta(hours=made.hours_apart * number)
     files = []
-    middle = made.num_frames // 2
+    num_frames = made.num_frames * every_nth
+    middle = num_frames // 2
     frames = seen["frame"].to_numpy()
     for chunk, rows in enumerate((frames < middle, frames >= middle)):
         path = layout.chunk_observations(video_id, key, 0, chunk)
@@ -117,8 +122,8 @@ def add_video(
             part=0,
             chunk=chunk,
             first_frame=chunk * middle,
-            next_frame=made.num_frames if chunk else middle,
-            num_frames=made.num_frames - middle if chunk else middle,
+            next_frame=num_frames if chunk else middle,
+            num_frames=made.num_frames // 2 + (made.num_frames % 2 if chunk else 0),
             files=[entry],
             is_last=bool(chunk),
             source=source,
@@ -199,6 +204,16 @@ def observations_of(video_id: str, number: int, made: Made, first_object_id: int
            for name, values in columns.items()},
     }  # fmt: skip
     return pa.table([arrays[name] for name in OBSERVATIONS.names], schema=OBSERVATIONS)
+
+
+def _spread(seen: pa.Table, every_nth: int) -> pa.Table:
+    """The same on frames that lie so many apart."""
+    for name in ("frame", "pts_s"):
+        field = OBSERVATIONS.field(name)
+        values = seen[name].to_numpy() * every_nth
+        column = pa.array(values, field.type)
+        seen = seen.set_column(OBSERVATIONS.get_field_index(name), field, column)
+    return seen
 
 
 def _masklet(random: np.random.Generator, made: Made) -> dict[str, NDArray[np.float64]]:
