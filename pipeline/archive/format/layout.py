@@ -14,7 +14,7 @@
         <pass>-p0-c0003-observations.parquet
         <pass>-p0-c0003-state.bin           what the next chunk goes on from; goes with the manifest
       failures/<video_id>-<pass>.json       FailureRecord
-      attempts/<video_id>-<pass>/           notes that a chunk was begun; see build/attempts.py
+      attempts/<video_id>-<pass>/           notes that a chunk was begun; see indexing/attempts.py
       catalogue-<n>.json                    CatalogueRecord: the newest that can be read holds
       catalogue/<n>/passes.parquet          which passes the compacted files hold
       catalogue/<n>/<table>-<m>.parquet     compacted rows of many passes

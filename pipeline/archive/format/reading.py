@@ -36,7 +36,7 @@ def read_records(storage: Storage, paths: Sequence[str], kind: type[R]) -> dict[
 def parse_record(blob: bytes | None, path: str, kind: type[R]) -> R | None:
     """Parse the bytes of a record; None if there are none, or if their end is missing.
 
-    A write that was cut off leaves the beginning of a record. Its last line, which closes the
+    A write that was cut off leaves the beginning of a record. The last line, which closes the
     whole, is missing then.
 
     Raises:

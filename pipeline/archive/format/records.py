@@ -68,6 +68,8 @@ class IndexSettings(Record):
     sampling: Sampling = Sampling()
     detect_shots: bool = True
     reset_at_cuts: bool = False
+    chunk_s: float = Field(default=30.0, gt=0)
+    """Seconds of video that a chunk holds at least. Decides the files, not the rows in them."""
     split_longer_than_s: float | None = Field(default=None, gt=0)
     overlap_s: float = Field(default=2.0, gt=0)
 
@@ -219,7 +221,8 @@ def pass_key(settings: IndexSettings, concepts: list[str], fingerprint: Fingerpr
         "format": FORMAT_VERSION,
         "settings": settings.model_dump(mode="json"),
         "concepts": concepts,
-        "fingerprint": fingerprint.model_dump(mode="json"),
+        # A copy with another date is the same video.
+        "fingerprint": fingerprint.model_dump(mode="json", exclude={"modified_s"}),
     }
     return _digest(json.dumps(content, sort_keys=True))
 
