@@ -27,6 +27,14 @@ def positive_number(value: str) -> float:
     return number
 
 
+def non_negative_number(value: str) -> float:
+    """A number, 0 or more."""
+    number = _float(value)
+    if not 0 <= number < 1e9:
+        raise ArgumentTypeError(f"{value!r} is not a number, 0 or more")
+    return number
+
+
 def probability(value: str) -> float:
     """A number from 0 to 1."""
     number = _float(value)

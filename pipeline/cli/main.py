@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from maskstream.core.errors import CheckpointError, InputError, MaskstreamError
 from maskstream.pipeline.cli.checkpoint import add_checkpoint_parser, checkpoint
 from maskstream.pipeline.cli.doctor import add_doctor_parser
+from maskstream.pipeline.cli.index import add_index_parser
 from maskstream.pipeline.cli.printing import make_printable
 from maskstream.pipeline.cli.prompt import add_prompt_parser
 from maskstream.pipeline.cli.results import add_results_parser
@@ -77,6 +78,7 @@ def _parser() -> ArgumentParser:
     add_results_parser(commands)
     add_web_parser(commands)
     add_doctor_parser(commands)
+    add_index_parser(commands)
     return parser
 
 

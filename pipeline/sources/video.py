@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from maskstream.core.closing import Closing
 from maskstream.core.errors import InputError, SourceError
-from maskstream.pipeline.sources.anchors import KeyframeAnchors
+from maskstream.pipeline.sources.anchors import Anchor, KeyframeAnchors
 from maskstream.pipeline.sources.base import Frame, SourceInfo, check_index
 from maskstream.pipeline.sources.decoder import FrameDecoder
 from maskstream.pipeline.sources.orientation import Orientation, orientation_of
@@ -63,6 +65,7 @@ class VideoSource(Closing):
         self._anchors = KeyframeAnchors()
         self._num_frames: int | None = None
         self._reformatter = VideoReformatter()
+        self._small = VideoReformatter()
         self._reader: FrameDecoder | None = self._new_decoder()
         first = self._reader.next_frame()
         if first is None:
@@ -102,7 +105,7 @@ class VideoSource(Closing):
         frame = self._reader.frame_at(index)
         if frame is None:
             raise self._no_frame(self._reader, index)
-        return self._convert(index, frame)
+        return self.convert(index, frame)
 
     def frame_name(self, index: int) -> str:
         """The video's name with the frame's number."""
@@ -122,6 +125,27 @@ class VideoSource(Closing):
             raise SourceError(f"{self._path}: its frames could not be counted")
         return self._num_frames
 
+    def walk(self, start: int = 0) -> Iterator[DecodedFrame]:
+        """Iterate from frame ``start`` to the end, without making pictures.
+
+        Raises:
+            InputError, SourceError: as ``iterate``.
+        """
+        check_index(start, self._path.name, self._num_frames)
+        for index, frame in self._decoded(start, None):
+            yield DecodedFrame(index, self._seconds(frame), frame, self)
+
+    def anchor_before(self, index: int) -> Anchor | None:
+        """The last key frame up to ``index`` from which decoding can start, of those seen so far.
+
+        None: from the first frame only.
+        """
+        return self._anchors.floor(index)
+
+    def add_anchor(self, anchor: Anchor) -> None:
+        """Make a key frame known that another reader of the same file has found."""
+        self._anchors.add(anchor)
+
     def close(self) -> None:
         """Release the file. Open iterations close their own decoders."""
         if self._reader is not None:
@@ -129,6 +153,10 @@ class VideoSource(Closing):
             self._reader = None
 
     def _forward(self, start: int, stop: int | None) -> Iterator[Frame]:
+        for index, frame in self._decoded(start, stop):
+            yield self.convert(index, frame)
+
+    def _decoded(self, start: int, stop: int | None) -> Iterator[tuple[int, VideoFrame]]:
         if stop is not None and stop <= start:
             return
         decoder = self._new_decoder()
@@ -138,7 +166,7 @@ class VideoSource(Closing):
                 raise self._no_frame(decoder, start)
             index = start
             while frame is not None:
-                yield self._convert(index, frame)
+                yield index, frame
                 index += 1
                 if stop is not None and index >= stop:
                     return
@@ -161,7 +189,7 @@ class VideoSource(Closing):
                         raise self._no_frame(decoder, high)
                     held.append(frame)
                 while held and high > stop:
-                    yield self._convert(high, held.pop())
+                    yield self.convert(high, held.pop())
                     high -= 1
         finally:
             decoder.close()
@@ -177,16 +205,24 @@ class VideoSource(Closing):
         cut = self._num_missing_bytes > 0
         return FrameDecoder(self._path, self._anchors, cut=cut, roots=self._roots)
 
-    def _convert(self, index: int, frame: VideoFrame) -> Frame:
+    def convert(self, index: int, frame: VideoFrame) -> Frame:
+        """Make the picture of a frame of this file that was decoded."""
         width, height = self._coded_size
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", threads=1
         )
         image = self._orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))
+        return Frame(index, self._seconds(frame), image)
+
+    def shrink(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 RGB of a frame that was decoded, as coded: not rotated."""
+        small = self._small.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+        return small.to_ndarray().astype(np.uint8, copy=False)
+
+    def _seconds(self, frame: VideoFrame) -> float | None:
         # Frames that are drained at a fault have no time base of their own.
         pts, time_base = frame.pts, self._time_base
-        pts_s = None if pts is None or time_base is None else float(pts * time_base)
-        return Frame(index, pts_s, image)
+        return None if pts is None or time_base is None else float(pts * time_base)
 
     def _describe(self, orientation: Orientation, decoder: FrameDecoder) -> SourceInfo:
         self._orientation = orientation
@@ -234,3 +270,31 @@ class VideoSource(Closing):
         if self._num_missing_bytes == 0:
             return str(self._path)
         return f"{self._path} (truncated, at least {self._num_missing_bytes:,} bytes are missing)"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """A frame that is decoded, but not yet a picture: who needs few frames of many saves that.
+
+    Attributes:
+        index: 0-based number of the frame.
+        pts_s: its time, as in ``Frame``.
+    """
+
+    index: int
+    pts_s: float | None
+    _coded: VideoFrame
+    _source: VideoSource
+
+    @property
+    def is_keyframe(self) -> bool:
+        """Whether decoding can start here."""
+        return bool(self._coded.key_frame)
+
+    def to_frame(self) -> Frame:
+        """Make the picture."""
+        return self._source.convert(self.index, self._coded)
+
+    def to_thumbnail(self, width: int, height: int) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 RGB, as coded: not rotated."""
+        return self._source.shrink(self._coded, width, height)

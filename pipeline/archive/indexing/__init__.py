@@ -1,0 +1,1 @@
+"""Indexing: videos are worked on chunk by chunk, in this process or on Ray."""

@@ -1,0 +1,204 @@
+"""``maskstream index build``: indexes what is seen in the videos of archives."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskstream.core.errors import ConfigError
+from maskstream.pipeline.archive.format.records import IndexHead, IndexSettings, Sampling
+from maskstream.pipeline.archive.format.storage import Storage
+from maskstream.pipeline.cli.arguments import (
+    count,
+    non_negative_number,
+    positive,
+    positive_number,
+    probability,
+    rate,
+)
+from maskstream.pipeline.cli.signals import StopSignals
+
+if TYPE_CHECKING:
+    from maskstream.pipeline.archive.indexing.building import BuildResult
+
+_DESCRIPTION = """\
+Look for things in all videos of archives and write what is seen into an index. What the index holds
+already is neither read nor changed, so the same command goes on after any end.
+"""
+
+
+def add_build_parser(actions: Any) -> ArgumentParser:
+    """Define the command's options."""
+    parser: ArgumentParser = actions.add_parser(
+        "build",
+        help="make an index, or go on with one",
+        description=_DESCRIPTION,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "archives",
+        metavar="ARCHIVE",
+        nargs="+",
+        help="a folder, a video, a glob, or a manifest (.txt, .csv, .parquet); also s3://… and "
+        "what else fsspec opens",
+    )
+    parser.add_argument(
+        "--text", action="append", default=[], metavar="WORDS", help="what to look for; repeatable"
+    )
+    parser.add_argument("--out", required=True, metavar="INDEX", help="where the index is")
+    add_settings_options(parser)
+    add_run_options(parser)
+    parser.set_defaults(run=build)
+    return parser
+
+
+def add_settings_options(parser: ArgumentParser) -> None:
+    """Define the options that decide the rows; an index keeps them."""
+    group = parser.add_argument_group("settings, which stay those of the index")
+    group.add_argument(
+        "--checkpoint", help="tiny (embedded), a folder, a .pt file or a hub name; default: tiny"
+    )
+    group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    group.add_argument(
+        "--threshold", type=probability, metavar="P", help="least score of a detection, 0 to 1"
+    )
+    which = group.add_mutually_exclusive_group()
+    which.add_argument("--fps", type=rate, metavar="N", help="look at N frames a second")
+    which.add_argument("--every-nth", type=positive, metavar="N", help="look at every N-th frame")
+    which.add_argument("--keyframes", action="store_true", help="look at key frames only")
+    group.add_argument(
+        "--start", type=non_negative_number, metavar="S", help="begin at this second of each video"
+    )
+    group.add_argument(
+        "--end", type=positive_number, metavar="S", help="end before this second of each video"
+    )
+    group.add_argument("--no-shots", action="store_true", help="do not look for cuts")
+    group.add_argument(
+        "--reset-at-cuts", action="store_true", help="give no identity through a cut"
+    )
+    group.add_argument(
+        "--chunk-s",
+        type=positive_number,
+        default=30.0,
+        metavar="S",
+        help="after a death no more than this is done again; default: %(default)s seconds of video",
+    )
+
+
+def add_run_options(parser: ArgumentParser) -> None:
+    """Define the options of a run, which decide no rows."""
+    group = parser.add_argument_group("run")
+    group.add_argument("--device", help="cpu, cuda …; default: CUDA where there is one")
+    group.add_argument(
+        "--in-hand",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="videos that a worker has in hand at once; on a GPU 4 fill it better; "
+        "default: %(default)s",
+    )
+    group.add_argument(
+        "--retry-failures", action="store_true", help="try again what has failed before"
+    )
+    group.add_argument(
+        "--max-deaths",
+        type=positive,
+        default=3,
+        metavar="N",
+        help="a video is given up when its worker has died N times while it had nothing else in "
+        "hand; default: %(default)s",
+    )
+    group.add_argument(
+        "--wait",
+        type=count,
+        default=0,
+        metavar="S",
+        help="wait so long for another build on the index; default: be refused at once",
+    )
+    group.add_argument("--json", action="store_true", help="print progress as lines of JSON")
+
+
+def build(options: Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        0; 128 + the signal's number if a signal stopped it.
+
+    Raises:
+        MaskstreamError: see ``build_index``.
+    """
+    from maskstream.pipeline.archive.indexing.tools import checkpoint_digest
+
+    settings = settings_of(options, checkpoint_digest(options.checkpoint))
+    return run_build(options, options.archives, options.text, options.out, settings)
+
+
+def settings_of(options: Namespace, digest: str) -> IndexSettings:
+    """The settings that the options ask for.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    if options.start is not None and options.end is not None and options.end <= options.start:
+        raise ConfigError(f"--end {options.end} is not behind --start {options.start}")
+    return IndexSettings(
+        checkpoint=digest,
+        dtype=options.dtype,
+        score_threshold=options.threshold,
+        sampling=Sampling(
+            fps=options.fps,
+            every_nth=options.every_nth,
+            keyframes=options.keyframes,
+            start_s=options.start,
+            end_s=options.end,
+        ),
+        detect_shots=not options.no_shots,
+        reset_at_cuts=options.reset_at_cuts,
+        chunk_s=options.chunk_s,
+    )
+
+
+def run_build(
+    options: Namespace, archives: list[str], texts: list[str], out: str, settings: IndexSettings
+) -> int:
+    """Build; shared with ``index add``."""
+    from maskstream.detector.build import default_checkpoint
+    from maskstream.pipeline.archive.indexing.building import BuildRules, build_index
+    from maskstream.pipeline.archive.indexing.chunk_files import code_version
+    from maskstream.pipeline.archive.indexing.pool import InProcessPool
+    from maskstream.pipeline.archive.indexing.tools import load_tools
+    from maskstream.pipeline.cli.index_progress import BuildPrinter
+
+    storage = Storage(out if "://" in out else str(Path(out).absolute()))
+    head = IndexHead(
+        created_by=f"maskstream {code_version()}",
+        checkpoint_name=options.checkpoint or default_checkpoint(),
+        settings=settings,
+    )
+    tools = load_tools(
+        options.checkpoint,
+        device=options.device,
+        dtype=settings.dtype,
+        score_threshold=settings.score_threshold,
+    )
+    with StopSignals() as signals, BuildPrinter(as_json=options.json) as printer:
+        result = build_index(
+            archives,
+            texts,
+            storage,
+            head,
+            load=lambda: tools,
+            open_pool=lambda tell, must_stop: InProcessPool(
+                settings, storage, tools, in_hand=options.in_hand, tell=tell, must_stop=must_stop
+            ),
+            rules=BuildRules(options.retry_failures, options.max_deaths, float(options.wait)),
+            watch=printer,
+            must_stop=lambda: signals.received is not None,
+        )
+        printer.close_with(result)
+    return _exit_code(result, signals)
+
+
+def _exit_code(result: BuildResult, signals: StopSignals) -> int:
+    return signals.exit_code if result.left else 0
