@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from maskstream.pipeline.cli.arguments import (
 from maskstream.pipeline.cli.signals import StopSignals
 
 if TYPE_CHECKING:
-    from maskstream.pipeline.archive.indexing.building import BuildResult
+    from maskstream.pipeline.archive.indexing.indexer import ChunkDone
+    from maskstream.pipeline.archive.indexing.pool import Pool
+    from maskstream.pipeline.archive.indexing.tools import IndexingTools
 
 _DESCRIPTION = """\
 Look for things in all videos of archives and write what is seen into an index. What the index holds
@@ -90,6 +93,18 @@ def add_run_options(parser: ArgumentParser) -> None:
     """Define the options of a run, which decide no rows."""
     group = parser.add_argument_group("run")
     group.add_argument("--device", help="cpu, cuda …; default: CUDA where there is one")
+    group.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="processes that work, on all machines together; 0: this one alone, without Ray; "
+        "default: one for each GPU, else one for each core",
+    )
+    group.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help='a Ray cluster to run on, or "auto"; default: start Ray on this machine',
+    )
     group.add_argument(
         "--in-hand",
         type=positive,
@@ -166,8 +181,6 @@ def run_build(
     from maskstream.detector.build import default_checkpoint
     from maskstream.pipeline.archive.indexing.building import BuildRules, build_index
     from maskstream.pipeline.archive.indexing.chunk_files import code_version
-    from maskstream.pipeline.archive.indexing.pool import InProcessPool
-    from maskstream.pipeline.archive.indexing.tools import load_tools
     from maskstream.pipeline.cli.index_progress import BuildPrinter
 
     storage = Storage(out if "://" in out else str(Path(out).absolute()))
@@ -176,29 +189,66 @@ def run_build(
         checkpoint_name=options.checkpoint or default_checkpoint(),
         settings=settings,
     )
-    tools = load_tools(
-        options.checkpoint,
-        device=options.device,
-        dtype=settings.dtype,
-        score_threshold=settings.score_threshold,
-    )
+    workers = _Workers(options, settings, storage)
     with StopSignals() as signals, BuildPrinter(as_json=options.json) as printer:
         result = build_index(
             archives,
             texts,
             storage,
             head,
-            load=lambda: tools,
-            open_pool=lambda tell, must_stop: InProcessPool(
-                settings, storage, tools, in_hand=options.in_hand, tell=tell, must_stop=must_stop
-            ),
+            load=workers.load,
+            open_pool=workers.open_pool,
             rules=BuildRules(options.retry_failures, options.max_deaths, float(options.wait)),
             watch=printer,
             must_stop=lambda: signals.received is not None,
         )
         printer.close_with(result)
-    return _exit_code(result, signals)
-
-
-def _exit_code(result: BuildResult, signals: StopSignals) -> int:
     return signals.exit_code if result.left else 0
+
+
+class _Workers:
+    """The model in this process, and the pool that the options ask for."""
+
+    def __init__(self, options: Namespace, settings: IndexSettings, storage: Storage) -> None:
+        self._options = options
+        self._settings = settings
+        self._storage = storage
+        self._tools: IndexingTools | None = None
+        self._how = {
+            "checkpoint": options.checkpoint,
+            "device": options.device,
+            "dtype": settings.dtype,
+            "score_threshold": settings.score_threshold,
+        }
+
+    def load(self) -> IndexingTools:
+        """The model, loaded once."""
+        from maskstream.pipeline.archive.indexing.tools import load_tools
+
+        if self._tools is None:
+            self._tools = load_tools(**self._how)
+        return self._tools
+
+    def open_pool(self, tell: Callable[[ChunkDone], None], must_stop: Callable[[], bool]) -> Pool:
+        """This process, or actors on Ray."""
+        options = self._options
+        if options.workers == 0:
+            from maskstream.pipeline.archive.indexing.pool import InProcessPool
+
+            return InProcessPool(
+                self._settings,
+                self._storage,
+                self.load(),
+                in_hand=options.in_hand,
+                tell=tell,
+                must_stop=must_stop,
+            )
+        from maskstream.pipeline.archive.indexing.ray_pool import RayPool, RayPoolConfig
+
+        config = RayPoolConfig(
+            num_workers=options.workers,
+            in_hand=options.in_hand,
+            ray_address=options.ray_address,
+            options=self._how,
+        )
+        return RayPool(self._settings, self._storage, config, tell=tell, must_stop=must_stop)

@@ -19,13 +19,14 @@ from maskstream.pipeline.archive.plan.jobs import Job
 from maskstream.pipeline.archive.plan.planning import PlanCounts
 
 _LINE_EVERY_S = 10.0
+_OBJECT_EVERY_S = 1.0
 
 
 class BuildPrinter(BuildWatch):
     """Prints how a build goes.
 
     On a terminal one line changes in place. In a pipe a line is printed every ten seconds, and for
-    every failure. With ``as_json`` each of these is an object on a line of its own, on stdout.
+    every failure. With ``as_json`` these are objects, each on a line of stdout, every second.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -115,7 +116,7 @@ class BuildPrinter(BuildWatch):
         now_s = time.monotonic()
         if self._live is not None:
             self._live.update(Text(self._line()))
-        elif now_s - self._printed_s >= _LINE_EVERY_S:
+        elif now_s - self._printed_s >= (_OBJECT_EVERY_S if self._as_json else _LINE_EVERY_S):
             self._printed_s = now_s
             self._print("progress", self._figures(), self._line())
 

@@ -26,7 +26,10 @@ from maskstream.pipeline.archive.plan.planning import PlanCounts, Planner
 
 
 class BuildWatch:
-    """Is told how a build goes. This one does nothing: who wants to know overrides."""
+    """Is told how a build goes. This one does nothing: who wants to know overrides.
+
+    ``chunk_done`` may be called in another thread than the others.
+    """
 
     def planned(self, jobs: Sequence[Job], counts: PlanCounts) -> None:
         """What is to be done."""
