@@ -1,4 +1,4 @@
-"""Reading the official ``sam3.pt``, strictly, as tensors of the folder layout."""
+"""Reading the official ``sam3.pt`` or ``sam3.1_multiplex.pt``, strictly, as the folder layout."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from maskstream.core.errors import CheckpointError
 from maskstream.core.official_table import How, OfficialTensor, official_tensors
+from maskstream.core.official_table_multiplex import MARK, multiplex_tensors
 from maskstream.core.tensor_faults import check_tensors
 
 
@@ -33,8 +34,17 @@ def official_config() -> dict[str, Any]:
     return config
 
 
+def is_multiplex(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the tensors of SAM 3.1."""
+    return MARK in tensors
+
+
+def _table_of(tensors: Mapping[str, Tensor]) -> tuple[OfficialTensor, ...]:
+    return multiplex_tensors() if is_multiplex(tensors) else official_tensors()
+
+
 def open_official(path: Path) -> dict[str, Tensor]:
-    """The tensors of ``sam3.pt`` by their official names, mapped into memory, all checked.
+    """The tensors of an official file by their official names, mapped into memory, all checked.
 
     Nothing is read from disk yet except the names, shapes and types.
 
@@ -43,10 +53,15 @@ def open_official(path: Path) -> dict[str, Tensor]:
             (each named as it is called in the file).
     """
     tensors = _load(path)
-    expected = {entry.name: entry.shape for entry in official_tensors()}
+    table = _table_of(tensors)
+    context = f"{path} (official {'SAM 3.1' if is_multiplex(tensors) else 'SAM 3'} layout)"
+    expected = {entry.name: entry.shape for entry in table}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    check_tensors(expected, found, context=f"{path} (official SAM 3 layout)")
-    for entry in official_tensors():
+    # Rotary tables are computed here, and files of SAM 3.1 may lack them.
+    spare = {entry.name for entry in table if entry.how is How.DROP}
+    optional = spare if is_multiplex(tensors) else ()
+    check_tensors(expected, found, context=context, optional=optional)
+    for entry in table:
         if entry.how is not How.DROP and not tensors[entry.name].is_floating_point():
             dtype = tensors[entry.name].dtype
             raise CheckpointError(f"{path}: tensor {entry.name} must hold floats, not {dtype}")
@@ -65,10 +80,21 @@ def convert_official(
     Returns:
         By name in the folder layout. Views of the given tensors wherever that is possible.
     """
+    return convert_tensors(_table_of(tensors), tensors, prefixes)
+
+
+def convert_tensors(
+    table: Iterable[OfficialTensor],
+    tensors: Mapping[str, Tensor],
+    prefixes: Iterable[str] = ("",),
+) -> dict[str, Tensor]:
+    """As :func:`convert_official`, for the tensors of a table alone."""
     starts = tuple(prefixes)
     result: dict[str, Tensor] = {}
     stacks: dict[str, list[Tensor]] = {}
-    for entry in official_tensors():
+    for entry in table:
+        if entry.how is How.DROP:
+            continue
         tensor = tensors[entry.name]
         for target, part in zip(entry.targets, _parts(entry, tensor), strict=True):
             if not target.startswith(starts):

@@ -50,7 +50,7 @@ class OfficialTensor:
 
 
 @dataclass(slots=True)
-class _Table:
+class Table:
     """Collects rows; the methods are the building blocks both layouts repeat."""
 
     rows: list[OfficialTensor] = field(default_factory=list)
@@ -96,7 +96,7 @@ class _Table:
         self.layer(f"{name}.linear2", f"{target}.{parts[1]}", (WIDTH, FFN))
 
 
-def _vit(table: _Table) -> None:
+def _vit(table: Table) -> None:
     name = "detector.backbone.vision_backbone.trunk"
     target = "detector_model.vision_encoder.backbone"
     positions = f"{target}.embeddings.position_embeddings"
@@ -117,21 +117,21 @@ def _vit(table: _Table) -> None:
     table.norm(f"{name}.ln_pre", f"{target}.layer_norm", VIT_WIDTH)
 
 
-def _neck(table: _Table, name: str, target: str) -> None:
-    """Four levels: ×4 by two transposed convolutions, ×2 by one, ×1, and ×½ by pooling."""
+def add_neck(table: Table, name: str, target: str, num_levels: int = 4) -> None:
+    """Levels: ×4 by two transposed convolutions, ×2 by one, ×1, and ×½ by pooling."""
     half, quarter = VIT_WIDTH // 2, VIT_WIDTH // 4
     level, layer = f"{name}.0", f"{target}.fpn_layers.0"
     table.layer(f"{level}.dconv_2x2_0", f"{layer}.scale_layers.0", (VIT_WIDTH, half, 2, 2), half)
     table.layer(f"{level}.dconv_2x2_1", f"{layer}.scale_layers.2", (half, quarter, 2, 2), quarter)
     level, layer = f"{name}.1", f"{target}.fpn_layers.1"
     table.layer(f"{level}.dconv_2x2", f"{layer}.scale_layers.0", (VIT_WIDTH, half, 2, 2), half)
-    for index, width in enumerate((quarter, half, VIT_WIDTH, VIT_WIDTH)):
+    for index, width in enumerate((quarter, half, VIT_WIDTH, VIT_WIDTH)[:num_levels]):
         level, layer = f"{name}.{index}", f"{target}.fpn_layers.{index}"
         table.layer(f"{level}.conv_1x1", f"{layer}.proj1", (WIDTH, width, 1, 1))
         table.layer(f"{level}.conv_3x3", f"{layer}.proj2", (WIDTH, WIDTH, 3, 3))
 
 
-def _text(table: _Table) -> None:
+def _text(table: Table) -> None:
     name = "detector.backbone.language_backbone"
     encoder, target = f"{name}.encoder", "detector_model.text_encoder.text_model"
     positions = f"{target}.embeddings.position_embedding.weight"
@@ -152,7 +152,7 @@ def _text(table: _Table) -> None:
     table.layer(f"{name}.resizer", "detector_model.text_projection", (WIDTH, TEXT_WIDTH))
 
 
-def _encoder_layer(table: _Table, name: str, layer: str) -> None:
+def _encoder_layer(table: Table, name: str, layer: str) -> None:
     """Self-attention, cross-attention, feed-forward, each behind a layer norm."""
     table.fused_attention(f"{name}.self_attn", f"{layer}.self_attn")
     table.fused_attention(f"{name}.cross_attn_image", f"{layer}.cross_attn")
@@ -161,7 +161,7 @@ def _encoder_layer(table: _Table, name: str, layer: str) -> None:
         table.norm(f"{name}.norm{number}", f"{layer}.layer_norm{number}")
 
 
-def _geometry(table: _Table) -> None:
+def _geometry(table: Table) -> None:
     name, target = "detector.geometry_encoder", "detector_model.geometry_encoder"
     table.add(f"{name}.label_embed.weight", (2, WIDTH), f"{target}.label_embed.weight")
     table.add(f"{name}.cls_embed.weight", (1, WIDTH), f"{target}.cls_embed.weight")
@@ -183,7 +183,7 @@ def _geometry(table: _Table) -> None:
         _encoder_layer(table, f"{name}.encode.{index}", f"{target}.layers.{index}")
 
 
-def _fusion_and_decoder(table: _Table) -> None:
+def _fusion_and_decoder(table: Table) -> None:
     for index in range(6):
         name = f"detector.transformer.encoder.layers.{index}"
         _encoder_layer(table, name, f"detector_model.detr_encoder.layers.{index}")
@@ -218,7 +218,7 @@ def _fusion_and_decoder(table: _Table) -> None:
         table.mlp(f"{name}.{part}", sizes, layers)
 
 
-def _heads(table: _Table) -> None:
+def _heads(table: Table) -> None:
     name, target = "detector.segmentation_head", "detector_model.mask_decoder"
     for index in range(3):
         convolution, norm = f"pixel_decoder.conv_layers.{index}", f"pixel_decoder.norms.{index}"
@@ -238,7 +238,7 @@ def _heads(table: _Table) -> None:
     table.layer(f"{name}.hs_proj", f"{target}.query_proj", (WIDTH, WIDTH))
 
 
-def _memory(table: _Table) -> None:
+def _memory(table: Table) -> None:
     """Memory attention, memory encoder, object pointers and the learned constants."""
     constants: dict[str, tuple[str, Shape]] = {
         "maskmem_tpos_enc": ("memory_temporal_positional_encoding", (7, 1, 1, MEMORY_WIDTH)),
@@ -260,23 +260,24 @@ def _memory(table: _Table) -> None:
         for number in (1, 2, 3):
             table.norm(f"{name}.norm{number}", f"{layer}.layer_norm{number}")
     table.norm("tracker.transformer.encoder.norm", "tracker_model.memory_attention.layer_norm")
-    _memory_encoder(table, "tracker.maskmem_backbone", "tracker_model.memory_encoder")
+    name, target = "tracker.maskmem_backbone", "tracker_model.memory_encoder"
+    add_memory_encoder(table, name, target, (1, 4, 16, 64, WIDTH))
+    table.layer(f"{name}.out_proj", f"{target}.projection", (MEMORY_WIDTH, WIDTH, 1, 1))
     pointer = "tracker_model.object_pointer_proj"
-    table.mlp("tracker.obj_ptr_proj", (WIDTH,) * 4, _in_middle_out(pointer))
+    table.mlp("tracker.obj_ptr_proj", (WIDTH,) * 4, in_middle_out(pointer))
     temporal = "tracker_model.temporal_positional_encoding_projection_layer"
     table.layer("tracker.obj_ptr_tpos_proj", temporal, (MEMORY_WIDTH, WIDTH))
 
 
-def _memory_encoder(table: _Table, name: str, target: str) -> None:
+def add_memory_encoder(table: Table, name: str, target: str, widths: tuple[int, ...]) -> None:
     """The mask downsampler is (convolution, norm, activation) four times, then 1×1."""
-    widths = (1, 4, 16, 64, WIDTH)
     downsampler, layers = f"{name}.mask_downsampler.encoder", f"{target}.mask_downsampler"
     for index in range(4):
         shape = (widths[index + 1], widths[index], 3, 3)
         layer = f"{layers}.layers.{index}"
         table.layer(f"{downsampler}.{3 * index}", f"{layer}.conv", shape)
         table.norm(f"{downsampler}.{3 * index + 1}", f"{layer}.layer_norm", shape[0])
-    table.layer(f"{downsampler}.12", f"{layers}.final_conv", (WIDTH, WIDTH, 1, 1))
+    table.layer(f"{downsampler}.12", f"{layers}.final_conv", (WIDTH, widths[-1], 1, 1))
     table.layer(f"{name}.pix_feat_proj", f"{target}.feature_projection", (WIDTH, WIDTH, 1, 1))
     for index in range(2):
         block, layer = f"{name}.fuser.layers.{index}", f"{target}.memory_fuser.layers.{index}"
@@ -285,20 +286,20 @@ def _memory_encoder(table: _Table, name: str, target: str) -> None:
         table.norm(f"{block}.norm", f"{layer}.layer_norm")
         table.layer(f"{block}.pwconv1", f"{layer}.pointwise_conv1", (4 * WIDTH, WIDTH))
         table.layer(f"{block}.pwconv2", f"{layer}.pointwise_conv2", (WIDTH, 4 * WIDTH))
-    table.layer(f"{name}.out_proj", f"{target}.projection", (MEMORY_WIDTH, WIDTH, 1, 1))
 
 
-def _in_middle_out(target: str) -> tuple[str, str, str]:
+def in_middle_out(target: str) -> tuple[str, str, str]:
+    """The three linear layers of a small MLP."""
     return f"{target}.proj_in", f"{target}.layers.0", f"{target}.proj_out"
 
 
-def _prompt_encoder(table: _Table) -> None:
-    name, target = "tracker.sam_prompt_encoder", "tracker_model.prompt_encoder"
+def add_prompt_encoder(table: Table, name: str, target: str, *positions: str) -> None:
+    """The encoder of clicks; ``positions`` also hold its random matrix."""
     table.add(
         f"{name}.pe_layer.positional_encoding_gaussian_matrix",
         (2, WIDTH // 2),
         f"{target}.shared_embedding.positional_embedding",
-        "tracker_model.shared_image_embedding.positional_embedding",
+        *positions,
     )
     for index in range(4):
         points = f"{name}.point_embeddings.{index}.weight"
@@ -313,8 +314,10 @@ def _prompt_encoder(table: _Table) -> None:
     table.layer(f"{name}.6", f"{target}.conv3", (WIDTH, 16, 1, 1))
 
 
-def _mask_decoder(table: _Table) -> None:
-    name, target = "tracker.sam_mask_decoder", "tracker_model.mask_decoder"
+def add_mask_decoder(
+    table: Table, name: str, target: str, num_masks: int = 4, num_objects: int = 1
+) -> None:
+    """A mask decoder that proposes so many masks for each of so many objects at a time."""
     crossings = ("cross_attn_token_to_image", "cross_attn_image_to_token")
     for index in range(2):
         block, layer = f"{name}.transformer.layers.{index}", f"{target}.transformer.layers.{index}"
@@ -329,32 +332,45 @@ def _mask_decoder(table: _Table) -> None:
     table.attention(f"{name}.{final}", f"{target}.{final}", inner=WIDTH // 2)
     norm = f"{target}.transformer.layer_norm_final_attn"
     table.norm(f"{name}.transformer.norm_final_attn", norm)
-    for part, count in (("iou_token", 1), ("mask_tokens", 4), ("obj_score_token", 1)):
+    counts = {"iou_token": 1, "mask_tokens": num_masks, "obj_score_token": 1}
+    for part, each in counts.items():
+        count = num_objects * each
         table.add(f"{name}.{part}.weight", (count, WIDTH), f"{target}.{part}.weight")
     table.layer(f"{name}.output_upscaling.0", f"{target}.upscale_conv1", (WIDTH, 64, 2, 2), 64)
     table.norm(f"{name}.output_upscaling.1", f"{target}.upscale_layer_norm", 64)
     table.layer(f"{name}.output_upscaling.3", f"{target}.upscale_conv2", (64, 32, 2, 2), 32)
     table.layer(f"{name}.conv_s0", f"{target}.conv_s0", (32, WIDTH, 1, 1))
     table.layer(f"{name}.conv_s1", f"{target}.conv_s1", (64, WIDTH, 1, 1))
-    heads = {f"output_hypernetworks_mlps.{index}": 32 for index in range(4)}
-    for part, width in {**heads, "iou_prediction_head": 4, "pred_obj_score_head": 1}.items():
+    widths = {f"output_hypernetworks_mlps.{index}": 32 for index in range(num_masks)}
+    widths |= {"iou_prediction_head": num_masks, "pred_obj_score_head": 1}
+    for part, width in widths.items():
         sizes = (WIDTH, WIDTH, WIDTH, width)
-        table.mlp(f"{name}.{part}", sizes, _in_middle_out(f"{target}.{part}"))
+        table.mlp(f"{name}.{part}", sizes, in_middle_out(f"{target}.{part}"))
+
+
+def add_detector(table: Table, num_levels: int = 4) -> None:
+    """All of the detector, its neck with so many levels."""
+    _vit(table)
+    convolutions = "detector.backbone.vision_backbone.convs"
+    add_neck(table, convolutions, "detector_model.vision_encoder.neck", num_levels)
+    _text(table)
+    _geometry(table)
+    _fusion_and_decoder(table)
+    _heads(table)
 
 
 @cache
 def official_tensors() -> tuple[OfficialTensor, ...]:
     """All tensors of ``sam3.pt`` with their shapes and destinations."""
-    table = _Table()
-    convolutions = "detector.backbone.vision_backbone"
-    _vit(table)
-    _neck(table, f"{convolutions}.convs", "detector_model.vision_encoder.neck")
-    _neck(table, f"{convolutions}.sam2_convs", "tracker_neck")
-    _text(table)
-    _geometry(table)
-    _fusion_and_decoder(table)
-    _heads(table)
+    table = Table()
+    add_detector(table)
+    add_neck(table, "detector.backbone.vision_backbone.sam2_convs", "tracker_neck")
     _memory(table)
-    _prompt_encoder(table)
-    _mask_decoder(table)
+    add_prompt_encoder(
+        table,
+        "tracker.sam_prompt_encoder",
+        "tracker_model.prompt_encoder",
+        "tracker_model.shared_image_embedding.positional_embedding",
+    )
+    add_mask_decoder(table, "tracker.sam_mask_decoder", "tracker_model.mask_decoder")
     return tuple(table.rows)

@@ -44,6 +44,8 @@ class TrackerFeatures:
 
     Attributes:
         levels: three maps, fine to coarse: (1, C, 4h, 4w), (1, C, 2h, 2w), (1, C, h, w).
+        interactive: the same of the branch for clicks and given masks, where the model has one.
     """
 
     levels: tuple[Tensor, Tensor, Tensor]
+    interactive: tuple[Tensor, Tensor, Tensor] | None = None

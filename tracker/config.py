@@ -35,22 +35,24 @@ BOOKKEEPING = frozenset((
 ))
 # fmt: on
 
-C = TypeVar("C", bound="_Config")
+C = TypeVar("C", bound="StrictConfig")
 
 
-def _check_positive(owner: object, *names: str) -> None:
+def check_positive(owner: object, *names: str) -> None:
+    """Raise ConfigError where one of these fields is not above 0."""
     for name in names:
         value = getattr(owner, name)
         if not value > 0:
             raise ConfigError(f"{type(owner).__name__}.{name} is {value}; it must be above 0")
 
 
-def _check_divides(what: str, value: int, by: int, by_what: str) -> None:
+def check_divides(what: str, value: int, by: int, by_what: str) -> None:
+    """Raise ConfigError where ``value`` is no multiple of ``by``."""
     if by <= 0 or value % by:
         raise ConfigError(f"{what} is {value}; it must be a multiple of {by_what} ({by})")
 
 
-class _Config:
+class StrictConfig:
     """Reading and checking shared by the three classes below."""
 
     __slots__ = ()
@@ -81,7 +83,7 @@ def _typed(value: Any, kind: str, where: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptEncoderConfig(_Config):
+class PromptEncoderConfig(StrictConfig):
     """What turns clicks, boxes and masks into embeddings."""
 
     hidden_size: int = 256
@@ -100,10 +102,10 @@ class PromptEncoderConfig(_Config):
     """Standard deviation of the random frequencies at initialisation."""
 
     def __post_init__(self) -> None:
-        _check_positive(self, "hidden_size", "image_size", "patch_size", "layer_norm_eps", "scale")
-        _check_positive(self, "mask_input_channels")
-        _check_divides("hidden_size", self.hidden_size, 2, "2")
-        _check_divides("mask_input_channels", self.mask_input_channels, 4, "4")
+        check_positive(self, "hidden_size", "image_size", "patch_size", "layer_norm_eps", "scale")
+        check_positive(self, "mask_input_channels")
+        check_divides("hidden_size", self.hidden_size, 2, "2")
+        check_divides("mask_input_channels", self.mask_input_channels, 4, "4")
         if self.num_point_embeddings < 4:
             raise ConfigError(
                 f"num_point_embeddings is {self.num_point_embeddings}; clicks and corners need 4"
@@ -112,7 +114,7 @@ class PromptEncoderConfig(_Config):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskDecoderConfig(_Config):
+class MaskDecoderConfig(StrictConfig):
     """The two-way transformer and the heads on top of it."""
 
     hidden_size: int = 256
@@ -134,18 +136,18 @@ class MaskDecoderConfig(_Config):
     dynamic_multimask_stability_thresh: float = 0.98
 
     def __post_init__(self) -> None:
-        _check_positive(self, "hidden_size", "mlp_dim", "num_hidden_layers", "num_attention_heads")
-        _check_positive(self, "num_multimask_outputs", "iou_head_depth", "iou_head_hidden_dim")
-        _check_divides("hidden_size", self.hidden_size, 8, "8")
+        check_positive(self, "hidden_size", "mlp_dim", "num_hidden_layers", "num_attention_heads")
+        check_positive(self, "num_multimask_outputs", "iou_head_depth", "iou_head_hidden_dim")
+        check_divides("hidden_size", self.hidden_size, 8, "8")
         rate = self.attention_downsample_rate
-        _check_divides("hidden_size", self.hidden_size, rate, "attention_downsample_rate")
+        check_divides("hidden_size", self.hidden_size, rate, "attention_downsample_rate")
         inner = self.hidden_size // rate
-        _check_divides("channels in attention", inner, self.num_attention_heads, "heads")
+        check_divides("channels in attention", inner, self.num_attention_heads, "heads")
         activation(self.hidden_act)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrackerConfig(_Config):
+class TrackerConfig(StrictConfig):
     """The tracker's network: memory attention, mask decoder, memory encoder."""
 
     image_size: int = 1008
@@ -209,7 +211,7 @@ class TrackerConfig(_Config):
         self._check_widths()
         self._check_memory_attention()
         self._check_memory_encoder()
-        _check_positive(self, "num_maskmem")
+        check_positive(self, "num_maskmem")
         if self.num_maskmem < 2 or self.max_object_pointers_in_encoder < 2:
             raise ConfigError(
                 f"num_maskmem is {self.num_maskmem} and max_object_pointers_in_encoder is "
@@ -221,8 +223,8 @@ class TrackerConfig(_Config):
             )
 
     def _check_widths(self) -> None:
-        _check_positive(self, "image_size", "patch_size", "fpn_hidden_size")
-        _check_divides("image_size", self.image_size, self.patch_size, "patch_size")
+        check_positive(self, "image_size", "patch_size", "fpn_hidden_size")
+        check_divides("image_size", self.image_size, self.patch_size, "patch_size")
         prompt, decoder, hidden = (
             self.prompt_encoder_config,
             self.mask_decoder_config,
@@ -242,24 +244,24 @@ class TrackerConfig(_Config):
                 raise ConfigError(f"tracker: {name} is {value}; it must be {wanted} here")
 
     def _check_memory_attention(self) -> None:
-        _check_positive(self, "memory_attention_num_layers", "rope_theta")
-        _check_positive(self, "memory_attention_feed_forward_hidden_size")
+        check_positive(self, "memory_attention_num_layers", "rope_theta")
+        check_positive(self, "memory_attention_feed_forward_hidden_size")
         hidden, rate = self.memory_attention_hidden_size, self.memory_attention_downsample_rate
-        _check_divides("memory_attention_hidden_size", hidden, rate, "downsample rate")
+        check_divides("memory_attention_hidden_size", hidden, rate, "downsample rate")
         heads = self.memory_attention_num_attention_heads
-        _check_divides("channels in memory attention", hidden // rate, heads, "heads")
-        _check_divides("channels of a head", hidden // rate // heads, 4, "4, two axes of pairs")
+        check_divides("channels in memory attention", hidden // rate, heads, "heads")
+        check_divides("channels of a head", hidden // rate // heads, 4, "4, two axes of pairs")
         for name in ("memory_attention_dropout", "memory_attention_rope_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
         activation(self.memory_attention_feed_forward_hidden_act)
 
     def _check_memory_encoder(self) -> None:
-        _check_positive(self, "memory_encoder_output_channels", "memory_fuser_intermediate_dim")
+        check_positive(self, "memory_encoder_output_channels", "memory_fuser_intermediate_dim")
         dim = self.memory_encoder_output_channels
         hidden = self.fpn_hidden_size
-        _check_divides("fpn_hidden_size", hidden, dim, "memory_encoder_output_channels")
-        _check_divides("memory_encoder_output_channels", dim, 4, "4")
+        check_divides("fpn_hidden_size", hidden, dim, "memory_encoder_output_channels")
+        check_divides("memory_encoder_output_channels", dim, 4, "4")
         stride, total = self.mask_downsampler_stride, self.mask_downsampler_total_stride
         if stride < 2 or total != 16 or stride ** round(math.log(total, stride)) != total:
             raise ConfigError(

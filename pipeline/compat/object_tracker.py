@@ -16,7 +16,7 @@ from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.detector.frames import FrameDetector
 from maskstream.pipeline.sources import Frame, FrameSource, open_source
 from maskstream.pipeline.video.model import VideoModel
-from maskstream.tracker.network.model import NO_OBJECT_LOGIT, resize
+from maskstream.tracker.network.maps import NO_OBJECT_LOGIT, resize
 from maskstream.tracker.tracked_frame import TrackedFrame
 from maskstream.tracker.video_tracker import VideoTracker
 

@@ -18,9 +18,11 @@ from maskstream.core.checkpoint_summary import inspect_checkpoint
 from maskstream.core.errors import CheckpointError
 from maskstream.core.official import convert_official, official_config, open_official
 from maskstream.core.official_table import How, official_tensors
+from maskstream.core.official_table_multiplex import multiplex_tensors
 from maskstream.pipeline.video.model import VideoModel
 
 TABLE = Path(__file__).parent / "data" / "sam3_pt_tensors.tsv.gz"
+TABLE_31 = Path(__file__).parent / "data" / "sam31_multiplex_pt_tensors.tsv.gz"
 POINTS = "detector_model.geometry_encoder.points_"
 BLOCK = "detector.backbone.vision_backbone.trunk.blocks.3"
 
@@ -60,6 +62,20 @@ def test_table_is_the_official_list(listed: dict[str, tuple[tuple[int, ...], str
     assert {entry.name: entry.shape for entry in official_tensors()} == {
         name: shape for name, (shape, _) in listed.items()
     }
+
+
+def test_the_table_of_sam31_is_its_official_list() -> None:
+    rows = [
+        line.split("\t") for line in gzip.decompress(TABLE_31.read_bytes()).decode().splitlines()
+    ]
+    assert {entry.name: entry.shape for entry in multiplex_tensors()} == {
+        name: tuple(map(int, shape.split(","))) for name, shape, _ in rows
+    }
+    assert len(multiplex_tensors()) == 1623
+    targets = Counter(target for entry in multiplex_tensors() for target in entry.targets)
+    assert [name for name, count in targets.items() if count > 1] == [
+        "tracker_model.interactive_prompt_encoder.point_embed.weight"
+    ]
 
 
 def test_only_rotary_angles_are_dropped() -> None:

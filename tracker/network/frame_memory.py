@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from maskstream.tracker.network.maps import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE, FrameEmbedding
 from maskstream.tracker.network.protocol import PRESENT_LOGIT, MaskletPrediction
 from maskstream.tracker.overlap import NO_OBJECT_LOGIT, suppress_shrunk
 from maskstream.tracker.rows import take
 
 if TYPE_CHECKING:
-    from maskstream.tracker.network.model import FrameEmbedding, TrackerModel
-
-# Logits of a mask that was given: ±10.
-GIVEN_MASK_SCALE = 20.0
-GIVEN_MASK_BIAS = -10.0
+    from maskstream.tracker.network.model import TrackerModel
 
 
 @dataclass(frozen=True, slots=True)

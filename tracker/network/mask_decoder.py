@@ -192,17 +192,23 @@ class TwoWayTransformer(nn.Module):
         return self.layer_norm_final_attn(tokens + attended), image
 
 
-class MaskDecoder(nn.Module):
-    """Masks, their predicted quality and the object score, from a conditioned image."""
+class MaskHeads(nn.Module):
+    """Tokens, two-way transformer, upscaling and heads: what all mask decoders are made of.
 
-    def __init__(self, config: MaskDecoderConfig) -> None:
+    Args:
+        config: sizes.
+        num_masks: masks that are proposed for an object.
+        num_objects: objects that are decoded together, each with tokens of its own.
+    """
+
+    def __init__(self, config: MaskDecoderConfig, num_masks: int, num_objects: int = 1) -> None:
         super().__init__()
         hidden = config.hidden_size
         self.config = config
-        self.num_masks = config.num_multimask_outputs + 1
-        self.iou_token = nn.Embedding(1, hidden)
-        self.mask_tokens = nn.Embedding(self.num_masks, hidden)
-        self.obj_score_token = nn.Embedding(1, hidden)
+        self.num_masks = num_masks
+        self.iou_token = nn.Embedding(num_objects, hidden)
+        self.mask_tokens = nn.Embedding(num_objects * num_masks, hidden)
+        self.obj_score_token = nn.Embedding(num_objects, hidden)
         self.transformer = TwoWayTransformer(config)
         self.conv_s0 = nn.Conv2d(hidden, hidden // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(hidden, hidden // 4, kernel_size=1)
@@ -210,14 +216,56 @@ class MaskDecoder(nn.Module):
         self.upscale_layer_norm = LayerNorm2d(hidden // 4)
         self.upscale_conv2 = nn.ConvTranspose2d(hidden // 4, hidden // 8, kernel_size=2, stride=2)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            Mlp(hidden, hidden, hidden // 8, 3) for _ in range(self.num_masks)
+            Mlp(hidden, hidden, hidden // 8, 3) for _ in range(num_masks)
         )
         self.iou_prediction_head = Mlp(
-            hidden, config.iou_head_hidden_dim, self.num_masks, config.iou_head_depth
+            hidden, config.iou_head_hidden_dim, num_masks, config.iou_head_depth
         )
         self.pred_obj_score_head = Mlp(hidden, hidden, 1, 3)
         self._taps1: Derived[Tensor] = Derived()
         self._taps2: Derived[Tensor] = Derived()
+
+    def upscale(self, image: Tensor, fine: tuple[Tensor, Tensor], kernels: Tensor) -> Tensor:
+        """Upscale the image by 4 and apply the kernels to every pixel.
+
+        Args:
+            image: (N, h*w, C).
+            fine: (1, C/8, 4h, 4w) and (1, C/4, 2h, 2w), of the frame.
+            kernels: (N, K, C/8).
+
+        Returns:
+            (N, K, 4h, 4w) mask logits.
+        """
+        s0, s1 = fine
+        height, width = s1.shape[-2] // 2, s1.shape[-1] // 2
+        # (h, dy, w, dx) → (h, w, dy, dx) and one level deeper for the finest map.
+        s1 = s1[0].unflatten(2, (width, 2)).unflatten(1, (height, 2)).permute(1, 3, 2, 4, 0)
+        s0 = s0[0].unflatten(2, (width, 2, 2)).unflatten(1, (height, 2, 2))
+        s0 = s0.permute(1, 4, 2, 5, 3, 6, 0)
+        x = _four_of_one(image, self.upscale_conv1, s1.reshape(height * width, -1), self._taps1)
+        x = x.unflatten(-1, (4, -1))
+        norm = self.upscale_layer_norm
+        x = functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        s0 = s0.reshape(height * width, 4, -1)
+        x = _four_of_one(functional.gelu(x), self.upscale_conv2, s0, self._taps2)
+        x = functional.gelu(x).unflatten(-1, (4, -1)).flatten(1, 3)
+        masks = products(x, kernels).transpose(1, 2)
+        masks = masks.unflatten(2, (height, width, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        out: Tensor = masks.reshape(*kernels.shape[:2], 4 * height, 4 * width)
+        return out
+
+
+class MaskDecoder(MaskHeads):
+    """Masks of one object, their predicted quality and the object score, from a conditioned image.
+
+    Args:
+        config: sizes.
+        iou_in_logits: the head of the predicted quality gives logits, not the quality itself.
+    """
+
+    def __init__(self, config: MaskDecoderConfig, *, iou_in_logits: bool = True) -> None:
+        super().__init__(config, config.num_multimask_outputs + 1)
+        self.iou_in_logits = iou_in_logits
 
     def decode(self, image: Tensor, image_position: Tensor, prompts: Tensor) -> DecodedTokens:
         """Run the transformer and the small heads.
@@ -231,10 +279,11 @@ class MaskDecoder(nn.Module):
         own = torch.cat(weights).expand(len(prompts), -1, -1)
         tokens, image = self.transformer(torch.cat((own, prompts), 1), image, image_position)
         score: Tensor = self.pred_obj_score_head(tokens[:, 0])
+        iou: Tensor = self.iou_prediction_head(tokens[:, 1])
         return DecodedTokens(
             image=image,
             mask_tokens=tokens[:, 2 : 2 + self.num_masks],
-            iou_scores=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
+            iou_scores=iou.sigmoid() if self.iou_in_logits else iou,
             object_score_logits=score[:, 0],
         )
 
@@ -297,35 +346,6 @@ class MaskDecoder(nn.Module):
         """(N, len(which), C/8): the vectors that turn upscaled features into masks."""
         made = [self.output_hypernetworks_mlps[i](decoded.mask_tokens[:, i]) for i in which]
         return torch.stack(made, dim=1)
-
-    def upscale(self, image: Tensor, fine: tuple[Tensor, Tensor], kernels: Tensor) -> Tensor:
-        """Upscale the image by 4 and apply the kernels to every pixel.
-
-        Args:
-            image: (N, h*w, C).
-            fine: (1, C/8, 4h, 4w) and (1, C/4, 2h, 2w), of the frame.
-            kernels: (N, K, C/8).
-
-        Returns:
-            (N, K, 4h, 4w) mask logits.
-        """
-        s0, s1 = fine
-        height, width = s1.shape[-2] // 2, s1.shape[-1] // 2
-        # (h, dy, w, dx) → (h, w, dy, dx) and one level deeper for the finest map.
-        s1 = s1[0].unflatten(2, (width, 2)).unflatten(1, (height, 2)).permute(1, 3, 2, 4, 0)
-        s0 = s0[0].unflatten(2, (width, 2, 2)).unflatten(1, (height, 2, 2))
-        s0 = s0.permute(1, 4, 2, 5, 3, 6, 0)
-        x = _four_of_one(image, self.upscale_conv1, s1.reshape(height * width, -1), self._taps1)
-        x = x.unflatten(-1, (4, -1))
-        norm = self.upscale_layer_norm
-        x = functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-        s0 = s0.reshape(height * width, 4, -1)
-        x = _four_of_one(functional.gelu(x), self.upscale_conv2, s0, self._taps2)
-        x = functional.gelu(x).unflatten(-1, (4, -1)).flatten(1, 3)
-        masks = products(x, kernels).transpose(1, 2)
-        masks = masks.unflatten(2, (height, width, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
-        out: Tensor = masks.reshape(*kernels.shape[:2], 4 * height, 4 * width)
-        return out
 
 
 def _four_of_one(

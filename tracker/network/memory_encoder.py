@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +15,9 @@ from torch.nn.parameter import Parameter
 from maskstream.core.layers import LayerNorm2d, activation
 from maskstream.core.linear import Linear, is_cpu_inference
 from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.network.multiplex.config import MultiplexConfig
+
+EncoderConfig: TypeAlias = TrackerConfig | MultiplexConfig
 
 # Up to this many channels, PyTorch's layer norm spends its time on starting rows.
 NARROW = 8
@@ -22,7 +28,7 @@ CPU_CHUNK = 4
 class MaskDownSamplerLayer(nn.Module):
     """A strided convolution, norm over channels, activation."""
 
-    def __init__(self, config: TrackerConfig, channels_in: int, channels_out: int) -> None:
+    def __init__(self, config: EncoderConfig, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             channels_in,
@@ -58,20 +64,23 @@ class MaskDownSamplerLayer(nn.Module):
 
 
 class MaskDownSampler(nn.Module):
-    """Masks of 16 pixels a cell, shrunk to one embedding a cell."""
+    """Masks of 16 pixels a cell, shrunk to one embedding a cell.
 
-    def __init__(self, config: TrackerConfig) -> None:
+    Args:
+        config: kernel, stride and activation of the convolutions.
+        channels: those of the masks, then behind each convolution.
+        embed_dim: channels of the embedding.
+    """
+
+    def __init__(self, config: EncoderConfig, channels: Sequence[int], embed_dim: int) -> None:
         super().__init__()
-        stride = config.mask_downsampler_stride
-        num_layers = round(math.log(config.mask_downsampler_total_stride, stride))
-        channels = [stride ** (2 * i) for i in range(num_layers + 1)]
         self.layers = nn.ModuleList(
-            MaskDownSamplerLayer(config, channels[i], channels[i + 1]) for i in range(num_layers)
+            MaskDownSamplerLayer(config, before, after) for before, after in pairwise(channels)
         )
-        self.final_conv = nn.Conv2d(channels[-1], config.mask_downsampler_embed_dim, kernel_size=1)
+        self.final_conv = nn.Conv2d(channels[-1], embed_dim, kernel_size=1)
 
     def forward(self, masks: Tensor) -> Tensor:
-        """(N, 1, 16h, 16w) to (N, embed_dim, h, w)."""
+        """(N, channels[0], 16h, 16w) to (N, embed_dim, h, w)."""
         for layer in self.layers:
             masks = layer(masks)
         out: Tensor = self.final_conv(masks)
@@ -81,7 +90,7 @@ class MaskDownSampler(nn.Module):
 class MemoryFuserBlock(nn.Module):
     """A ConvNeXt block (Liu et al., 2022): depthwise convolution, norm, two pointwise layers."""
 
-    def __init__(self, config: TrackerConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         dim = config.memory_fuser_embed_dim
         self.depthwise_conv = nn.Conv2d(
@@ -108,7 +117,7 @@ class MemoryFuserBlock(nn.Module):
 class MemoryFuser(nn.Module):
     """Blocks one after another."""
 
-    def __init__(self, config: TrackerConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             MemoryFuserBlock(config) for _ in range(config.memory_fuser_num_layers)
@@ -126,7 +135,10 @@ class MemoryEncoder(nn.Module):
     def __init__(self, config: TrackerConfig) -> None:
         super().__init__()
         hidden = config.memory_encoder_hidden_size
-        self.mask_downsampler = MaskDownSampler(config)
+        stride = config.mask_downsampler_stride
+        num_layers = round(math.log(config.mask_downsampler_total_stride, stride))
+        channels = [stride ** (2 * layer) for layer in range(num_layers + 1)]
+        self.mask_downsampler = MaskDownSampler(config, channels, config.mask_downsampler_embed_dim)
         self.feature_projection = nn.Conv2d(hidden, hidden, kernel_size=1)
         self.memory_fuser = MemoryFuser(config)
         self.projection = nn.Conv2d(hidden, config.memory_encoder_output_channels, kernel_size=1)

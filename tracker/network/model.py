@@ -8,11 +8,8 @@ one sitting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.parameter import Parameter
 
 from maskstream.core.derived import Derived
@@ -21,7 +18,15 @@ from maskstream.core.linear import Linear
 from maskstream.core.position import sine_position_2d
 from maskstream.core.types import TrackerFeatures
 from maskstream.tracker.config import TrackerConfig
-from maskstream.tracker.network.frame_memory import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
+from maskstream.tracker.network.maps import (
+    GIVEN_MASK_BIAS,
+    GIVEN_MASK_SCALE,
+    NO_OBJECT_LOGIT,
+    FrameEmbedding,
+    as_tokens,
+    resize,
+    time_code,
+)
 from maskstream.tracker.network.mask_decoder import DecodedTokens, MaskDecoder, Mlp
 from maskstream.tracker.network.memory_attention import MemoryAttention, MemoryTokens
 from maskstream.tracker.network.memory_bank import MemoryBatch
@@ -38,25 +43,6 @@ from maskstream.tracker.network.protocol import MaskletPrediction
 from maskstream.tracker.video_config import VideoConfig
 
 __all__ = ["FrameEmbedding", "MaskletPrediction", "MemoryBatch", "TrackerConfig", "TrackerModel"]
-
-# Mask logits of a masklet that isn't in the frame.
-NO_OBJECT_LOGIT = -1024.0
-TEMPERATURE = 10000.0
-
-
-@dataclass(frozen=True, slots=True)
-class FrameEmbedding:
-    """One frame, ready for any number of masklets.
-
-    Attributes:
-        high_res: (1, C/8, 4h, 4w) and (1, C/4, 2h, 2w), projected for the mask decoder.
-        image: (1, C, h, w), the coarsest features.
-        position: (1, C, h, w), their sine encoding.
-    """
-
-    high_res: tuple[Tensor, Tensor]
-    image: Tensor
-    position: Tensor
 
 
 class TrackerModel(nn.Module):
@@ -256,7 +242,7 @@ class TrackerModel(nn.Module):
         self, frame: FrameEmbedding, mask_logits: Tensor | None, memory: MemoryBatch | None
     ) -> Tensor:
         """The frame's features with memories and a mask that is to be corrected, (N or 1, L, C)."""
-        image = _tokens(frame.image) + self.no_memory_embedding
+        image = as_tokens(frame.image) + self.no_memory_embedding
         if memory is not None:
             image = self._remember(frame, memory)
         dense = self.prompt_encoder.no_mask()
@@ -288,7 +274,7 @@ class TrackerModel(nn.Module):
         # The pointer is made from the features as they are: no memory, no "no memory" either.
         drawn = self.mask_downsample(large[:, None].to(dtype))[:, 0]
         drawn = resize(drawn, self.mask_size, antialias=True).to(dtype)
-        image = _tokens(frame.image) + self.prompt_encoder.masks(drawn)
+        image = as_tokens(frame.image) + self.prompt_encoder.masks(drawn)
         points = self.prompt_encoder.no_points().expand(len(masks), -1, -1)
         decoded = self.mask_decoder.decode(image, self._cell_positions(), points)
         rows = torch.arange(len(masks), device=masks.device)
@@ -355,7 +341,7 @@ class TrackerModel(nn.Module):
         """The frame's features conditioned on every masklet's memory, (N, L, C)."""
         height, width = self.grid
         dtype = frame.image.dtype
-        in_frame = _tokens(
+        in_frame = as_tokens(
             sine_position_2d(height, width, self.memory_dim, frame.image.device, dtype)
         )
         in_time = self.memory_temporal_positional_encoding
@@ -375,7 +361,7 @@ class TrackerModel(nn.Module):
             ),
         )
         conditioned: Tensor = self.memory_attention(
-            _tokens(frame.image), _tokens(frame.position), tokens, position
+            as_tokens(frame.image), as_tokens(frame.position), tokens, position
         )
         return conditioned
 
@@ -383,11 +369,7 @@ class TrackerModel(nn.Module):
         """(N, P) offsets in units of the reach of memory to (N, P, M) encodings."""
         if not self.config.enable_temporal_pos_encoding_for_object_pointers:
             return offsets.new_zeros(*offsets.shape, self.memory_dim, dtype=dtype)
-        half = self.hidden // 2
-        steps = torch.arange(half, device=offsets.device, dtype=torch.float32)
-        divisors = TEMPERATURE ** (2 * torch.div(steps, 2, rounding_mode="floor") / half)
-        angles = offsets.float()[..., None] / divisors
-        encoded = torch.cat((angles.sin(), angles.cos()), dim=-1).to(dtype)
+        encoded = time_code(offsets, self.hidden).to(dtype)
         out: Tensor = self.temporal_positional_encoding_projection_layer(encoded)
         return out
 
@@ -431,17 +413,3 @@ class TrackerModel(nn.Module):
             object_score_logits=empty,
             object_pointers=empty.new_zeros(0, self.hidden),
         )
-
-
-def _tokens(image: Tensor) -> Tensor:
-    """(N, C, h, w) to (N, h*w, C)."""
-    return image.flatten(2).transpose(1, 2)
-
-
-def resize(masks: Tensor, size: tuple[int, int], *, antialias: bool) -> Tensor:
-    """Resize (N, H, W) bilinearly to ``size`` in float32; as they are where they have that size."""
-    if tuple(masks.shape[-2:]) == size:
-        return masks.float()
-    return functional.interpolate(
-        masks[:, None].float(), size=size, mode="bilinear", align_corners=False, antialias=antialias
-    )[:, 0]

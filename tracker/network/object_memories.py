@@ -17,6 +17,7 @@ from maskstream.tracker.network.frame_memory import (
     remember_drawn,
     remember_predicted,
 )
+from maskstream.tracker.network.maps import FrameEmbedding
 from maskstream.tracker.network.memory_bank import MemoryBank, MemoryBatch
 from maskstream.tracker.network.protocol import Drawn, FoundMasks, FrameChanges, MaskletPrediction
 from maskstream.tracker.object_prompt import PREVIOUS_MASK_LIMIT, ObjectPrompt
@@ -24,7 +25,7 @@ from maskstream.tracker.rows import take
 from maskstream.tracker.video_config import VideoConfig
 
 if TYPE_CHECKING:
-    from maskstream.tracker.network.model import FrameEmbedding, TrackerModel
+    from maskstream.tracker.network.model import TrackerModel
 
 DRAWN_THRESHOLD = 0.5
 """A pixel of a detection is in the mask that a masklet starts from if its logit reaches this."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from maskstream.core.errors import InputError, OutputError
 from maskstream.pipeline.archive.export.clips import to_result
@@ -16,7 +16,7 @@ from maskstream.pipeline.archive.export.coco import by_video
 from maskstream.pipeline.archive.search import Hit, Index
 from maskstream.pipeline.archive.search.pictures import SeenFrame, open_video, read_frame
 from maskstream.pipeline.sinks.base import cannot_write, part_path, remove
-from maskstream.pipeline.sinks.fonts import font_for
+from maskstream.pipeline.sinks.labels import label_picture
 from maskstream.pipeline.sinks.overlay import draw_overlay
 
 TILE = (240, 180)
@@ -26,7 +26,7 @@ _TEXT = 12
 _MARGIN = 6
 _AROUND = 1.8
 """How much of the picture is shown: so many times the object's box."""
-_PAPER, _INK = (24, 24, 24), (230, 230, 230)
+_PAPER = (24, 24, 24)
 
 
 def write_contact_sheet(index: Index, hits: Iterable[Hit], path: Path, *, columns: int = 5) -> int:
@@ -96,13 +96,9 @@ def _around(seen: SeenFrame) -> tuple[slice, slice]:
 
 def _write_caption(sheet: Image.Image, hit: Hit, corner: tuple[int, int]) -> None:
     lines = (f"{hit.concept} {hit.best_score:.2f}", f"{_clock(hit.best_s)} {hit.name}")
-    draw = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
-        text = line
-        font = font_for(text, _TEXT)
-        while len(text) > 1 and draw.textlength(text, font) > TILE[0]:
-            text = text[:-1]
-        draw.text((corner[0], corner[1] + number * (_TEXT + 4)), text, _INK, font)
+        picture = label_picture(line, _PAPER, _TEXT, None)[:, : TILE[0]]
+        sheet.paste(Image.fromarray(picture), (corner[0], corner[1] + number * (_TEXT + 4)))
 
 
 def _clock(seconds: float) -> str:
