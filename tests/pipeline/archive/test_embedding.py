@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from maskstream.core.errors import PromptError
-from maskstream.detector.build import Sam3ImageModel, build_sam3_image_model
+from maskstream.detector.build import Sam3ImageModel
 from maskstream.pipeline.archive.embedding import embed_text
+from maskstream.pipeline.compat.builders import build_sam3_image_model
 
 
 @pytest.fixture(scope="module")

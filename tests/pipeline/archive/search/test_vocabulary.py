@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from maskstream.core.errors import NotIndexedError
-from maskstream.detector.build import build_sam3_image_model
 from maskstream.pipeline.archive.embedding import embed_text
 from maskstream.pipeline.archive.format.records import ConceptRecord
 from maskstream.pipeline.archive.search.index import Index
 from maskstream.pipeline.archive.search.vocabulary import Vocabulary
+from maskstream.pipeline.compat.builders import build_sam3_image_model
 from tests.pipeline.archive.synthetic import Made, add_concept, add_videos, create
 
 ANGLES = {"dog": 0, "puppy": 20, "red car": 90}
