@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from maskstream.core.errors import ConfigError
-from maskstream.detector.build import best_dtype, build_sam3_image_model
+from maskstream.detector.build import best_dtype
+from maskstream.pipeline.compat.builders import build_sam3_image_model
 from maskstream.pipeline.video.model import VideoModel
 from maskstream.workers.models import ModelSpec
 
