@@ -17,6 +17,7 @@ from maskstream.pipeline.session.open_feed import SourcePolicy, open_feed
 from maskstream.pipeline.session.opening import RunnerConfig
 from maskstream.pipeline.session.ports import SessionTools
 from maskstream.pipeline.session.runner import SessionRunner
+from maskstream.pipeline.session.watched_feed import WatchedFeed
 from maskstream.pipeline.store import SessionState, SessionStore
 
 _LOG = logging.getLogger("maskstream.local")
@@ -103,7 +104,8 @@ class SessionThreads(Closing):
     def _open_feed(self, session_id: str) -> Feed:
         record = self._store.get_session(session_id)
         if not record.source.startswith(MEMORY_SCHEME):
-            return open_feed(self._store, session_id, self._policy)
+            feed = open_feed(self._store, session_id, self._policy)
+            return WatchedFeed(feed, self._store.pictures, session_id)
         try:
             options = SessionOptions.from_stored(record.options)
             config = self._policy.live_config(options)

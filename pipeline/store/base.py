@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from maskstream.pipeline.store.pictures import PictureRing
 from maskstream.pipeline.store.records import (
     Checkpoint,
     Claim,
@@ -41,6 +42,10 @@ class SessionStore(Protocol):
     StoreError when the store cannot be reached or an entry cannot be read, and SessionLimitError
     when something exceeds a limit of the session. Then nothing has changed.
     """
+
+    @property
+    def pictures(self) -> PictureRing:
+        """Pictures of sessions for those who watch."""
 
     @property
     def url(self) -> str | None:

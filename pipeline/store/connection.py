@@ -152,6 +152,35 @@ class Connection:
         with self._errors():
             self._redis.hset(key, mapping={name: str(value) for name, value in fields.items()})
 
+    def set_for(self, key: str, seconds: float) -> None:
+        """Set a key that goes by itself after so long."""
+        with self._errors():
+            self._redis.set(key, "1", px=round(seconds * 1000))
+
+    def exists(self, key: str) -> bool:
+        with self._errors():
+            return bool(self._redis.exists(key))
+
+    def add_capped(self, key: str, number: int, value: bytes, most: int, seconds: float) -> None:
+        """Add an entry to a stream of the newest ``most``, which goes by itself after so long.
+
+        An entry whose number is not above that of the newest one is left out.
+        """
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.xadd(key, {"v": value}, id=f"{number}-0", maxlen=most, approximate=False)
+            pipe.pexpire(key, round(seconds * 1000))
+            for answer in pipe.execute(raise_on_error=False):
+                if isinstance(answer, redis.RedisError) and "equal or smaller" not in str(answer):
+                    raise answer
+
+    def read_entry(self, key: str, number: int) -> bytes | None:
+        """The value that ``add_capped`` has added under a number; None if it is not there."""
+        with self._errors():
+            found = self._redis.xrange(key, f"{number}-0", f"{number}-0")
+        fields = found[0][1] if found else None
+        value = None if fields is None else fields.get(b"v")
+        return value if isinstance(value, bytes) else None
+
     def lost_data(self) -> bool:
         """Whether the server has lost the data that it had when this connection was opened."""
         with self._errors():

@@ -21,6 +21,12 @@ key                       type    holds
                                   frames are pushed
 <ns>:events:<id>          stream  * → e; the newest 8 changes, which wake those who wait
 
+For those who watch a session. They expire by themselves, within a minute:
+
+key                       type    holds
+<ns>:watched:<id>         string  somebody watches
+<ns>:pictures:<id>        stream  <microseconds>-0 → JPEG; the newest 128
+
 Of the service. These do not expire; scripts remove what they hold of expired sessions:
 
 key                       type    holds
@@ -123,6 +129,12 @@ class Keys:
 
     def events(self, session_id: str) -> str:
         return f"{self.namespace}:events:{session_id}"
+
+    def watched(self, session_id: str) -> str:
+        return f"{self.namespace}:watched:{session_id}"
+
+    def pictures(self, session_id: str) -> str:
+        return f"{self.namespace}:pictures:{session_id}"
 
     def types(self, session_id: str) -> dict[str, str]:
         """All keys that concern one session, with their types, as every script takes them."""

@@ -15,6 +15,7 @@ from maskstream.core.redaction import redact_json, redact_url
 from maskstream.pipeline.store import problems
 from maskstream.pipeline.store.codec import as_stored, json_copy, to_json
 from maskstream.pipeline.store.memory_session import MemorySession
+from maskstream.pipeline.store.pictures import MemoryPictures, PictureRing
 from maskstream.pipeline.store.records import (
     Checkpoint,
     Claim,
@@ -40,8 +41,7 @@ T = TypeVar("T")
 class MemoryStore(Closing):
     """See :class:`maskstream.pipeline.store.base.SessionStore`.
 
-    One lock guards everything. Each session has a condition, ``news``, which wakes the threads that
-    wait for something of this session; ``_work`` wakes those that wait for a session to claim.
+    One lock guards all. A session's ``news`` and ``_work`` (new sessions) wake those who wait.
     """
 
     def __init__(self) -> None:
@@ -49,6 +49,7 @@ class MemoryStore(Closing):
         self._limits = ServiceLimits()
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
+        self.pictures: PictureRing = MemoryPictures()
 
     @property
     def url(self) -> str | None:
@@ -379,9 +380,8 @@ class MemoryStore(Closing):
     def _wait(
         self, session_id: str, look: Callable[[MemorySession], tuple[T, bool]], timeout_s: float
     ) -> T:
-        """Look at a session, and again at every change, until ``look`` says that it is done or the
-        time is up. A session that somebody waits for is in use, and does not expire.
-        """
+        """Look at a session at every change, until ``look`` says that it is done or time is up. A
+        session that somebody waits for does not expire."""
         deadline = time.monotonic() + timeout_s
         with self._lock:
             session = self._session(session_id)

@@ -8,8 +8,10 @@ from maskstream.core.closing import Closing
 from maskstream.pipeline.store.connection import Connection
 from maskstream.pipeline.store.keys import DEFAULT_NAMESPACE, Keys
 from maskstream.pipeline.store.patience import RETRY_FOR_S
+from maskstream.pipeline.store.pictures import PictureRing
 from maskstream.pipeline.store.redis_frames import RedisFrames
 from maskstream.pipeline.store.redis_logs import RedisLogs
+from maskstream.pipeline.store.redis_pictures import RedisPictures
 from maskstream.pipeline.store.redis_sessions import RedisSessions
 from maskstream.pipeline.store.sealing import Sealer
 
@@ -36,6 +38,7 @@ class RedisStore(RedisSessions, RedisLogs, RedisFrames, Closing):
         keys, sealer = Keys(namespace), Sealer(secret_key)
         link = Connection(url, keys, timeout_s=timeout_s, retry_for_s=retry_for_s)
         super().__init__(link, sealer)
+        self.pictures: PictureRing = RedisPictures(link)
         self._on_close = on_close
 
     def __repr__(self) -> str:

@@ -65,8 +65,13 @@ class Following:
         self._tails: dict[str, _Tail] = {}
         self._limiter = CapacityLimiter(_CATCHING_UP)
 
-    async def events(self, session_id: str, cursor: int) -> AsyncGenerator[Event]:
+    async def events(
+        self, session_id: str, cursor: int, *, pictures: bool = False
+    ) -> AsyncGenerator[Event]:
         """Everything that happens in a session, from a cursor on, until it is over.
+
+        Args:
+            pictures: the reader shows the pictures of the frames.
 
         Raises:
             SessionNotFoundError: there is no such session.
@@ -76,6 +81,7 @@ class Following:
         await self._read(session_id, cursor, 1)  # raises if the cursor cannot be used
         tail = self._tail(session_id, record.result_sequence)
         tail.num_readers += 1
+        tail.num_viewers += pictures
         try:
             reader = _Reader(tail, cursor)
             while not reader.is_over:
@@ -90,6 +96,7 @@ class Following:
                     yield Event("heartbeat")
         finally:
             tail.num_readers -= 1
+            tail.num_viewers -= pictures
             if tail.num_readers == 0:
                 tail.stop()
                 if self._tails.get(session_id) is tail:
@@ -194,6 +201,7 @@ class _Tail:
         self.is_over = False
         self.version = 0
         self.num_readers = 0
+        self.num_viewers = 0
         self._thread = threading.Thread(target=self._run, name="web-tail", daemon=True)
         self._thread.start()
 
@@ -249,6 +257,8 @@ class _Tail:
         if not now and now_s - self._session_s < _SESSION_EVERY_S:
             return
         self._session_s = now_s
+        if self.num_viewers:
+            self._store.pictures.watch(self._session_id)
         session = to_bytes(session_state(self._store, self._session_id))
         if session != self.session:
             self.session = session

@@ -13,6 +13,7 @@ import numpy as np
 
 from maskstream.core.errors import RequestError
 from maskstream.core.rle import encode_masks
+from maskstream.pipeline.store.pictures import picture_key
 from maskstream.pipeline.store.records import ResultEntry
 
 MAX_JSON_DEPTH = 12
@@ -77,7 +78,8 @@ def result_message(entry: ResultEntry, cursor: int) -> dict[str, Any]:
         cursor: where to read on after it.
 
     Returns:
-        Times, epoch and cursor, with ``result`` as ``FrameResult.to_record`` gives it: masks are
+        Times, epoch and cursor; ``picture``, the name of the frame's picture for viewers; and
+        ``result``, as ``FrameResult.to_record`` gives it: masks are
         run-length codes.
     """
     return {
@@ -86,6 +88,7 @@ def result_message(entry: ResultEntry, cursor: int) -> dict[str, Any]:
         "epoch": entry.epoch,
         "wall_s": entry.wall_s,
         "gap_s": entry.gap_s,
+        "picture": str(picture_key(entry.wall_s)),
         "result": entry.record,
     }
 

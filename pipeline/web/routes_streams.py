@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request
+from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -17,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from maskstream.core.errors import InputError, MaskstreamError
 from maskstream.pipeline.api.fields import Index, SessionId
 from maskstream.pipeline.web.following import Event
-from maskstream.pipeline.web.problems import problem
+from maskstream.pipeline.web.problems import HttpError, problem
 from maskstream.pipeline.web.routes_sessions import SessionPath, caller_of
 from maskstream.pipeline.web.service import Service
 from maskstream.pipeline.web.tokens import Caller
@@ -35,6 +36,7 @@ class Follow(BaseModel):
     action: Literal["follow", "unfollow"]
     session_id: SessionId
     cursor: Index = Field(default=0)
+    pictures: bool = False
 
 
 def stream_routes(service: Service) -> APIRouter:
@@ -50,6 +52,7 @@ def stream_routes(service: Service) -> APIRouter:
         session_id: SessionPath,
         request: Request,
         cursor: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
+        pictures: bool = False,
         last_event_id: Annotated[str | None, Header(max_length=20)] = None,
     ) -> Response:
         """Follow a session from a cursor on, as Server-Sent Events.
@@ -59,7 +62,30 @@ def stream_routes(service: Service) -> APIRouter:
         """
         caller = caller_of(request)
         await service.check(caller, session_id)
-        return _EventResponse(service, caller, session_id, _start(cursor, last_event_id))
+        events = service.following.events(
+            session_id, _start(cursor, last_event_id), pictures=pictures
+        )
+        return _EventResponse(service, caller, events)
+
+    @router.get(
+        "/sessions/{session_id}/pictures/{picture}.jpg",
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": {}}}},
+    )
+    async def picture(
+        session_id: SessionPath,
+        picture: Annotated[int, PathParameter(ge=0, lt=2**63)],
+        request: Request,
+    ) -> Response:
+        """The picture of a frame, by the name that its result has; only the newest are kept.
+
+        Frames have pictures while somebody follows the session with ``pictures=true``.
+        """
+        await service.check(caller_of(request), session_id)
+        found = await service.call(service.client.store.pictures.get, session_id, picture)
+        if found is None:
+            raise HttpError(404, "there is no such picture, or not any more")
+        return Response(found, media_type="image/jpeg")
 
     @router.websocket("/stream")
     async def stream(socket: WebSocket) -> None:
@@ -75,11 +101,11 @@ def stream_routes(service: Service) -> APIRouter:
 class _EventResponse(Response):
     """Server-Sent Events of one session. What is wrong is raised before the answer begins."""
 
-    def __init__(self, service: Service, caller: Caller, session_id: str, cursor: int) -> None:
+    def __init__(self, service: Service, caller: Caller, events: AsyncGenerator[Event]) -> None:
         super().__init__(media_type=_EVENTS)
         self._service = service
         self._caller = caller
-        self._events = service.following.events(session_id, cursor)
+        self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._service.stream_of(self._caller):
@@ -141,12 +167,14 @@ class _Conversation:
                 session_id, InputError(f"a connection follows at most {_MAX_FOLLOWED} sessions")
             )
             return
-        self._followed[session_id] = asyncio.create_task(self._follow(session_id, wanted.cursor))
+        self._followed[session_id] = asyncio.create_task(self._follow(wanted))
 
-    async def _follow(self, session_id: str, cursor: int) -> None:
+    async def _follow(self, wanted: Follow) -> None:
+        session_id, following = wanted.session_id, self._service.following
         try:
             await self._service.check(self._caller, session_id)
-            async with aclosing(self._service.following.events(session_id, cursor)) as events:
+            found = following.events(session_id, wanted.cursor, pictures=wanted.pictures)
+            async with aclosing(found) as events:
                 async for event in events:
                     await self._send(session_id, event)
         except MaskstreamError as error:

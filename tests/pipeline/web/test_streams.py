@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from maskstream.pipeline.store import ResultEntry, SessionLimits
 from maskstream.pipeline.web.tokens import make_token
+from tests.pipeline.clips import number_in, numbered_image
 from tests.pipeline.frame_results import make_result
 from tests.pipeline.web.stack import Stack, start, web_stack
 
@@ -193,3 +198,35 @@ def test_a_stranger_opens_no_stream() -> None:
                 pass
         with connect(url, additional_headers=known) as socket:
             socket.ping()
+
+
+def test_a_viewer_gets_the_picture_of_each_result(stack: Stack, http: httpx.Client) -> None:
+    name = start(http, "pushed://", latency="live")
+    shown: list[int] = []
+    with http.stream("GET", f"/v1/sessions/{name}/events", params={"pictures": "true"}) as answer:
+        lines = answer.iter_lines()
+        for number in range(100):
+            http.post(f"/v1/sessions/{name}/frames", content=_png(number))
+            data = json.loads(
+                next(line for line in lines if line.startswith('data: {"cursor"'))[6:]
+            )
+            found = http.get(f"/v1/sessions/{name}/pictures/{data['picture']}.jpg")
+            if found.status_code == 200:  # it takes a second until the decoder knows of the viewer
+                picture = np.asarray(Image.open(io.BytesIO(found.content)))
+                assert number_in(picture) == data["frame_index"] == number
+                shown.append(number)
+            if len(shown) == 5:
+                break
+            time.sleep(0.06)  # pictures are taken 20 times a second
+    assert len(shown) == 5
+
+
+def test_a_picture_that_is_gone_is_not_found(http: httpx.Client) -> None:
+    name = start(http, "pushed://")
+    assert http.get(f"/v1/sessions/{name}/pictures/1.jpg").status_code == 404
+
+
+def _png(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(numbered_image(number)).save(buffer, "PNG")
+    return buffer.getvalue()
