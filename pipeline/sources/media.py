@@ -47,6 +47,8 @@ _HLS_OPTIONS = {
     "allowed_segment_extensions": "ALL",
     "extension_picky": "0",
 }
+# A movie may say that its pictures lie in another file.
+_NO_REFERENCES = {"enable_drefs": "0", "use_absolute_path": "0"}
 _BUFFER_BYTES = 2**16
 _END_OF_PLAYLIST = b"#EXT-X-ENDLIST"
 MAX_PLAYLIST_BYTES = 16 * 2**20
@@ -88,7 +90,7 @@ def open_media(
         av.FFmpegError: FFmpeg cannot open or read it.
     """
     formats = CONTAINERS if demuxer is None else f"{CONTAINERS},{demuxer}"
-    bounds = {"format_whitelist": formats, "protocol_whitelist": protocols}
+    bounds = {"format_whitelist": formats, "protocol_whitelist": protocols} | _NO_REFERENCES
     return av.open(
         source,
         "r",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
@@ -235,3 +236,49 @@ def test_encrypted_playlists_play(place: Place) -> None:
     )
     assert "AES-128" in path.read_text()
     assert place.count(path) == NUM_FRAMES
+
+
+def _boxes(data: bytes, *names: bytes) -> list[int]:
+    """Where the boxes of an MP4 start that lie in each other (ISO/IEC 14496-12, 4.2)."""
+    starts, inside = [], 0
+    for name in names:
+        start = data.index(name, inside) - 4
+        starts.append(start)
+        inside = start + 8
+    return starts
+
+
+def _with_reference(clip: Path, target: Path) -> bytes:
+    """An MP4 whose pictures lie in another file, as QuickTime's aliases say (dref, alis)."""
+    data = bytearray(clip.read_bytes())
+    starts = _boxes(bytes(data), b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref")
+    dref = starts[-1]
+    old = int.from_bytes(data[dref : dref + 4], "big")
+    named = str(target).encode()
+    volume, name = b"x".ljust(27, b"\0"), target.name.encode().ljust(63, b"\0")
+    alias = bytes(10) + b"\1" + volume + bytes(12) + bytes([len(target.name)]) + name + bytes(16)
+    alias += bytes(4) + bytes(16)  # it names an absolute path, below
+    alias += (2).to_bytes(2, "big") + len(named).to_bytes(2, "big") + named + bytes(len(named) % 2)
+    alias += b"\xff\xff\0\0"
+    entry = b"alis" + bytes(4) + alias
+    entry = (4 + len(entry)).to_bytes(4, "big") + entry
+    box = b"dref" + bytes(4) + (1).to_bytes(4, "big") + entry
+    box = (4 + len(box)).to_bytes(4, "big") + box
+    for start in starts[:-1]:
+        size = int.from_bytes(data[start : start + 4], "big") + len(box) - old
+        data[start : start + 4] = size.to_bytes(4, "big")
+    data[dref : dref + old] = box
+    return bytes(data)
+
+
+def test_no_reference_of_a_movie_leads_outside(place: Place) -> None:
+    """FFmpeg follows it if it is asked to: the same file plays then."""
+    clip = write_numbered_clip(place.outside / "clip.mp4", NUM_FRAMES)
+    movie = place.root / "movie.mov"
+    movie.write_bytes(_with_reference(clip, clip))
+    asked = {"enable_drefs": "1", "use_absolute_path": "1"}
+    with av.open(str(movie), options=asked) as container:
+        assert sum(1 for _ in container.decode(video=0)) == NUM_FRAMES
+    for roots in (None, [place.root]):
+        with pytest.raises(SourceError, match="no frame can be decoded"):
+            open_source(movie, allowed_roots=roots)
