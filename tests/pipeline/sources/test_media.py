@@ -282,3 +282,10 @@ def test_no_reference_of_a_movie_leads_outside(place: Place) -> None:
     for roots in (None, [place.root]):
         with pytest.raises(SourceError, match="no frame can be decoded"):
             open_source(movie, allowed_roots=roots)
+
+
+def test_nothing_else_opens_media_to_read_it() -> None:
+    root = Path(__file__).parents[3]
+    files = [path for name in ("pipeline", "workers") for path in (root / name).rglob("*.py")]
+    found = {path.relative_to(root).as_posix() for path in files if "av.open(" in path.read_text()}
+    assert found == {"pipeline/sources/media.py", "pipeline/sinks/overlay_video.py"}  # it writes
