@@ -59,12 +59,17 @@ class HttpBody:
         self.fault: LiveSourceError | None = None
         self.is_over = False
         self.closed = False
-        self.opened_s = time.monotonic()
+        self._opened_s = self._last_s = time.monotonic()
 
     @property
     def is_finite(self) -> bool:
         """Whether it is known to end: its length was told, or it has ended."""
         return self.length is not None
+
+    @property
+    def took_s(self) -> float:
+        """How long it has been coming, until its newest byte."""
+        return self._last_s - self._opened_s
 
     @property
     def is_playlist(self) -> bool:
@@ -165,7 +170,9 @@ class HttpBody:
             self.fault = self._client.fault(error)
             return b""
         self._response_at += len(data)
-        if not data:
+        if data:
+            self._last_s = time.monotonic()
+        else:
             if self._response.length:
                 self.fault = self._client.fault(http.client.IncompleteRead(b""))
             else:

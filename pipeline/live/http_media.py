@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tempfile
-import time
 from typing import BinaryIO
 
 import av
@@ -111,8 +110,7 @@ class HttpMedia:
     def _has_ended(self, played_s: float) -> bool:
         if self._is_hls or not self._body.is_over:
             return False
-        took_s = time.monotonic() - self._body.opened_s
-        return self._body.is_chunked or played_s > 1.5 * took_s + 2
+        return self._body.is_chunked or played_s > 1.5 * self._body.took_s + 0.5
 
     def _declared_duration_s(self) -> float:
         name = self.container.format.name
