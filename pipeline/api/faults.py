@@ -42,8 +42,12 @@ def sentence(error: ErrorDetails, known: Collection[str]) -> str:
     return f"{where}: {message[:1].lower()}{message[1:]}, not {shown(error['input'])}"
 
 
-def stored_faults(error: ValidationError) -> list[str]:
-    """The faults that pydantic has found in values from a store; the values are not shown."""
+def stored_faults(error: ValidationError, most: int | None = None) -> list[str]:
+    """The faults that pydantic has found in values from a store; the values are not shown.
+
+    Args:
+        most: how many are told; None: all.
+    """
     faults: list[str] = []
     for item in error.errors(include_url=False, include_input=False):
         cause = item.get("ctx", {}).get("error")
@@ -51,7 +55,7 @@ def stored_faults(error: ValidationError) -> list[str]:
             faults += cause.faults
         else:
             faults.append(f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}")
-    return faults
+    return faults[:most]
 
 
 def shown(value: Any) -> str:

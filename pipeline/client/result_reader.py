@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from maskstream.core.error_text import error_from_text
 from maskstream.core.errors import SessionError, StoreError
+from maskstream.pipeline.api.faults import stored_faults
 from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.api.outcomes import Detail, PropagateDetail, RunEnd
 from maskstream.pipeline.api.requests import GetResults
@@ -28,6 +29,7 @@ Entries = Generator[tuple[ResultEntry, int], None, None]
 # The store is asked to wait so long for new entries; then it is asked again.
 _WAIT_S = 1.0
 _RESULTS_AT_ONCE = 16
+_MOST_FAULTS = 5
 
 
 def run_entries(
@@ -138,10 +140,7 @@ def checked_detail(model: type[D], values: Mapping[str, Any], what: str) -> D:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}"
-            for item in error.errors(include_url=False, include_input=False)[:5]
-        )
+        faults = "; ".join(stored_faults(error, _MOST_FAULTS))
         raise StoreError(f"the store holds {what} that cannot be read: {faults}") from None
 
 

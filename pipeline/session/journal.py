@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from maskstream.core.error_text import error_text
 from maskstream.core.errors import StoreError
 from maskstream.pipeline.store import JournalEntry, Outcome, SessionStore
 
@@ -105,7 +106,7 @@ class JournalReader:
         except StoreError as error:
             if error.resume_after is None:
                 raise
-            self._pass_over(error.resume_after, str(error))
+            self._pass_over(error.resume_after, error_text(error))
             return
         self._waiting.extend(page.entries)
         self._read = page.cursor
@@ -115,7 +116,7 @@ class JournalReader:
         self._store.settle_entry(
             self._session_id,
             sequence,
-            Outcome(rejection=f"StoreError: {why}"),
+            Outcome(rejection=why),
             writer=self._writer,
         )
         self._read = self.done = sequence

@@ -11,10 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from maskstream.core.errors import InputError, StoreError
 from maskstream.core.redaction import redact
+from maskstream.pipeline.api.faults import stored_faults
 
 R = TypeVar("R", bound=BaseModel)
 
 _KEY_TYPES = {str}
+_MOST_FAULTS = 5
 # At most, in ASCII: a character outside the basic plane, as two escapes; and an item of a list or
 # mapping, which is a number or has brackets or quotes, with the comma after it and the quotes and
 # colon of its key.
@@ -62,9 +64,7 @@ def build(model: type[R], values: Mapping[str, Any], where: Place) -> R:
     try:
         return model(**values)
     except ValidationError as error:
-        items = error.errors(include_url=False, include_input=False, include_context=False)
-        faults = [f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in items[:5]]
-        where.unreadable("; ".join(faults))
+        where.unreadable("; ".join(stored_faults(error, _MOST_FAULTS)))
     except TypeError:
         where.unreadable("its fields have no names")
 

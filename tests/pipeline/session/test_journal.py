@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from maskstream.core.error_text import error_from_text
 from maskstream.core.errors import StoreError
 from maskstream.pipeline.session.journal import JournalReader, Position
 from maskstream.pipeline.store import JournalPage, MemoryStore, NewEntry, NewSession, Outcome
@@ -68,7 +69,12 @@ def test_an_entry_that_nobody_can_read_is_refused_and_passed_over(store: MemoryS
 
     def broken(session_id: str, after: int = 0, **options: Any) -> JournalPage:
         if after == 0:
-            raise StoreError("entry 1-0 of x:journal:s is not JSON", resume_after=1)
+            raise StoreError(
+                "entry 1-0 of x:journal:s is not JSON",
+                key="x:journal:s",
+                entry="1-0",
+                resume_after=1,
+            )
         return read(session_id, after, **options)
 
     store.read_journal = broken  # type: ignore[method-assign, assignment]
@@ -78,4 +84,7 @@ def test_an_entry_that_nobody_can_read_is_refused_and_passed_over(store: MemoryS
     refused, good = read("s").entries
     assert refused.outcome is not None
     assert "not JSON" in str(refused.outcome.rejection)
+    told = error_from_text(refused.outcome.rejection or "")
+    assert isinstance(told, StoreError)
+    assert (told.key, told.entry) == ("x:journal:s", "1-0")
     assert good.outcome is None
