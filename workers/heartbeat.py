@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import ray
@@ -34,8 +35,13 @@ class Health(Enum):
     """It has died. Ray may be restarting it."""
 
 
+@cache
 def actor_of(kind: type) -> Any:
-    """Make a class a Ray actor. Its method ``pid`` gets a thread of its own, so it never queues."""
+    """Make a class a Ray actor. Its method ``pid`` gets a thread of its own, so it never queues.
+
+    Ray makes a class of it, and keeps that for ever, in this process and in its GCS; so this makes
+    one only.
+    """
     remote: Any = ray.remote  # Ray's types lack concurrency_groups
     return remote(concurrency_groups={_GROUP: 1})(kind)
 

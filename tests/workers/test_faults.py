@@ -40,6 +40,11 @@ def test_the_list_says_of_each_error_of_ray_whether_it_is_a_death() -> None:
     assert kinds - set(re.findall(r"``(\w+)``", faults.__doc__ or "")) == set()
 
 
+def test_a_class_becomes_an_actor_once() -> None:
+    """Each session starts a decode worker, and Ray never forgets what it has made of a class."""
+    assert actor_of(Actor) is actor_of(Actor)
+
+
 @pytest.fixture(scope="module")
 def full_node() -> Iterator[None]:
     """A Ray of its own, whose memory monitor takes any use of memory for too much."""
