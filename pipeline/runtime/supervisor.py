@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from maskstream.core.error_text import error_text
 from maskstream.core.errors import (
@@ -56,9 +56,10 @@ class Supervisor:
     """Has claimed sessions served until the claims are over.
 
     Promises: a session whose track worker dies is served again from its checkpoint. If that happens
-    too often, the session fails with the reason. If the code raises an error, the session fails at
-    once, since the error would come again. If Ray itself has failed, no session fails: another
-    runtime is to go on with them. An error of the supervisor itself goes to ``vitals``.
+    too often, the session fails with the reason; workers that cannot start do not count. If the
+    code raises an error, the session fails at once, since the error would come again. If Ray itself
+    has failed, no session fails: another runtime is to go on with them. An error of the supervisor
+    itself goes to ``vitals``.
 
     Threads: one of its own, the only one that calls Ray while the runtime runs.
 
@@ -169,7 +170,11 @@ class Supervisor:
             self._fail(session_id, failure_reason(error))
         elif isinstance(error, DEATHS):
             self._cluster.replace_track_worker(served.number, served.worker)
-            self._serve_again(session_id, served, "a track worker has died")
+            if isinstance(error, RayActorError) and error.actor_init_failed:
+                # It has never begun with the session. The cluster bounds how long that goes on.
+                self._serve(session_id, served.budget)
+            else:
+                self._serve_again(session_id, served, "a track worker has died")
             return
         else:
             self._fail(session_id, f"Ray has failed: {redact(str(error))}")

@@ -123,6 +123,9 @@ def test_what_dies_again_and_again_fails_the_session_with_the_reason(clip: Path)
         other.ask(AddConcept(text="red circle", frame_index=2))
         other.wait_for(SessionState.FAILED)
         assert store.get_session("other").reason.startswith("a detect worker has died again and")
+        # Now the runtime can serve nothing more, and leaves new sessions to others.
+        eventually(lambda: runtime.failure is not None)
+        assert "all of its detect workers have died too often" in str(runtime.failure)
 
 
 def test_a_checkpoint_that_nobody_can_read_fails_its_session_alone(
