@@ -39,6 +39,9 @@ class SessionThreads(Closing):
         config: how sessions are served.
         policy: which sources may be opened.
         memory: the pictures of sessions that have theirs in memory.
+
+    Attributes:
+        stopping: set by ``close``.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class SessionThreads(Closing):
         self._config = config
         self._policy = SourcePolicy() if policy is None else policy
         self._memory = MemorySources() if memory is None else memory
-        self._stop = threading.Event()
+        self.stopping = threading.Event()
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
 
@@ -69,7 +72,7 @@ class SessionThreads(Closing):
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Leave all sessions as they are, each at its next frame. Closing twice is fine."""
-        self._stop.set()
+        self.stopping.set()
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
@@ -87,7 +90,7 @@ class SessionThreads(Closing):
                 self._tools,
                 self._config,
                 lambda: LocalDecoder(lambda: self._open_feed(session_id)),
-                self._stop,
+                self.stopping,
             ).run()
             reason = None
         except SessionNotFoundError:

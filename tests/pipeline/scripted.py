@@ -210,6 +210,11 @@ class ServingLoop:
     def tracking(self, session_id: str) -> ScriptedTracking:
         return self.tools.trackings[session_id]
 
+    @property
+    def is_left(self) -> threading.Event:
+        """Set when its sessions are to be left as they are."""
+        return self._threads.stopping
+
     def close(self) -> None:
         self._stop.set()
         self._claimer.join(20)

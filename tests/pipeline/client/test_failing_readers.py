@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from maskstream.core.errors import MaskstreamError, SessionError, StoreError
 from maskstream.pipeline.api.outcomes import PropagateDetail
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.client.result_reader import run_entries
+from maskstream.pipeline.local.threads import CONFIG
 from maskstream.pipeline.store import MemoryStore, NewSession, ResultEntry, SessionState, open_store
 from tests.pipeline.clips import write_numbered_clip
 from tests.pipeline.frame_results import make_result
@@ -67,6 +69,35 @@ def test_redis_is_away_for_longer_than_the_reader_waits(tmp_path: Path) -> None:
             frames += [answer["frame_index"] for answer in page["results"]]
         assert frames == list(range(NUM_FRAMES))
         assert "cancel" not in [entry.kind for entry in store.read_journal(session_id).entries]
+
+
+def test_a_runtime_that_comes_after_its_readers_have_gone_finishes_the_run(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    clip = write_numbered_clip(tmp_path / "clip.mp4", NUM_FRAMES)
+    config = replace(CONFIG, checkpoint_every_s=0.0)
+    client = Client(store, takeover_timeout_s=0.1)
+    with serving(store, config) as first:
+        start = {"type": "start_session", "resource_path": str(clip), "latency": "live"}
+        session_id = client.handle_request(start)["session_id"]
+        ask(client, "add_prompt", session_id, frame_index=0, text="red circle")
+        tracking: ScriptedTracking = first.tracking(session_id)
+        tracking.before_step = lambda number: None if number < 3 else _wait(first.is_left)
+        request = {"type": "propagate_in_video", "session_id": session_id}
+        answers = client.handle_stream_request(request)
+        seen = [next(answers)["frame_index"] for _ in range(3)]
+    store.release_claim(session_id, "test")
+    with pytest.raises(SessionError, match="nobody serves"):  # noqa: PT012 - the loop is what raises
+        for answer in answers:
+            seen.append(answer["frame_index"])
+    assert 3 <= len(seen) < NUM_FRAMES
+    with serving(store, config):
+        while len(seen) < NUM_FRAMES:
+            page = ask(client, "get_results", session_id, cursor=len(seen), timeout_s=10)
+            assert page["results"]
+            seen += [one["frame_index"] for one in page["results"]]
+    assert seen == list(range(NUM_FRAMES))
+    assert "cancel" not in [entry.kind for entry in store.read_journal(session_id).entries]
 
 
 def a_run(store: MemoryStore, record: dict[str, Any]) -> tuple[str, PropagateDetail]:
