@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from maskstream.core.rle import encode_mask
-from maskstream.pipeline.api.commands import AddConcept, AddObject, Propagate
+from maskstream.pipeline.api.commands import AddConcept, AddObject, Propagate, RemoveObject
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.runtime import Runtime
 from maskstream.pipeline.store import NewSession, SessionState, SessionStore
@@ -84,8 +84,12 @@ def test_a_driven_session_goes_on_after_its_trackers_death(
     # Prompts after it find the session as it would have been.
     reference.add(5, AddConcept(text="blue square"))
     served.do(AddConcept(text="blue square", frame_index=5))
+    # And what was removed stays away.
+    assert reference.remove(0)
+    assert served.do(RemoveObject(obj_id=0)).detail["kept_away"] is True
     kill(one_pid(runtime, "track"))
     more = reference.propagate("forward", 5, 4)
+    assert {label for result in more for label in result.labels} == {"blue square"}
     assert_same(served.propagate(direction="forward", start_frame_index=5, max_distance=4), more)
     check_account(served)
     served.close()

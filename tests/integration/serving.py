@@ -238,6 +238,10 @@ class Reference:
             return self._segmenter.find_now(frame, prompt_id)
         return self._segmenter.at(frame)
 
+    def remove(self, obj_id: int) -> bool:
+        """See ``RemoveObject``."""
+        return self._segmenter.remove_object(obj_id)
+
     def propagate(
         self, direction: Direction, start: int, max_distance: int | None = None
     ) -> list[FrameResult]:
