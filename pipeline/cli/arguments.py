@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from pathlib import Path
+
+
+def address(value: str) -> str:
+    """An address such as ``s3://bucket/index``, or a path, which is made absolute."""
+    return value if "://" in value else str(Path(value).absolute())
 
 
 def count(value: str) -> int:

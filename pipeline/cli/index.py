@@ -5,7 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from maskstream.pipeline.cli.index_add import add_add_parser
 from maskstream.pipeline.cli.index_build import add_build_parser
+from maskstream.pipeline.cli.index_remove import add_remove_parser
+from maskstream.pipeline.cli.index_status import add_status_parser, add_verify_parser
 
 
 def add_index_parser(commands: Any) -> None:
@@ -14,6 +17,12 @@ def add_index_parser(commands: Any) -> None:
         "index", help="index what is seen in archives of videos", allow_abbrev=False
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for add_parser in (add_build_parser,):
+    for add_parser in (
+        add_build_parser,
+        add_add_parser,
+        add_remove_parser,
+        add_status_parser,
+        add_verify_parser,
+    ):
         command: ArgumentParser = add_parser(actions)
         command.add_argument("--debug", action="store_true", help="show tracebacks of errors")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskstream.core.errors import ConfigError
-from maskstream.pipeline.archive.format.records import IndexHead, IndexSettings, Sampling
-from maskstream.pipeline.archive.format.storage import Storage
 from maskstream.pipeline.cli.arguments import (
+    address,
     count,
     non_negative_number,
     positive,
@@ -21,6 +19,8 @@ from maskstream.pipeline.cli.arguments import (
 from maskstream.pipeline.cli.signals import StopSignals
 
 if TYPE_CHECKING:
+    from maskstream.pipeline.archive.format.records import IndexSettings
+    from maskstream.pipeline.archive.format.storage import Storage
     from maskstream.pipeline.archive.indexing.indexer import ChunkDone
     from maskstream.pipeline.archive.indexing.pool import Pool
     from maskstream.pipeline.archive.indexing.tools import IndexingTools
@@ -49,7 +49,9 @@ def add_build_parser(actions: Any) -> ArgumentParser:
     parser.add_argument(
         "--text", action="append", default=[], metavar="WORDS", help="what to look for; repeatable"
     )
-    parser.add_argument("--out", required=True, metavar="INDEX", help="where the index is")
+    parser.add_argument(
+        "--out", type=address, required=True, metavar="INDEX", help="where the index is"
+    )
     add_settings_options(parser)
     add_run_options(parser)
     parser.set_defaults(run=build)
@@ -155,6 +157,8 @@ def settings_of(options: Namespace, digest: str) -> IndexSettings:
     Raises:
         ConfigError: they contradict each other.
     """
+    from maskstream.pipeline.archive.format.records import IndexSettings, Sampling
+
     if options.start is not None and options.end is not None and options.end <= options.start:
         raise ConfigError(f"--end {options.end} is not behind --start {options.start}")
     return IndexSettings(
@@ -179,11 +183,13 @@ def run_build(
 ) -> int:
     """Build; shared with ``index add``."""
     from maskstream.detector.build import default_checkpoint
+    from maskstream.pipeline.archive.format.records import IndexHead
+    from maskstream.pipeline.archive.format.storage import Storage
     from maskstream.pipeline.archive.indexing.building import BuildRules, build_index
     from maskstream.pipeline.archive.indexing.chunk_files import code_version
     from maskstream.pipeline.cli.index_progress import BuildPrinter
 
-    storage = Storage(out if "://" in out else str(Path(out).absolute()))
+    storage = Storage(out)
     head = IndexHead(
         created_by=f"maskstream {code_version()}",
         checkpoint_name=options.checkpoint or default_checkpoint(),

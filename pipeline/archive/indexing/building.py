@@ -20,6 +20,7 @@ from maskstream.pipeline.archive.indexing.lock import BuildLock
 from maskstream.pipeline.archive.indexing.pool import Pool
 from maskstream.pipeline.archive.indexing.rounds import Rounds
 from maskstream.pipeline.archive.indexing.tools import IndexingTools
+from maskstream.pipeline.archive.plan.indexed import list_indexed
 from maskstream.pipeline.archive.plan.jobs import Job
 from maskstream.pipeline.archive.plan.listing import list_archives
 from maskstream.pipeline.archive.plan.planning import PlanCounts, Planner
@@ -96,7 +97,7 @@ def build_index(
     on with by calling this again. Readers see a video when all of it is there, and not before.
 
     Args:
-        archives: folders, files, globs, manifests.
+        archives: folders, files, globs, manifests; none of them: all videos that the index holds.
         texts: concepts to look for, beside those that the index has.
         storage: of the index.
         head: what a new index is like, and what one that exists must be like.
@@ -127,7 +128,8 @@ def build_index(
         planner = Planner(
             storage, head.settings, [*known, *new], retry_failures=rules.retry_failures
         )
-        jobs = list(planner.plan(list_archives(archives)))
+        files = list_archives(archives) if archives else list_indexed(storage)
+        jobs = list(planner.plan(files))
         watch.planned(jobs, planner.counts)
         result = BuildResult(planner.counts)
         if not jobs:

@@ -105,6 +105,16 @@ class BuildLock(Closing):
         return json.dumps(told).encode()
 
 
+def holder_of(storage: Storage) -> str | None:
+    """Who builds on an index, in words; None: nobody, as far as this machine can tell.
+
+    Raises:
+        ArchiveError: the lock cannot be read.
+    """
+    found = storage.read(layout.LOCK)
+    return None if found is None or _is_gone(found) else _holder(found)
+
+
 def _parsed(blob: bytes | None) -> dict[str, Any]:
     try:
         told = json.loads(blob or b"{}")

@@ -125,12 +125,20 @@ def _list_glob(pattern: str) -> Iterator[Listed]:
 
 def _list_manifest(manifest: str) -> Iterator[Listed]:
     for entry in read_manifest(manifest):
-        url = os.path.abspath(entry.source) if is_local(entry.source) else entry.source
-        info = info_of(url)
-        if info is None:
-            yield Listed(url, recorded_at=entry.recorded_at, is_missing=True)
-        else:
-            yield _listed(url, info, entry.recorded_at)
+        yield look_up(entry.source, entry.recorded_at)
+
+
+def look_up(address: str, recorded_at: datetime | None = None) -> Listed:
+    """A file by its address, also one that does not exist.
+
+    Raises:
+        ArchiveError: its filesystem does not answer.
+    """
+    url = os.path.abspath(address) if is_local(address) else address
+    info = info_of(url)
+    if info is None or info["type"] != "file":
+        return Listed(url, recorded_at=recorded_at, is_missing=True)
+    return _listed(url, info, recorded_at)
 
 
 def _listed(url: str, info: dict[str, Any], recorded_at: datetime | None = None) -> Listed:
