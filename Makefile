@@ -2,6 +2,7 @@
 # make test        run all tests
 # make test-quick  run those that neither start Ray nor compute for long, while one edits
 # make chaos       kill and stop processes of a service in a random order, of SEED, for SECONDS
+# make archive-proof  kill what builds an index, RUNS times from SEED, and compare the indexes
 # make fuzz        try requests, journal entries, frames and records made up of SEED, for SECONDS
 # make check       format, lint, types and what may import what
 # make wheel       build maskstream and, for machines that only talk to a service, maskstream-client
@@ -17,6 +18,7 @@ PYTEST_ARGS ?=
 JOBS ?= 3
 SEED ?= 0
 SECONDS ?= 60
+RUNS ?= 20
 DEMO_CLIP ?= pipeline/assets/demo.mp4
 DEMO_OUT ?= demo-output
 
@@ -25,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick chaos fuzz check format bench clean venv venv-dev wheel client-wheel
+.PHONY: help demo test test-quick chaos archive-proof fuzz check format bench clean venv venv-dev wheel client-wheel
 
 help:
 	@sed -n 's/^# //p' Makefile | sed -n '1,/^Each/p' | sed '$$d'
@@ -88,6 +90,9 @@ test-quick: venv-dev system
 
 chaos: venv-dev system
 	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS) $(if $(OUT),--out $(OUT))
+
+archive-proof: venv-dev
+	$(BIN)/python -m tests.archive_proof --seed $(SEED) --runs $(RUNS) $(if $(OUT),--out $(OUT))
 
 fuzz: venv-dev
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --seconds $(SECONDS)

@@ -65,7 +65,7 @@ class BuildLock(Closing):
         """Give the lock back."""
         self._stop.set()
         self._thread.join()
-        if not self.is_lost and _token(self._storage.read(layout.LOCK)) == self._token:
+        if not self.is_lost and self._is_mine():
             self._storage.delete(layout.LOCK)
 
     def _acquire(self, wait_s: float, lease_s: float) -> None:
@@ -86,13 +86,18 @@ class BuildLock(Closing):
     def _beat(self) -> None:
         while not self._stop.wait(self._beat_s):
             try:
-                if _token(self._storage.read(layout.LOCK)) != self._token:
+                if not self._is_mine():
                     self.is_lost = True
                     return
                 self._number += 1
                 self._storage.write(layout.LOCK, self._content())
             except ArchiveError:
                 continue  # the store is out of reach for now; what else is written will tell
+
+    def _is_mine(self) -> bool:
+        """Whether the lock is still held. One that cannot be read was cut off by a full disk."""
+        found = self._storage.read(layout.LOCK)
+        return found is not None and _parsed(found).get("token", self._token) == self._token
 
     def _content(self) -> bytes:
         told = {
@@ -121,10 +126,6 @@ def _parsed(blob: bytes | None) -> dict[str, Any]:
     except ValueError:  # it is being written
         return {}
     return told if isinstance(told, dict) else {}
-
-
-def _token(blob: bytes | None) -> str | None:
-    return _parsed(blob).get("token")
 
 
 def _holder(blob: bytes | None) -> str:

@@ -10,8 +10,9 @@ from itertools import islice
 
 from maskstream.core.errors import SourceError
 from maskstream.pipeline.archive.format import layout
-from maskstream.pipeline.archive.format.reading import read_records
+from maskstream.pipeline.archive.format.reading import read_record, read_records
 from maskstream.pipeline.archive.format.records import (
+    FailureRecord,
     Fingerprint,
     IndexSettings,
     VideoManifest,
@@ -182,12 +183,19 @@ class Planner:
 
     def _has_failed_before(self, job: Job) -> bool:
         """Whether a failure of the same pass is recorded. Others are out of date: they go."""
+        has_failed = False
         for key in self._failures.pop(job.video_id, ()):
-            if key == job.pass_key and not self._retry:
-                self.counts.failed_before += 1
-                return True
-            self._storage.delete(layout.failure(job.video_id, key))
-        return False
+            path = layout.failure(job.video_id, key)
+            if (
+                key == job.pass_key
+                and not self._retry
+                and read_record(self._storage, path, FailureRecord) is not None
+            ):
+                has_failed = True
+            else:
+                self._storage.delete(path)
+        self.counts.failed_before += has_failed
+        return has_failed
 
     def _cannot_open(self, job: Job, error: SourceError) -> None:
         if not self._has_failed_before(job):
