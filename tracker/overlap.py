@@ -113,6 +113,17 @@ def suppress_shrunk(mask_logits: Tensor, prompt_ids: Sequence[int]) -> Tensor:
     return torch.where(emptied, mask_logits.clamp(max=NO_OBJECT_LOGIT), mask_logits)
 
 
+def mixed(mask_logits: Tensor, found_logits: Tensor) -> Tensor:
+    """Masks as detections correct them: where the two disagree, the detection is right.
+
+    Args:
+        mask_logits: (N, H, W), > 0 is inside.
+        found_logits: (N, H, W) of the detections.
+    """
+    disagree = (mask_logits > 0) != (found_logits > 0)
+    return torch.where(disagree, found_logits.to(mask_logits.dtype), mask_logits)
+
+
 def resize_and_separate(
     low_res_masks: Tensor,
     tracker_scores: Tensor,

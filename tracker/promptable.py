@@ -104,6 +104,7 @@ class PromptableTracker:
         detections: Detections,
         *,
         reverse: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> list[int]:
         """Start following what the detector found in a frame, before it is stepped over.
 
@@ -115,6 +116,7 @@ class PromptableTracker:
             features: of this frame.
             detections: of the concepts that are new.
             reverse: the video has been played backwards up to here.
+            size: (height, width) of the video, pixels.
 
         Returns:
             Identities of the new objects.
@@ -124,7 +126,7 @@ class PromptableTracker:
         """
         self._follow_model()
         store = self._store
-        frame = store.memories.look(frame_index, features, reverse=reverse)
+        frame = store.memories.look(frame_index, features, reverse=reverse, size=size)
         found = at_mask_size(detections, self.model.mask_size)
         asked = set(found.prompt_ids.tolist())
         rows = [row for row, m in enumerate(self._store.masklets) if m.prompt_id in asked]
@@ -168,6 +170,7 @@ class PromptableTracker:
         clear_old_points: bool = True,
         refine: bool = True,
         reverse: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> PromptedObject:
         """Make one object, or correct one, on a frame that is not yet, or was just, stepped over.
 
@@ -188,6 +191,7 @@ class PromptableTracker:
             refine: clicks and boxes start from the mask that the object has on the frame, if it
                 has one; False: from nothing.
             reverse: the video has been played backwards up to here.
+            size: (height, width) of the video, pixels.
 
         Raises:
             PromptError: a prompt that cannot be used, or a malformed ``obj_id``.
@@ -201,7 +205,7 @@ class PromptableTracker:
         earlier = None if obj_id is None else self._store.pins.get(obj_id, frame_index)
         if earlier is not None and not clear_old_points:
             drawn = drawn.after(earlier.points, earlier.point_labels, earlier.box)
-        frame = self._store.memories.look(frame_index, features, reverse=reverse)
+        frame = self._store.memories.look(frame_index, features, reverse=reverse, size=size)
         answer = self._draw(frame, frame_index, row, drawn, refine)
         masklet = self._drawn_on(row, obj_id, prompt_id, frame_index)
         answer.memory.write()
@@ -226,9 +230,12 @@ class PromptableTracker:
         refine: bool,
     ) -> Drawn:
         """The answer to a prompt and the memory of it."""
-        previous = None
-        if row is not None and drawn.mask is None and refine:
-            previous = self._predict(frame, frame_index, [row]).low_res_masks[0]
+
+        def previous() -> Tensor | None:
+            if row is None or not refine:
+                return None
+            return self._predict(frame, frame_index, [row]).low_res_masks[0]
+
         is_first = row is not None and self._store.masklets[row].first_frame == frame_index
         return frame.draw(drawn, row, previous=previous, is_first=is_first)
 

@@ -50,6 +50,7 @@ class VideoTracker(PromptableTracker):
         detections: Detections,
         *,
         reverse: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> TrackedFrame:
         """Follow all masklets into a frame and take up what the detector found in it.
 
@@ -58,13 +59,14 @@ class VideoTracker(PromptableTracker):
             features: of this frame.
             detections: of this frame, above the detector's threshold, suppression done.
             reverse: the video is played backwards.
+            size: (height, width) of the video, pixels.
 
         Raises:
             InputError: features of another shape than the model's.
         """
         self._follow_model()
         config, store = self.config, self._store
-        frame = store.memories.look(frame_index, features, reverse=reverse)
+        frame = store.memories.look(frame_index, features, reverse=reverse, size=size)
         found = at_mask_size(detections, self.model.mask_size)
         prediction = self._predict(frame, frame_index, range(len(store)))
         masks = fill_holes_and_specks(prediction.low_res_masks, config.fill_hole_area)
@@ -75,7 +77,7 @@ class VideoTracker(PromptableTracker):
         resumed = self._resume(found, plan)
         chosen = plan.association.new_detections
         started = start_masklets(frame_index, found, chosen, store.next_obj_id, config)
-        memory = frame.remember(self._changes(prediction, masks, found, plan, started))
+        memory = frame.remember(self._changes(prediction, masks, found, pinned, plan, started))
         pins = store.pinned(frame_index)
         self._commit(plan, memory, started)
         return self._tell(frame_index, pins, masks, found, plan, resumed, started)
@@ -91,6 +93,7 @@ class VideoTracker(PromptableTracker):
         prediction: MaskletPrediction,
         masks: Tensor,
         found: Detections,
+        pinned: NDArray[np.bool_],
         plan: FramePlan,
         started: NewMasklets,
     ) -> FrameChanges:
@@ -102,6 +105,7 @@ class VideoTracker(PromptableTracker):
             masks=masks,
             prompt_ids=self._store.prompt_ids(),
             to_remember=plan.to_remember,
+            given=np.flatnonzero(pinned).tolist(),
             reconditioned=found_for(found, reconditioned, association.confirming[reconditioned]),
             resumed=found_for(found, resumed, association.resumed[resumed]),
             started=started.start.found,

@@ -150,7 +150,9 @@ class SessionTracking:
     @torch.inference_mode()
     def start_found(self, stamp: FrameStamp, features: TrackerFeatures, found: Detections) -> None:
         """Start tracking the detections of one concept; other objects are not affected."""
-        self.tracker.start_objects(stamp.index, features, found, reverse=self._reverse)
+        self.tracker.start_objects(
+            stamp.index, features, found, reverse=self._reverse, size=stamp.size
+        )
 
     @torch.inference_mode()
     def add_object(
@@ -179,6 +181,7 @@ class SessionTracking:
             mask=None if mask is None else torch.as_tensor(mask),
             clear_old_points=clear_old_points,
             reverse=self._reverse,
+            size=stamp.size,
         )
         if label is not None and prompted.masklet.prompt_id == prompt_id:
             self._next_prompt_id = max(self._next_prompt_id, prompt_id + 1)
@@ -218,7 +221,9 @@ class SessionTracking:
     ) -> list[FrameResult]:
         """Take the next frame; returns the results that are ready. See ``VideoSegmenter.step``."""
         self._reverse = reverse
-        tracked = self.tracker.step(stamp.index, features, detections, reverse=reverse)
+        tracked = self.tracker.step(
+            stamp.index, features, detections, reverse=reverse, size=stamp.size
+        )
         self._pending[stamp.index] = stamp
         return [self._finish(ready) for ready in self._delay.push(tracked)]
 

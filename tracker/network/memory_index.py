@@ -98,6 +98,16 @@ class MemoryIndex:
             in_rings &= ring[rows, frame_index % ring.shape[1]] == frame_index
         return cond, in_rings
 
+    def slots_of(self, row: int, frame_index: int) -> tuple[int | None, int | None]:
+        """Where the rings of a row keep a frame: the slots of its map and of its pointer."""
+        found = []
+        for name in ("map_frames", "pointer_frames"):
+            ring = self.tables[name][row]
+            place = frame_index % len(ring)
+            there = frame_index >= 0 and ring[place] == frame_index
+            found.append(self.num_conditioning + place if there else None)
+        return found[0], found[1]
+
     def ring_slots(self, frame_index: int) -> tuple[int, int]:
         """The slots of a frame in the ring of maps and in that of pointers."""
         return (
@@ -141,7 +151,7 @@ class MemoryIndex:
     def maps(self, rows: IntArray, frame_index: int, *, reverse: bool, most: int) -> Lookup:
         """Conditioning frames (offset 0), at most ``most``, and recent frames (offsets 1, 2, …)."""
         frames, ring = self.tables["cond_frames"][rows], self.tables["map_frames"][rows]
-        selected = self._select_conditioning(rows, frame_index, most)
+        selected = self.select_conditioning(rows, frame_index, most)
         back = np.arange(self.num_recent_maps - 1, 0, -1)
         wanted = frame_index + back if reverse else frame_index - back
         place = wanted % self.num_recent_maps
@@ -156,7 +166,7 @@ class MemoryIndex:
             np.concatenate((selected, in_ring | as_cond.any(2)), 1),
         )
 
-    def _select_conditioning(self, rows: IntArray, frame_index: int, most: int) -> BoolArray:
+    def select_conditioning(self, rows: IntArray, frame_index: int, most: int) -> BoolArray:
         """(n, K): the conditioning frames whose maps are looked at; all where ``most`` is -1."""
         frames = self.tables["cond_frames"][rows]
         there: BoolArray = frames != NO_FRAME

@@ -49,8 +49,15 @@ class ObjectMemories:
     def __len__(self) -> int:
         return self.bank.num_rows
 
-    def look(self, frame_index: int, features: TrackerFeatures, *, reverse: bool) -> ObjectFrame:
-        """Take up a frame."""
+    def look(
+        self,
+        frame_index: int,
+        features: TrackerFeatures,
+        *,
+        reverse: bool,
+        size: tuple[int, int] | None = None,
+    ) -> ObjectFrame:
+        """Take up a frame; the video's size plays no part here."""
         return ObjectFrame(self, self.model.embed(features), frame_index, reverse)
 
     def remove(self, rows: Sequence[int]) -> None:
@@ -127,7 +134,12 @@ class ObjectFrame:
         return Writing(lambda: self._append(started))
 
     def draw(
-        self, drawn: ObjectPrompt, row: int | None, *, previous: Tensor | None, is_first: bool
+        self,
+        drawn: ObjectPrompt,
+        row: int | None,
+        *,
+        previous: Callable[[], Tensor | None],
+        is_first: bool,
     ) -> Drawn:
         """Make an object of what a user drew, or correct one."""
         model = self.memories.model
@@ -138,7 +150,9 @@ class ObjectFrame:
         else:
             # On its first frame an object has nothing to remember but that frame.
             known = None if row is None or is_first else self._recall([row])
-            prediction = predict_clicked(model, self.frame, drawn, memory=known, previous=previous)
+            prediction = predict_clicked(
+                model, self.frame, drawn, memory=known, previous=previous()
+            )
             memory = remember_predicted(model, self.frame, prediction)
 
         def write() -> None:

@@ -11,7 +11,7 @@ a step that fails on the way leaves the memories as they were.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -72,7 +72,8 @@ class FrameChanges:
             the frame have it in place of a predicted one.
         masks: (N, 4h, 4w) logits, the masks as the rules of the loop leave them.
         prompt_ids: N concepts. Objects of one concept compete for pixels; a negative one is none.
-        to_remember: rows that keep a memory of this frame; not those whose mask is given.
+        to_remember: rows that keep a memory of this frame.
+        given: rows whose mask was given on this frame before; they have their memory of it.
         reconditioned: rows, all among those to remember, for which this frame becomes one that
             conditions later ones, and the detections that confirm them.
         resumed: rows that go on from a detection instead of from what was predicted.
@@ -85,6 +86,7 @@ class FrameChanges:
     masks: Tensor
     prompt_ids: Sequence[int]
     to_remember: list[int]
+    given: Sequence[int]
     reconditioned: FoundMasks
     resumed: FoundMasks
     started: Tensor
@@ -129,14 +131,20 @@ class FrameView(Protocol):
         """
 
     def draw(
-        self, drawn: ObjectPrompt, row: int | None, *, previous: Tensor | None, is_first: bool
+        self,
+        drawn: ObjectPrompt,
+        row: int | None,
+        *,
+        previous: Callable[[], Tensor | None],
+        is_first: bool,
     ) -> Drawn:
         """Make an object of what a user drew, or correct one.
 
         Args:
             drawn: clicks and a box, or a mask.
             row: the object to correct; None makes a new one.
-            previous: (4h, 4w) logits of its mask that is to be corrected, or None.
+            previous: gives (4h, 4w) logits of its mask that is to be corrected, or None; networks
+                that start from clicks alone do not ask.
             is_first: the object began on this frame, so that it remembers nothing else.
         """
 
@@ -147,13 +155,22 @@ class Memories(Protocol):
     def __len__(self) -> int:
         """Objects."""
 
-    def look(self, frame_index: int, features: TrackerFeatures, *, reverse: bool) -> FrameView:
+    def look(
+        self,
+        frame_index: int,
+        features: TrackerFeatures,
+        *,
+        reverse: bool,
+        size: tuple[int, int] | None = None,
+    ) -> FrameView:
         """Take up a frame.
 
         Args:
             frame_index: 0-based.
             features: of this frame.
             reverse: the video is played backwards: what is remembered lies ahead.
+            size: (height, width) of the video, through which some networks take given masks;
+                None leaves that out.
 
         Raises:
             InputError: features of another shape than the network's.

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from maskstream.core.errors import CheckpointError, ConfigError, InputError, SessionError
 from maskstream.tracker.config import MaskDecoderConfig, PromptEncoderConfig, TrackerConfig
-from maskstream.tracker.network.memory_bank import MIN_CAPACITY, MemoryBank, MemoryBatch
+from maskstream.tracker.network.frame_bank import MIN_CAPACITY
+from maskstream.tracker.network.memory_bank import MemoryBank, MemoryBatch
 
 GRID = (2, 3)
 CELLS, CHANNELS, HIDDEN = 6, 8, 16

@@ -9,7 +9,6 @@ memory. Module and parameter names are those of ``tracker_model`` in our folder 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,7 +32,9 @@ from maskstream.tracker.network.maps import (
 )
 from maskstream.tracker.network.mask_decoder import DecodedTokens, MaskDecoder, Mlp
 from maskstream.tracker.network.multiplex.config import MultiplexConfig
+from maskstream.tracker.network.multiplex.frame import MultiplexFrame
 from maskstream.tracker.network.multiplex.mask_decoder import MultiplexMaskDecoder
+from maskstream.tracker.network.multiplex.memories import MultiplexMemories
 from maskstream.tracker.network.multiplex.memory_attention import (
     BucketTokens,
     DecoupledMemoryAttention,
@@ -42,19 +43,7 @@ from maskstream.tracker.network.multiplex.memory_encoder import MultiplexMemoryE
 from maskstream.tracker.network.multiplex.slots import SlotTable
 from maskstream.tracker.network.prompt_encoder import FourierPosition, PromptEncoder
 from maskstream.tracker.network.protocol import MaskletPrediction
-
-
-@dataclass(frozen=True, slots=True)
-class MultiplexFrame:
-    """One frame, ready for any number of buckets.
-
-    Attributes:
-        propagation: for what is followed.
-        interactive: for clicks and given masks.
-    """
-
-    propagation: FrameEmbedding
-    interactive: FrameEmbedding
+from maskstream.tracker.video_config import VideoConfig
 
 
 class MultiplexModel(nn.Module):
@@ -103,6 +92,10 @@ class MultiplexModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.no_memory_embedding.device
+
+    def memories(self, config: VideoConfig, num_frames: int | None = None) -> MultiplexMemories:
+        """The memories of a new session, see :mod:`maskstream.tracker.network.protocol`."""
+        return MultiplexMemories(self, config, num_frames)
 
     def embed(self, features: TrackerFeatures) -> MultiplexFrame:
         """Do what is the same for all objects of a frame.

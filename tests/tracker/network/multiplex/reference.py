@@ -23,7 +23,8 @@ from maskstream.core.position import sine_position_2d
 from maskstream.tracker.config import PromptEncoderConfig
 from maskstream.tracker.network.maps import FrameEmbedding
 from maskstream.tracker.network.multiplex.config import MultiplexConfig
-from maskstream.tracker.network.multiplex.model import MultiplexFrame, MultiplexModel
+from maskstream.tracker.network.multiplex.frame import MultiplexFrame
+from maskstream.tracker.network.multiplex.model import MultiplexModel
 
 DATA = Path(__file__).parent / "data"
 GRID, SIDE, WIDTH = 16, 224, 256

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from maskstream.core.position import sine_position_2d
 from maskstream.tracker.network.maps import as_tokens, resize, time_code
+from maskstream.tracker.network.multiplex.frame import MultiplexFrame
 from maskstream.tracker.network.multiplex.memory_attention import BucketTokens
-from maskstream.tracker.network.multiplex.model import MultiplexFrame, MultiplexModel
+from maskstream.tracker.network.multiplex.model import MultiplexModel
 from maskstream.tracker.network.multiplex.slots import SlotTable
 from tests.tracker.network.multiplex.reference import (
     GRID,
@@ -26,8 +27,6 @@ from tests.tracker.network.multiplex.reference import (
     stats,
     waves,
 )
-
-pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 @pytest.fixture(scope="module")
