@@ -64,8 +64,10 @@ demo: venv
 	@echo "overlay video and results are in $(DEMO_OUT):"
 	@ls -1 $(DEMO_OUT) | sed 's|^|  $(DEMO_OUT)/|'
 
-# What pip cannot install: the tests' own Redis server, and the font of the clips that are drawn.
+# What pip cannot install: the tests' own Redis server and browser, and the font of the clips that are
+# drawn.
 PACKAGES := $(if $(shell command -v redis-server),,redis-server) \
+	$(if $(shell command -v chromium),,chromium) \
 	$(if $(wildcard /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf),,fonts-noto-color-emoji)
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 

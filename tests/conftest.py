@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent
 # By the folder that a test lies in.
 CLUSTER_FOLDERS = {"faults", "integration"}
-LONG_FOLDERS = {"examples", "packaging", "parity"}
+LONG_FOLDERS = {"browser", "examples", "packaging", "parity"}
 USUAL_TIMEOUT_S = 300
 """As in pyproject.toml. Who asks for more is long."""
 

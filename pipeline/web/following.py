@@ -122,10 +122,10 @@ class Following:
 
 
 def session_state(store: SessionStore, session_id: str) -> dict[str, Any]:
-    """The answer of ``get_session``, and ``is_served``: whether a runtime works on the session."""
+    """The answer of ``get_session``, and ``is_served``: no runtime is known to be gone."""
     answer = session_answer(store.get_session(session_id))
     claim = store.get_claim(session_id)
-    return answer | {"is_served": claim is not None and not claim.has_run_out}
+    return answer | {"is_served": claim is None or not claim.has_run_out}
 
 
 class _Reader:
