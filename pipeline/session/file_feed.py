@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from maskstream.core.error_text import error_text
-from maskstream.core.errors import MaskstreamError
+from maskstream.core.errors import InputError, MaskstreamError
 from maskstream.core.frame_stamp import FrameStamp
 from maskstream.pipeline.api.options import SessionOptions
 from maskstream.pipeline.live import DropReason, LiveConfig
@@ -54,6 +54,7 @@ class FileFeed:
         self._options = options
         self._region = config.region
         self._frames: Iterator[Frame] | None = None
+        self._goes_on_at: int | None = None
         self._sampler = FrameSampler(options.every_nth, options.target_fps)
         self._decoded = 0
         self._skipped = 0
@@ -66,6 +67,7 @@ class FileFeed:
         """
         self._sampler = FrameSampler(self._options.every_nth, self._options.target_fps)
         self._frames = self._iterate(start, reverse)
+        self._goes_on_at = start if not reverse and start > self._options.start_frame else None
         self._decoded, self._skipped = 0, 0
 
     def _iterate(self, start: int, reverse: bool) -> Iterator[Frame]:
@@ -90,8 +92,17 @@ class FileFeed:
             frame = next(self._frames, None)
         except MaskstreamError as error:
             self._frames = None
+            if self._goes_on_behind_the_last(error):
+                return self._note("end"), NO_IMAGE
             return self._failed(error)
         return (self._note("end"), NO_IMAGE) if frame is None else self._delivery(frame)
+
+    def _goes_on_behind_the_last(self, error: MaskstreamError) -> bool:
+        """Whether this feed goes on for one that died when it had given the last frame."""
+        start = self._goes_on_at
+        if start is None or self._decoded or not isinstance(error, InputError):
+            return False
+        return self.read(start - 1)[0].kind == "frame"
 
     def read(self, index: int) -> Delivery:
         try:

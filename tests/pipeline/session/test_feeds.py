@@ -65,6 +65,32 @@ def test_a_file_from_any_frame_both_ways(clip: Path) -> None:
     feed.close()
 
 
+@pytest.mark.parametrize("options", [{}, {"target_fps": 5.0, "autostart": True}])
+def test_a_feed_that_goes_on_behind_the_last_frame_is_at_its_end(
+    clip: Path, options: dict[str, object]
+) -> None:
+    """The one before it died when it had given that frame, before it said that there is no more."""
+    num_frames = open_source(clip).count_frames()
+    feed = file_feed(clip, **options)
+    for _ in range(2):
+        feed.begin(num_frames, reverse=False)
+        assert [note.kind for note in play(feed)] == ["end"]
+    feed.begin(0, reverse=False)
+    assert play(feed)[0].stamp.index == 0
+    feed.close()
+
+
+@pytest.mark.parametrize("behind", [0, 5])
+def test_a_session_cannot_begin_behind_the_last_frame(clip: Path, behind: int) -> None:
+    start = open_source(clip).count_frames() + behind
+    feed = file_feed(clip, start_frame=start, autostart=True)
+    feed.begin(start, reverse=False)
+    note, _ = feed.next(0.0)
+    assert note.kind == "failed"
+    assert f"there is no frame {start}" in note.message
+    feed.close()
+
+
 @pytest.fixture
 def address() -> Iterator[StoreAddress]:
     store = open_store()
