@@ -1,7 +1,8 @@
 # make demo        segment the bundled clip by words
 # make test        run all tests
 # make test-quick  run those that neither start Ray nor compute for long, while one edits
-# make chaos       kill and stop processes of a service in a random order, of SEED, for SECONDS
+# make chaos       kill and stop processes of a service in a random order, of SEED, for SECONDS and
+#                  until KILLS of them were killed
 # make archive-proof  kill what builds an index, RUNS times from SEED, and compare the indexes
 # make fuzz        try requests, journal entries, frames and records made up of SEED, for SECONDS
 # make check       format, lint, types and what may import what
@@ -19,6 +20,7 @@ JOBS ?= 3
 SEED ?= 0
 SECONDS ?= 60
 RUNS ?= 20
+KILLS ?= 50
 DEMO_CLIP ?= pipeline/assets/demo.mp4
 DEMO_OUT ?= demo-output
 
@@ -91,7 +93,7 @@ test-quick: venv-dev system
 	$(PYTEST) -m "not cluster and not long" $(PYTEST_ARGS)
 
 chaos: venv-dev system
-	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS) $(if $(OUT),--out $(OUT))
+	$(BIN)/python -m tests.chaos --seed $(SEED) --seconds $(SECONDS) --kills $(KILLS) $(if $(OUT),--out $(OUT))
 
 archive-proof: venv-dev
 	$(BIN)/python -m tests.archive_proof --seed $(SEED) --runs $(RUNS) $(if $(OUT),--out $(OUT))

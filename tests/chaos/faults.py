@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from tests.faults.killing import workers
+from tests.faults.killing import is_worker, part_of_ray, workers
 from tests.faults.runtime_process import RuntimeProcess
 from tests.pipeline.store.servers import RedisServer, running
 
@@ -24,6 +24,8 @@ FAULTS = (
     "hang detect",
     "hang track",
     "kill driver",
+    "kill raylet",
+    "kill gcs_server",
     "kill redis",
 )
 
@@ -42,7 +44,14 @@ class Service:
         verb, whom = fault.split()
         if whom == "driver":
             self._driver.kill()
-            self._driver = self._new_driver()
+            self._replace_driver()
+            return True
+        if whom in ("raylet", "gcs_server"):
+            os.kill(part_of_ray(whom, self._driver.pid), signal.SIGKILL)
+            code, errors = self._driver.wait_for_end()  # by itself: it has given up its sessions
+            assert code == 1, errors
+            self._driver.kill()
+            self._replace_driver()
             return True
         if whom == "redis":
             self._server.kill()
@@ -60,14 +69,19 @@ class Service:
 
     def close(self) -> None:
         """End it, and whatever still hangs."""
-        hung = {pid for kind in ("decode", "detect", "track") for pid in self._living(kind)}
         self._driver.kill()
-        for pid in hung & set(self._hung):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._end_hung()
 
-    def _living(self, kind: str) -> list[int]:
-        return workers(kind, self._driver.pid)
+    def _replace_driver(self) -> None:
+        self._end_hung()
+        self._driver = self._new_driver()
+
+    def _end_hung(self) -> None:
+        """End what is stopped, and so cannot notice that its Ray has ended."""
+        for pid in self._hung:
+            if is_worker(pid):
+                os.kill(pid, signal.SIGKILL)
+        self._hung.clear()
 
     def _new_driver(self) -> RuntimeProcess:
         driver = RuntimeProcess(self.url, NO_LIMIT)

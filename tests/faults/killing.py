@@ -36,6 +36,14 @@ def part_of_ray(name: str, below: int) -> int:
     return pid
 
 
+def is_worker(pid: int) -> bool:
+    """Whether there is such a process, and it is a worker of some runtime."""
+    try:
+        return _is_alive_as("Worker", psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def decoders() -> list[int]:
     """Process ids of the decode workers that this test process has started."""
     return workers("decode")
