@@ -77,7 +77,7 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
         lambda line: (
             complaints.append(line.text)
             # Chromium writes a line for each answer that is an error; the page says what it means.
-        if line.type == "error" and "Failed to load resource" not in line.text
+            if line.type == "error" and "Failed to load resource" not in line.text
             else None
         ),
     )
