@@ -1,4 +1,4 @@
-"""Checkpoints: one way to read the folder layout and the official ``sam3.pt``.
+"""Checkpoints: one way to read the folder layout and the official files of SAM 3 and 3.1.
 
 A path stands for either; what comes out always goes by the names of the folder layout
 (``detector_model.*``, ``tracker_neck.*``, ``tracker_model.*``).
@@ -27,6 +27,7 @@ from maskstream.core.official import (
     is_official_file,
     official_config,
     open_official,
+    release_of,
 )
 from maskstream.core.tensor_faults import check_tensors, shapes_of
 
@@ -44,12 +45,12 @@ __all__ = [
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration of a checkpoint, as in ``config.json``.
 
-    The official file carries none: it gets that of the released model.
+    An official file carries none: it gets that of the released model.
 
     Raises:
         CheckpointError: it is missing, damaged, or describes another model.
     """
-    return official_config() if is_official_file(path) else read_folder_config(path)
+    return official_config(release_of(path)) if is_official_file(path) else read_folder_config(path)
 
 
 def read_tensors(

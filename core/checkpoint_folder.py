@@ -1,7 +1,8 @@
 """The folder layout on disk: ``config.json``, safetensors in one file or in shards, tokenizer.
 
 Names are those of the transformers ``Sam3VideoModel``: ``detector_model.*``, ``tracker_neck.*``
-and ``tracker_model.*``.
+and ``tracker_model.*``. SAM 3.1, which transformers does not have, has an ``interactive_neck.*``
+besides, and a ``model_type`` of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 MODEL_TYPE = "sam3_video"
-PARTS = ("detector_model.", "tracker_neck.", "tracker_model.")
+MULTIPLEX_MODEL_TYPE = "sam3_multiplex_video"
+"""Of SAM 3.1, which transformers does not know; the architecture has the same name here."""
+PARTS = ("detector_model.", "tracker_neck.", "interactive_neck.", "tracker_model.")
 """What the names of all tensors start with."""
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -61,7 +64,7 @@ def read_folder_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     config = _read_json(path)
     found = config.get("model_type")
-    if found != MODEL_TYPE:
+    if found not in (MODEL_TYPE, MULTIPLEX_MODEL_TYPE):
         raise CheckpointError(
             f"{path}: model_type must be {MODEL_TYPE!r}, not {found!r}; "
             "this is the checkpoint of another model"
@@ -137,7 +140,7 @@ def write_folder(
 
     Args:
         folder: where to; its parents are made.
-        config: contents of ``config.json``; ``model_type`` is added.
+        config: contents of ``config.json``; ``model_type`` is added where it is missing.
         tensors: by name in the folder layout.
         tokenizer_files: contents by file name (``tokenizer.json``, ...).
         max_shard_bytes: more than this is divided among several files.
@@ -155,7 +158,9 @@ def write_folder(
     work = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.tmp"
     try:
         work.mkdir(parents=True)
-        full = {"architectures": ["Sam3VideoModel"], **config, "model_type": MODEL_TYPE}
+        kind = config.get("model_type", MODEL_TYPE)
+        names = {MODEL_TYPE: "Sam3VideoModel", MULTIPLEX_MODEL_TYPE: "Sam3MultiplexVideoModel"}
+        full = {"architectures": [names[kind]], **config, "model_type": kind}
         (work / CONFIG_FILE).write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
         for name, content in (tokenizer_files or {}).items():
             (work / name).write_bytes(content)

@@ -24,18 +24,22 @@ from maskstream.core.checkpoint_folder import (
 )
 from maskstream.core.errors import CheckpointError
 
+MULTIPLEX_FILE = "sam3.1_multiplex.pt"
+"""What ``facebook/sam3.1`` holds in place of a folder."""
+
 _FILES = (
     CONFIG_FILE,
     WEIGHTS_FILE,
     INDEX_FILE,
     "model-*-of-*.safetensors",
+    MULTIPLEX_FILE,
     *TOKENIZER_FILES,
     *PROCESSOR_FILES,
 )
 
 
 def download(name: str, revision: str | None, token: str | None) -> Path:
-    """The folder on this machine that a checkpoint is in then.
+    """The folder, or the official file, on this machine that a checkpoint is in then.
 
     Args:
         name: as in ``facebook/sam3``.
@@ -70,4 +74,5 @@ def download(name: str, revision: str | None, token: str | None) -> Path:
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise CheckpointError(f"{where} cannot be downloaded: {error}") from error
-    return Path(folder)
+    official = Path(folder) / MULTIPLEX_FILE
+    return official if official.is_file() else Path(folder)

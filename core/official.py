@@ -25,13 +25,28 @@ def is_official_file(path: Path) -> bool:
     return path.is_file() and path.suffix in {".pt", ".pth"}
 
 
-def official_config() -> dict[str, Any]:
-    """The configuration of the released model, in the JSON structure of the folder layout."""
-    text = files("maskstream.configs").joinpath("model", "sam3.yaml").read_text(encoding="utf-8")
-    config = yaml.safe_load(text)
+def official_config(release: str = "sam3") -> dict[str, Any]:
+    """The configuration of a released model, in the JSON structure of the folder layout.
+
+    Args:
+        release: "sam3" or "sam3.1".
+    """
+    preset = files("maskstream.configs").joinpath("model", f"{release}.yaml")
+    config = yaml.safe_load(preset.read_text(encoding="utf-8"))
     if not isinstance(config, dict):
-        raise CheckpointError("configs/model/sam3.yaml must hold a mapping; reinstall maskstream")
+        raise CheckpointError(
+            f"configs/model/{release}.yaml must hold a mapping; reinstall maskstream"
+        )
     return config
+
+
+def release_of(path: Path) -> str:
+    """Which release an official file is of: "sam3" or "sam3.1".
+
+    Raises:
+        CheckpointError: the file is unreadable.
+    """
+    return "sam3.1" if is_multiplex(_load(path)) else "sam3"
 
 
 def is_multiplex(tensors: Mapping[str, Tensor]) -> bool:
@@ -134,12 +149,23 @@ def _load(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
+    if isinstance(content, dict):
+        content = {_today(name): value for name, value in content.items()}
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{path} must hold a dict of tensors, not {type(content).__name__}")
     odd = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if odd:
         raise CheckpointError(f"{path} holds entries that are not tensors: {', '.join(odd[:10])}")
     return content
+
+
+def _today(name: Any) -> Any:
+    """A tensor's name; files from before the release of SAM 3.1 have other first parts."""
+    if isinstance(name, str):
+        for old, new in (("sam3_model.", "detector."), ("sam2_predictor.", "tracker.")):
+            if name.startswith(old):
+                return new + name.removeprefix(old)
+    return name
 
 
 def _first_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """A detector's tensors as a checkpoint names them, and as the module does.
 
-The folder layout's names are the module's, under ``detector_model.``; the tracker's neck stands
-under ``tracker_neck.``. One thing differs: the ViT's query, key and value projections are one layer
-here, because one large product is faster than three.
+The folder layout's names are the module's, under ``detector_model.``; the tracker's necks stand
+under ``tracker_neck.`` and ``interactive_neck.``. One thing differs: the ViT's query, key and value
+projections are one layer here, because one large product is faster than three.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-PREFIXES = ("detector_model.", "tracker_neck.")
+NECKS = ("tracker_neck.", "interactive_neck.")
+PREFIXES = ("detector_model.", *NECKS)
 """Where a folder keeps the tensors of a detector."""
 
 OPTIONAL = ("geometry_encoder.points_", "geometry_encoder.masks_")
@@ -47,7 +48,7 @@ def to_checkpoint(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names of :class:`maskstream.detector.model.Detector` to checkpoint names."""
     out: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        prefix = "" if name.startswith("tracker_neck.") else "detector_model."
+        prefix = "" if name.startswith(NECKS) else "detector_model."
         fused = _FUSED.fullmatch(name)
         if fused:
             for letter, part in zip("qkv", tensor.chunk(3), strict=True):

@@ -90,8 +90,9 @@ class VisionConfig:
 
     def __post_init__(self) -> None:
         _require(
-            self.scale_factors == (4.0, 2.0, 1.0, 0.5),
-            f"scale_factors must be 4, 2, 1 and 0.5, not {self.scale_factors}",
+            self.scale_factors in ((4.0, 2.0, 1.0, 0.5), (4.0, 2.0, 1.0)),
+            f"scale_factors must be 4, 2, 1 and 0.5, or the first three of them, not "
+            f"{self.scale_factors}",
         )
 
     @classmethod
@@ -184,6 +185,8 @@ class DetectorConfig:
     geometry_token_always: bool = True
     """Give prompts without geometry the geometry encoder's CLS token, as the original model does
     (33 prompt tokens). transformers leaves it out where there is no box."""
+    interactive_neck: bool = False
+    """Hold a third neck, whose features SAM 3.1's tracker takes for clicks and given masks."""
 
     def __post_init__(self) -> None:
         sizes = {
@@ -224,14 +227,17 @@ class DetectorConfig:
         }
         for name, kind in kinds.items():
             parts[name] = from_mapping(kind, data.get(name) or {}, name)
-        if "geometry_token_always" in data:
-            parts["geometry_token_always"] = bool(data["geometry_token_always"])
+        for name in ("geometry_token_always", "interactive_neck"):
+            if name in data:
+                parts[name] = bool(data[name])
         return cls(**parts)
 
     def to_dict(self) -> dict[str, Any]:
         """The ``detector_config`` that transformers reads too."""
         data: dict[str, Any] = thawed(self)
         data["model_type"] = "sam3"
+        if not self.interactive_neck:  # transformers knows no such thing
+            del data["interactive_neck"]
         vision = data["vision_config"]
         vision["model_type"] = "sam3_vision_model"
         grid = self.vision_config.backbone_config.grid_size

@@ -206,7 +206,8 @@ def _picture(features: ImageFeatures, index: int) -> ImageFeatures:
     if features.levels[0].shape[0] == 1:
         return features
     levels = tuple(level[index : index + 1] for level in features.levels)
-    return ImageFeatures(levels, features.tracker_features(index).levels)
+    own = features.tracker_features(index)
+    return ImageFeatures(levels, own.levels, own.interactive)
 
 
 def _above(found: Detections, threshold: float) -> Detections:

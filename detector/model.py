@@ -29,17 +29,26 @@ class ImageFeatures:
     Attributes:
         levels: the detector's branch, fine to coarse: (B, C, 4h, 4w), (B, C, 2h, 2w), (B, C, h, w).
         tracker_levels: the tracker's branch of the same ViT pass, where it was asked for.
+        interactive_levels: with it, the branch for clicks and given masks, where there is one.
     """
 
     levels: tuple[Tensor, ...]
     tracker_levels: tuple[Tensor, ...] | None = None
+    interactive_levels: tuple[Tensor, ...] | None = None
 
     def tracker_features(self, index: int) -> TrackerFeatures:
         """The tracker's branch of one image; the encoding must have asked for it."""
         if self.tracker_levels is None:
             raise RuntimeError("encode_image(..., tracker=True) makes the tracker's features")
-        fine, middle, coarse = (level[index : index + 1] for level in self.tracker_levels)
-        return TrackerFeatures((fine, middle, coarse))
+        return TrackerFeatures(
+            _levels_of(self.tracker_levels, index),
+            None if self.interactive_levels is None else _levels_of(self.interactive_levels, index),
+        )
+
+
+def _levels_of(levels: tuple[Tensor, ...], index: int) -> tuple[Tensor, Tensor, Tensor]:
+    fine, middle, coarse = (level[index : index + 1] for level in levels)
+    return fine, middle, coarse
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,7 @@ class Detector(nn.Module):
         size = config.hidden_size
         self.vision_encoder = VisionEncoder(config.vision_config)
         self.tracker_neck = Neck(config.vision_config)
+        self.interactive_neck = Neck(config.vision_config) if config.interactive_neck else None
         self.text_encoder = TextEncoder(config.text_config)
         self.text_projection = Linear(config.text_config.hidden_size, size)
         self.geometry_encoder = GeometryEncoder(config.geometry_encoder_config)
@@ -96,16 +106,18 @@ class Detector(nn.Module):
         self.dot_product_scoring = DotProductScoring(config.detr_decoder_config)
 
     def encode_image(self, pixels: Tensor, *, tracker: bool = False) -> ImageFeatures:
-        """Encode images: one ViT pass for both branches of the neck.
+        """Encode images: one ViT pass for all branches of the neck.
 
         Args:
             pixels: (B, 3, S, S) in [-1, 1].
-            tracker: compute the tracker's branch too.
+            tracker: compute the tracker's branches too.
         """
         grid = self.vision_encoder.backbone(pixels)
+        interactive = self.interactive_neck if tracker else None
         return ImageFeatures(
             levels=self.vision_encoder.neck(grid),
             tracker_levels=self.tracker_neck(grid) if tracker else None,
+            interactive_levels=None if interactive is None else interactive(grid),
         )
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> PromptTokens:

@@ -11,6 +11,8 @@ from maskstream.core.tensor_faults import check_tensors, shapes_of
 from maskstream.core.unfilled import unfilled
 from maskstream.tracker.config import TrackerConfig
 from maskstream.tracker.network.model import TrackerModel
+from maskstream.tracker.network.multiplex.config import MODEL_TYPE, MultiplexConfig
+from maskstream.tracker.network.multiplex.model import MultiplexModel
 
 PREFIX = "tracker_model."
 """Where a folder keeps the tensors of a tracker; below it, the names are the module's own."""
@@ -21,8 +23,8 @@ def load_tracker(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> TrackerModel:
-    """Read the tracker's part of a checkpoint.
+) -> TrackerModel | MultiplexModel:
+    """Read the tracker's part of a checkpoint: SAM 3.0's network or 3.1's, as it says.
 
     Args:
         path: as :func:`maskstream.core.checkpoint.resolve_checkpoint` gives it.
@@ -32,9 +34,13 @@ def load_tracker(
         ConfigError: its configuration contradicts itself.
     """
     tensors = read_tensors(path, (PREFIX,), dtype=dtype, device=device)
-    config = TrackerConfig.from_dict(read_config(path)["tracker_config"])
+    config = read_config(path)["tracker_config"]
+    model: TrackerModel | MultiplexModel
     with unfilled():
-        model = TrackerModel(config)
+        if config.get("model_type") == MODEL_TYPE:
+            model = MultiplexModel(MultiplexConfig.from_dict(config))
+        else:
+            model = TrackerModel(TrackerConfig.from_dict(config))
     context = f"tracker of {path}"
     expected = {PREFIX + name: shape for name, shape in shapes_of(model.state_dict()).items()}
     check_tensors(expected, shapes_of(tensors), context=context)  # named as in the file

@@ -147,6 +147,7 @@ class PackedAnswer:
     """A ``DetectedFrame`` in a message."""
 
     levels: tuple[Packed, ...]
+    interactive: tuple[Packed, ...] | None
     detections: tuple[Packed, ...]
     exemplar: Packed | None
 
@@ -155,6 +156,11 @@ class PackedAnswer:
         found = answer.detections
         return cls(
             levels=tuple(pack(level) for level in answer.features.levels),
+            interactive=(
+                None
+                if answer.features.interactive is None
+                else tuple(pack(level) for level in answer.features.interactive)
+            ),
             detections=tuple(
                 pack(part) for part in (found.prompt_ids, found.scores, found.boxes, found.masks)
             ),
@@ -162,10 +168,15 @@ class PackedAnswer:
         )
 
     def unpack(self, device: torch.device) -> DetectedFrame:
-        fine, middle, coarse = (unpack(level, device) for level in self.levels)
+        interactive = None if self.interactive is None else _levels(self.interactive, device)
         prompt_ids, scores, boxes, masks = (unpack(part, device) for part in self.detections)
         return DetectedFrame(
-            TrackerFeatures((fine, middle, coarse)),
+            TrackerFeatures(_levels(self.levels, device), interactive),
             Detections(prompt_ids, scores, boxes, masks),
             None if self.exemplar is None else unpack(self.exemplar, device),
         )
+
+
+def _levels(packed: tuple[Packed, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    fine, middle, coarse = (unpack(level, device) for level in packed)
+    return fine, middle, coarse

@@ -56,11 +56,18 @@ class Sam3Image(Sam3ImageModel):
 
         Raises:
             CheckpointError: the checkpoint cannot be read, or its tensors do not fit.
+            ConfigError: clicks are asked of a checkpoint of SAM 3.1.
         """
         path = resolve_checkpoint(checkpoint)
         model = load_image_model(cls, path, device=device, dtype=dtype)
         if interactive:
-            model.inst_tracker = load_tracker(path, device=device, dtype=dtype)
+            tracker = load_tracker(path, device=device, dtype=dtype)
+            if not isinstance(tracker, TrackerModel):
+                raise ConfigError(
+                    f"{checkpoint} is of SAM 3.1, which answers clicks in videos alone; for clicks "
+                    "in pictures load a checkpoint of SAM 3"
+                )
+            model.inst_tracker = tracker
             model.wants_tracker_features = True
         return model
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskstream.core.checkpoint import read_config, resolve_checkpoint, write_folder
+from maskstream.core.checkpoint_folder import MULTIPLEX_MODEL_TYPE
 from maskstream.core.errors import ConfigError
 from maskstream.core.threads import threads_settled
 from maskstream.detector.build import (
@@ -21,6 +22,7 @@ from maskstream.detector.build import (
 )
 from maskstream.detector.checkpoint import to_checkpoint
 from maskstream.tracker.build import PREFIX, load_tracker
+from maskstream.tracker.network.multiplex.config import MODEL_TYPE as MULTIPLEX_TRACKER
 from maskstream.tracker.network.protocol import TrackerNetwork
 from maskstream.tracker.video_config import VideoConfig
 
@@ -120,10 +122,13 @@ class VideoModel:
 
     def to_config(self) -> dict[str, Any]:
         """The contents of ``config.json`` in the folder layout."""
+        tracker = self.tracker.config.to_dict()
+        own = tracker["model_type"] == MULTIPLEX_TRACKER
         return {
+            **({"model_type": MULTIPLEX_MODEL_TYPE} if own else {}),
             **self.config.to_dict(),
             "detector_config": self.detector.config.to_dict(),
-            "tracker_config": self.tracker.config.to_dict(),
+            "tracker_config": tracker,
         }
 
     def to_tensors(self) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -418,7 +419,20 @@ def test_hub_download(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert args == ("facebook/sam3",)
     assert (kwargs["revision"], kwargs["token"]) == ("main", "t")
     assert "model.safetensors" in kwargs["allow_patterns"]
-    assert not any(pattern.endswith(".pt") for pattern in kwargs["allow_patterns"])
+    assert not any(fnmatch("sam3.pt", pattern) for pattern in kwargs["allow_patterns"])
+
+
+def test_hub_download_of_sam31(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its repository holds an official file and no folder that could be read."""
+    file = tmp_path / "sam3.1_multiplex.pt"
+    file.write_bytes(b"")
+
+    def download(*args: object, allow_patterns: list[str], **kwargs: Any) -> str:
+        assert any(fnmatch(file.name, pattern) for pattern in allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(checkpoint_hub, "snapshot_download", download)
+    assert resolve_checkpoint("facebook/sam3.1") == file
 
 
 @pytest.fixture
