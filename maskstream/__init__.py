@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from maskstream.pipeline.local.predictor import Sam3VideoPredictor
     from maskstream.pipeline.runtime import Runtime, RuntimeConfig
     from maskstream.pipeline.sources import Frame, open_source
+    from maskstream.pipeline.video.demo import demo_clip
     from maskstream.pipeline.video.model import VideoModel
     from maskstream.pipeline.video.segmenter import VideoSegmenter
 
@@ -52,6 +53,7 @@ __all__ = [
     "build_sam3_predictor",
     "build_sam3_video_model",
     "build_sam3_video_predictor",
+    "demo_clip",
     "open_source",
 ]
 
@@ -71,6 +73,7 @@ _MODULES = {
     "build_sam3_predictor": "pipeline.compat.builders",
     "build_sam3_video_model": "pipeline.compat.builders",
     "build_sam3_video_predictor": "pipeline.compat.builders",
+    "demo_clip": "pipeline.video.demo",
     "open_source": "pipeline.sources",
 }
 

@@ -25,11 +25,11 @@ DOCUMENTS = [
 ]  # fmt: skip
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [
-    line.partition(" #")[0]
+    line.removeprefix("$ ").partition(" #")[0]
     for language, body in BLOCKS
-    if language == "bash"
+    if language in ("bash", "console")
     for line in body.splitlines()
-    if line.startswith("maskstream ")
+    if line.startswith(("maskstream ", "$ maskstream "))
 ]
 PYTHON = [body for language, body in BLOCKS if language == "python"]
 

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from maskstream.core.errors import CheckpointError, InputError, MaskstreamError
 from maskstream.pipeline.cli.checkpoint import add_checkpoint_parser, checkpoint
+from maskstream.pipeline.cli.demo import add_demo_parser
 from maskstream.pipeline.cli.doctor import add_doctor_parser
 from maskstream.pipeline.cli.index import add_index_parser
 from maskstream.pipeline.cli.printing import make_printable
@@ -79,6 +80,7 @@ def _parser() -> ArgumentParser:
     add_web_parser(commands)
     add_doctor_parser(commands)
     add_index_parser(commands)
+    add_demo_parser(commands)
     return parser
 
 
