@@ -83,6 +83,20 @@ def add_settings_options(parser: ArgumentParser) -> None:
         "--reset-at-cuts", action="store_true", help="give no identity through a cut"
     )
     group.add_argument(
+        "--split-long-files",
+        type=positive_number,
+        metavar="S",
+        help="cut longer videos into parts of S seconds that are worked on side by side; objects "
+        "at a seam are joined by their masks; default: never",
+    )
+    group.add_argument(
+        "--overlap",
+        type=positive_number,
+        default=2.0,
+        metavar="S",
+        help="how many seconds two parts share; default: %(default)s",
+    )
+    group.add_argument(
         "--chunk-s",
         type=positive_number,
         default=30.0,
@@ -159,6 +173,13 @@ def settings_of(options: Namespace, digest: str) -> IndexSettings:
     """
     from maskstream.pipeline.archive.format.records import IndexSettings, Sampling
 
+    if options.split_long_files is not None:
+        if options.overlap >= options.split_long_files:
+            raise ConfigError("--overlap is not shorter than the parts of --split-long-files")
+        if options.fps is not None and options.overlap * options.fps < 4:
+            raise ConfigError(
+                f"at --fps {options.fps:g} parts need a longer --overlap, for 4 frames"
+            )
     if options.start is not None and options.end is not None and options.end <= options.start:
         raise ConfigError(f"--end {options.end} is not behind --start {options.start}")
     return IndexSettings(
@@ -175,6 +196,8 @@ def settings_of(options: Namespace, digest: str) -> IndexSettings:
         detect_shots=not options.no_shots,
         reset_at_cuts=options.reset_at_cuts,
         chunk_s=options.chunk_s,
+        split_longer_than_s=options.split_long_files,
+        overlap_s=options.overlap,
     )
 
 
@@ -186,7 +209,7 @@ def run_build(
     from maskstream.pipeline.archive.format.records import IndexHead
     from maskstream.pipeline.archive.format.storage import Storage
     from maskstream.pipeline.archive.indexing.building import BuildRules, build_index
-    from maskstream.pipeline.archive.indexing.chunk_files import code_version
+    from maskstream.pipeline.archive.indexing.versions import code_version
     from maskstream.pipeline.cli.index_progress import BuildPrinter
 
     storage = Storage(out)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from maskstream.pipeline.archive.indexing.building import BuildResult, BuildWatch
 from maskstream.pipeline.archive.indexing.indexer import ChunkDone, Outcome
-from maskstream.pipeline.archive.plan.jobs import Job
+from maskstream.pipeline.archive.plan.jobs import Job, JobKey
 from maskstream.pipeline.archive.plan.planning import PlanCounts
 
 _LINE_EVERY_S = 10.0
@@ -38,7 +38,7 @@ class BuildPrinter(BuildWatch):
         self._begun_s = self._printed_s = time.monotonic()
         self._num_jobs = self._num_done = self._num_failed = self._num_frames = 0
         self._planned_s = self._done_s = 0.0
-        self._reached_s: dict[tuple[str, str], float] = {}
+        self._reached_s: dict[JobKey, float] = {}
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -59,7 +59,7 @@ class BuildPrinter(BuildWatch):
     def planned(self, jobs: Sequence[Job], counts: PlanCounts) -> None:
         """See ``BuildWatch``."""
         self._num_jobs = len(jobs)
-        self._planned_s = sum(job.duration_s or 0.0 for job in jobs)
+        self._planned_s = sum((job.duration_s or 0.0) / job.num_parts for job in jobs)
         self._begun_s = time.monotonic()
         told = {
             "files": counts.listed,
@@ -81,7 +81,8 @@ class BuildPrinter(BuildWatch):
         """See ``BuildWatch``."""
         key = chunk.job.key
         self._num_frames += chunk.num_frames
-        self._done_s += max(0.0, chunk.time_s - self._reached_s.get(key, 0.0))
+        begun_s = chunk.job.watched.start_s or 0.0
+        self._done_s += max(0.0, chunk.time_s - self._reached_s.get(key, begun_s))
         self._reached_s[key] = chunk.time_s
         self._show()
 

@@ -75,11 +75,17 @@ class VideoSource(Closing):
         self._coded_size = (first.width, first.height)
         self._frame_bytes = sum(plane.buffer_size for plane in first.planes)
         self._info = self._describe(orientation_of(first), self._reader)
+        self._first_pts_s = self._seconds(first)
 
     @property
     def info(self) -> SourceInfo:
         """What the container declares, and the size of the first frame."""
         return self._info
+
+    @property
+    def first_pts_s(self) -> float | None:
+        """Time of the first frame in seconds; None if it has none."""
+        return self._first_pts_s
 
     def __iter__(self) -> Iterator[Frame]:
         """Iterate from ``start_frame`` to the end."""

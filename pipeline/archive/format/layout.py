@@ -13,8 +13,10 @@
         <pass>-p0-c0003.json                ChunkRecord: the chunk is whole
         <pass>-p0-c0003-observations.parquet
         <pass>-p0-c0003-state.bin           what the next chunk goes on from; goes with the manifest
+        <pass>-p1-shots.parquet             of a part; these and the next ones of long videos only
+        <pass>-p1-c0003-stitched.parquet    observations with the ids of the whole video
       failures/<video_id>-<pass>.json       FailureRecord
-      attempts/<video_id>-<pass>/           notes that a chunk was begun; see indexing/attempts.py
+      attempts/<video_id>-<pass>-p0/        notes that a chunk was begun; see indexing/attempts.py
       catalogue-<n>.json                    CatalogueRecord: the newest that can be read holds
       catalogue/<n>/passes.parquet          which passes the compacted files hold
       catalogue/<n>/<table>-<m>.parquet     compacted rows of many passes
@@ -93,6 +95,16 @@ def chunk_observations(video_id: str, pass_key: str, part: int, chunk: int) -> s
 def chunk_state(video_id: str, pass_key: str, part: int, chunk: int) -> str:
     """The state at the end of a chunk."""
     return f"{VIDEOS}/{video_id}/{_chunk(pass_key, part, chunk)}-state.bin"
+
+
+def part_shots(video_id: str, pass_key: str, part: int) -> str:
+    """The shots of a part of a long video."""
+    return f"{VIDEOS}/{video_id}/{pass_key}-p{part}-shots.parquet"
+
+
+def stitched_observations(video_id: str, pass_key: str, part: int, chunk: int) -> str:
+    """The observations of a chunk of a long video, with the ids of the whole video."""
+    return f"{VIDEOS}/{video_id}/{_chunk(pass_key, part, chunk)}-stitched.parquet"
 
 
 def failure(video_id: str, pass_key: str) -> str:

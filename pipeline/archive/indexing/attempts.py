@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 
 from maskstream.pipeline.archive.format import layout
 from maskstream.pipeline.archive.format.storage import Storage
-from maskstream.pipeline.archive.plan.jobs import Job
+from maskstream.pipeline.archive.plan.jobs import Job, JobKey
 
+_FOLDER = re.compile(r"([0-9a-f]+)-([0-9a-f]+)-p(\d+)")
 _NOTE = re.compile(r"[0-9a-f]+-(alone|shared)\.json")
 
 
@@ -72,14 +73,11 @@ class Attempts:
         ]
         return OpenNotes(found.count("alone"), found.count("shared"))
 
-    def noted(self) -> set[tuple[str, str]]:
+    def noted(self) -> set[JobKey]:
         """The keys of all jobs about which there are notes."""
-        return {
-            (video_id, pass_key)
-            for name in self._storage.folders(layout.ATTEMPTS)
-            for video_id, _, pass_key in [name.partition("-")]
-        }
+        folders = map(_FOLDER.fullmatch, self._storage.folders(layout.ATTEMPTS))
+        return {(match[1], match[2], int(match[3])) for match in folders if match}
 
 
 def _folder(job: Job) -> str:
-    return f"{layout.ATTEMPTS}/{job.video_id}-{job.pass_key}"
+    return f"{layout.ATTEMPTS}/{job.video_id}-{job.pass_key}-p{job.part}"

@@ -1,55 +1,39 @@
-"""The files of a pass over a video: written chunk by chunk, and at its end as a whole."""
+"""The files of a pass over a video, written chunk by chunk."""
 
 from __future__ import annotations
 
 import hashlib
 import posixpath
-import re
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from maskstream.core.errors import IndexFormatError
 from maskstream.pipeline.archive.format import layout
 from maskstream.pipeline.archive.format.reading import read_record
-from maskstream.pipeline.archive.format.records import (
-    ChunkRecord,
-    FileEntry,
-    VideoManifest,
-)
+from maskstream.pipeline.archive.format.records import ChunkRecord, FileEntry
 from maskstream.pipeline.archive.format.storage import Storage
-from maskstream.pipeline.archive.format.summary import tracks_of
-from maskstream.pipeline.archive.format.tables import OBSERVATIONS, VIDEOS, TableName
+from maskstream.pipeline.archive.format.tables import TableName
 from maskstream.pipeline.archive.indexing.rows import table_to_bytes
 from maskstream.pipeline.archive.plan.jobs import Job
 
-_WITHOUT_MASKS = [name for name in OBSERVATIONS.names if name != "rle"]
-_PASS = re.compile(r"([0-9a-f]{16})-")
-
 
 class ChunkFiles:
-    """What is on storage of a pass.
+    """What is on storage of a pass, or of its part of a long video.
 
-    Promises: a chunk's record is written after its rows and its state, the manifest after all. What
-    is written again, after a death, has the same name and the same bytes. So nothing that counts is
-    ever half there.
+    Promises: a chunk's record is written after its rows and its state. What is written again, after
+    a death, has the same name and the same bytes. So nothing that counts is ever half there.
 
     Args:
         storage: of the index.
-        job: the pass.
-        part: number of the part of the video.
+        job: the part of a pass.
 
     Attributes:
         next_chunk: number of the chunk that is to be written next.
     """
 
-    def __init__(self, storage: Storage, job: Job, part: int) -> None:
+    def __init__(self, storage: Storage, job: Job) -> None:
         self._storage = storage
         self._job = job
-        self._part = part
-        self._records = self._read_records()
+        self._records = read_chunk_records(storage, job, job.part)
         self._state: bytes | None = None
         if self._records:
             self._state = self._read_state(self._records[-1])
@@ -93,21 +77,24 @@ class ChunkFiles:
         """
         job, chunk = self._job, self.next_chunk
         entries = [
-            self._put_table(
-                layout.chunk_observations(job.video_id, job.pass_key, self._part, chunk),
+            put_table(
+                self._storage,
+                layout.chunk_observations(job.video_id, job.pass_key, job.part, chunk),
                 "observations",
                 observations,
             )
         ]
         if shots is not None:
             path = layout.pass_table(job.video_id, job.pass_key, "shots")
-            entries.append(self._put_table(path, "shots", shots))
+            if job.num_parts > 1:
+                path = layout.part_shots(job.video_id, job.pass_key, job.part)
+            entries.append(put_table(self._storage, path, "shots", shots))
         if state is not None:
-            path = layout.chunk_state(job.video_id, job.pass_key, self._part, chunk)
-            entries.append(self._put(path, state))
+            path = layout.chunk_state(job.video_id, job.pass_key, job.part, chunk)
+            entries.append(put_file(self._storage, path, state))
         record = ChunkRecord(
             pass_key=job.pass_key,
-            part=self._part,
+            part=job.part,
             chunk=chunk,
             first_frame=self._records[-1].next_frame if self._records else 0,
             next_frame=next_frame,
@@ -120,140 +107,56 @@ class ChunkFiles:
             height=size[1],
         )
         self._storage.write(
-            layout.chunk_record(job.video_id, job.pass_key, self._part, chunk), record.to_bytes()
+            layout.chunk_record(job.video_id, job.pass_key, job.part, chunk), record.to_bytes()
         )
         if chunk > 0:
             self._storage.delete(
-                layout.chunk_state(job.video_id, job.pass_key, self._part, chunk - 1)
+                layout.chunk_state(job.video_id, job.pass_key, job.part, chunk - 1)
             )
         self._records.append(record)
-
-    def finish(self) -> None:
-        """Write the tables of the whole pass and its manifest, and delete what it replaces.
-
-        Raises:
-            IndexFormatError: a file of the pass is missing or damaged.
-            ArchiveError: the index cannot be read or written.
-        """
-        job = self._job
-        observations = self._read_observations()
-        ids = observations["object_id"].to_pylist()
-        last = self._records[-1]
-        tracks = tracks_of(
-            observations,
-            video_id=job.video_id,
-            width=last.width,
-            height=last.height,
-            recorded_at=job.recorded_at,
-        )
-        entries = [
-            self._put_table(self._table("videos"), "videos", self._videos_row()),
-            self._put_table(self._table("tracks"), "tracks", tracks),
-            *(entry for one in self._records for entry in one.files if entry.table is not None),
-        ]
-        manifest = VideoManifest(
-            video_id=job.video_id,
-            pass_key=job.pass_key,
-            source=job.source,
-            fingerprint=job.fingerprint,
-            concepts=job.concepts,
-            first_object_id=job.first_object_id,
-            last_object_id=max(ids, default=job.first_object_id - 1),
-            files=entries,
-            num_frames=sum(one.num_frames for one in self._records),
-            code_version=code_version(),
-        )
-        for pass_key in job.replaces:
-            self._storage.delete(layout.manifest(job.video_id, pass_key))
-        self._storage.write(layout.manifest(job.video_id, job.pass_key), manifest.to_bytes())
-        self._delete_leftovers()
-
-    def _videos_row(self) -> pa.Table:
-        job, last = self._job, self._records[-1]
-        row = {
-            "video_id": job.video_id,
-            "source": job.source,
-            "name": posixpath.basename(job.source.rstrip("/")),
-            "recorded_at": job.recorded_at,
-            "duration_s": job.duration_s,
-            "num_frames": sum(one.num_frames for one in self._records),
-            "fps": job.fps,
-            "width": last.width,
-            "height": last.height,
-            "container": job.container,
-            "codec": job.codec,
-            "size_bytes": job.fingerprint.size_bytes,
-            "concepts": job.concepts,
-            "pass_key": job.pass_key,
-        }
-        return pa.Table.from_pylist([row], schema=VIDEOS)
-
-    def _table(self, name: TableName) -> str:
-        return layout.pass_table(self._job.video_id, self._job.pass_key, name)
-
-    def _read_records(self) -> list[ChunkRecord]:
-        """The records of the chunks that are done, from the first one on."""
-        job, records = self._job, list[ChunkRecord]()
-        while True:
-            path = layout.chunk_record(job.video_id, job.pass_key, self._part, len(records))
-            record = read_record(self._storage, path, ChunkRecord)
-            if record is None:
-                return records
-            records.append(record)
 
     def _read_state(self, record: ChunkRecord) -> bytes | None:
         for entry in record.files:
             if entry.table is None:
                 blob = self._storage.read(f"{layout.video_folder(self._job.video_id)}/{entry.name}")
-                return blob if blob is not None and _is_content(blob, entry) else None
+                return blob if blob is not None and is_content(blob, entry) else None
         return None
 
-    def _read_observations(self) -> pa.Table:
-        tables = [OBSERVATIONS.empty_table().select(_WITHOUT_MASKS)]
-        for record in self._records:
-            for entry in record.files:
-                if entry.table == "observations":
-                    path = f"{layout.video_folder(self._job.video_id)}/{entry.name}"
-                    blob = self._storage.read(path)
-                    if blob is None or not _is_content(blob, entry):
-                        raise IndexFormatError(f"{path} is missing or damaged")
-                    tables.append(pq.read_table(pa.BufferReader(blob), columns=_WITHOUT_MASKS))
-        return pa.concat_tables(tables)
 
-    def _put_table(self, path: str, name: TableName, table: pa.Table) -> FileEntry:
-        return self._put(path, table_to_bytes(table, name), name, table.num_rows)
+def read_chunk_records(storage: Storage, job: Job, part: int) -> list[ChunkRecord]:
+    """The records of the chunks of a part that are done, from the first one on.
 
-    def _put(
-        self, path: str, content: bytes, table: TableName | None = None, num_rows: int = 0
-    ) -> FileEntry:
-        self._storage.write(path, content)
-        return FileEntry(
-            name=posixpath.basename(path),
-            table=table,
-            size_bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-            num_rows=num_rows,
-        )
-
-    def _delete_leftovers(self) -> None:
-        """Delete states, and the files of passes over this video that have no manifest."""
-        job, storage = self._job, self._storage
-        folder = layout.video_folder(job.video_id)
-        is_kept = cache(lambda key: storage.read(layout.manifest(job.video_id, key)) is not None)
-        for info in storage.files(folder):
-            match = _PASS.match(info.name)
-            if info.name.endswith("-state.bin") or (match and not is_kept(match[1])):
-                storage.delete(f"{folder}/{info.name}")
+    Raises:
+        IndexFormatError, ArchiveError: they cannot be read.
+    """
+    records: list[ChunkRecord] = []
+    while True:
+        path = layout.chunk_record(job.video_id, job.pass_key, part, len(records))
+        record = read_record(storage, path, ChunkRecord)
+        if record is None:
+            return records
+        records.append(record)
 
 
-def _is_content(blob: bytes, entry: FileEntry) -> bool:
+def put_table(storage: Storage, path: str, name: TableName, table: pa.Table) -> FileEntry:
+    """Write a table; returns what a record says about it."""
+    return put_file(storage, path, table_to_bytes(table, name), name, table.num_rows)
+
+
+def put_file(
+    storage: Storage, path: str, content: bytes, table: TableName | None = None, num_rows: int = 0
+) -> FileEntry:
+    """Write a file; returns what a record says about it."""
+    storage.write(path, content)
+    return FileEntry(
+        name=posixpath.basename(path),
+        table=table,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        num_rows=num_rows,
+    )
+
+
+def is_content(blob: bytes, entry: FileEntry) -> bool:
+    """Whether bytes are those that a record tells of."""
     return len(blob) == entry.size_bytes and hashlib.sha256(blob).hexdigest() == entry.sha256
-
-
-@cache
-def code_version() -> str:
-    """The version of maskstream."""
-    try:
-        return version("maskstream")
-    except PackageNotFoundError:  # this is a source tree that was never installed
-        return "(not installed)"

@@ -10,6 +10,7 @@ from maskstream.core.closing import Closing
 from maskstream.pipeline.archive.format.records import IndexSettings
 from maskstream.pipeline.archive.indexing.sampling import FrameSampler
 from maskstream.pipeline.archive.indexing.shots import THUMBNAIL, CutFinder
+from maskstream.pipeline.archive.plan.jobs import Span
 from maskstream.pipeline.sources import Frame, VideoSource
 from maskstream.pipeline.sources.anchors import Anchor
 from maskstream.pipeline.sources.video import DecodedFrame
@@ -45,8 +46,10 @@ class ChunkFrames(Closing):
     Args:
         video: the file; closed with this object.
         settings: of the index.
+        watched: the span of time of the part that is worked on.
+        begin: where to begin without a state, before the span; None: with the first frame.
         finds_cuts: whether cuts between shots are looked for.
-        state: from ``to_state``, to go on there; None begins with the first frame.
+        state: from ``to_state``, to go on there; None: nothing was done yet.
 
     Attributes:
         next_frame: number of the first frame that was not yet decoded, or is not of this chunk.
@@ -57,14 +60,17 @@ class ChunkFrames(Closing):
         self,
         video: VideoSource,
         settings: IndexSettings,
+        watched: Span,
         *,
+        begin: Anchor | None,
         finds_cuts: bool,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self._video = video
         self._chunk_s = settings.chunk_s
         self._fps = float(video.info.fps or _USUAL_FPS)
-        self._sampler = FrameSampler(settings.sampling)
+        self._watched = watched
+        self._sampler = FrameSampler(settings.sampling, video.first_pts_s or 0.0)
         self.cuts = CutFinder() if finds_cuts else None
         self._follows_cut = False
         self._ahead: DecodedFrame | None = None
@@ -73,6 +79,9 @@ class ChunkFrames(Closing):
         self.is_over = False
         if state is not None:
             self._load_state(state)
+        elif begin is not None:
+            video.add_anchor(begin)
+            self.next_frame = begin.index
         walk = video.walk(self.next_frame)
         self._walk = cast(Generator[DecodedFrame, None, None], walk)
 
@@ -91,9 +100,12 @@ class ChunkFrames(Closing):
                 self.is_over = True
                 return None
             time_s = decoded.index / self._fps if decoded.pts_s is None else decoded.pts_s
-            if self._sampler.is_past(time_s):
+            if self._sampler.is_past(time_s) or self._watched.is_past(time_s):
                 self.is_over = True
                 return None
+            if self._watched.is_before(time_s):
+                self._sampler.keeps(decoded.index, time_s, decoded.is_keyframe)
+                continue
             if self._chunk_start_s is None:
                 self._chunk_start_s = time_s
             elif self._ends_before(decoded, time_s - self._chunk_start_s):

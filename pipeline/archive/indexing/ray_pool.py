@@ -32,6 +32,7 @@ from maskstream.pipeline.archive.indexing.tools import IndexingTools, load_tools
 from maskstream.pipeline.archive.plan.jobs import Job
 from maskstream.pipeline.runtime.config import RuntimeConfig
 from maskstream.pipeline.runtime.nodes import num_gpus, start_ray
+from maskstream.workers.parent import end_with_parent
 
 _LOOK_S = 0.5
 _TASKS_A_WORKER = 16
@@ -113,7 +114,7 @@ class RayPool(Closing):
             for answer in self._answers(jobs, is_alone):
                 if answer["ending"] == _CANNOT_WRITE:
                     raise ArchiveError(answer["reason"])
-                job = by_key[answer["video_id"], answer["pass_key"]]
+                job = by_key[answer["video_id"], answer["pass_key"], answer["part"]]
                 yield Outcome(job, answer["ending"], answer["reason"])
 
     def close(self) -> None:
@@ -189,6 +190,7 @@ class IndexingActor:
         options: Mapping[str, Any],
         control: Any,
     ) -> None:
+        end_with_parent()
         end = WorkerEnd(control)
         self._indexer = Indexer(
             IndexSettings.model_validate_json(settings),
@@ -201,14 +203,14 @@ class IndexingActor:
     def __call__(self, batch: Batch, *, in_hand: int, is_alone: bool) -> Batch:
         """Work on the jobs of a batch; returns what became of them."""
         jobs = [Job.model_validate_json(job) for job in batch["job"]]
-        answers: list[tuple[str, str, str, str]] = []
+        answers: list[tuple[str, str, int, str, str]] = []
         try:
             for outcome in self._indexer.work(jobs, in_hand=in_hand, is_alone=is_alone):
                 answers.append((*outcome.job.key, outcome.ending, outcome.reason))
         except ArchiveError as error:
-            answers.append(("", "", _CANNOT_WRITE, str(error)))
+            answers.append(("", "", 0, _CANNOT_WRITE, str(error)))
         columns = zip(*answers, strict=True)
-        names = ("video_id", "pass_key", "ending", "reason")
+        names = ("video_id", "pass_key", "part", "ending", "reason")
         return {name: np.array(column, object) for name, column in zip(names, columns, strict=True)}
 
 

@@ -10,7 +10,7 @@ from maskstream.pipeline.archive.indexing.attempts import Attempts
 from maskstream.pipeline.archive.indexing.indexer import Outcome
 from maskstream.pipeline.archive.indexing.pool import Pool
 from maskstream.pipeline.archive.plan.failures import write_failure
-from maskstream.pipeline.archive.plan.jobs import Job
+from maskstream.pipeline.archive.plan.jobs import Job, JobKey
 
 _ROUNDS_WITHOUT_NEWS = 3
 
@@ -70,7 +70,7 @@ class Rounds:
                 )
         return list(left.values())
 
-    def _suspects(self, left: dict[tuple[str, str], Job]) -> list[Job]:
+    def _suspects(self, left: dict[JobKey, Job]) -> list[Job]:
         """Jobs that were in hand at a death. Those to blame become failures and leave ``left``."""
         suspects = []
         for key in sorted(self._attempts.noted() & left.keys()):
@@ -92,7 +92,7 @@ class Rounds:
         self._attempts.end(job)
         self._tell(Outcome(job, "failed", reason))
 
-    def _round(self, jobs: list[Job], left: dict[tuple[str, str], Job], *, is_alone: bool) -> int:
+    def _round(self, jobs: list[Job], left: dict[JobKey, Job], *, is_alone: bool) -> int:
         """One round; returns how many outcomes came."""
         num_news = 0
         for outcome in self._pool.run(jobs, is_alone=is_alone):

@@ -13,12 +13,16 @@ class FrameSampler:
     """Decides frame by frame, in order. Its state goes from chunk to chunk.
 
     By rate, the first frame at or after each tick of an even grid is kept. The grid begins with the
-    first frame of the range.
+    range of times if one is given, else with the video's first frame.
+
+    Args:
+        sampling: which frames are wanted.
+        begin_s: time of the video's first frame.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, begin_s: float) -> None:
         self._sampling = sampling
-        self._origin_s: float | None = None
+        self._origin_s = begin_s if sampling.start_s is None else sampling.start_s
         self._tick = -1
 
     def is_past(self, time_s: float) -> bool:
@@ -44,8 +48,6 @@ class FrameSampler:
         return wanted.every_nth is None or index % wanted.every_nth == 0
 
     def _reaches_tick(self, time_s: float, fps: float) -> bool:
-        if self._origin_s is None:
-            self._origin_s = time_s
         # Time stamps that were rounded down may come a thousandth of an interval early.
         tick = math.floor((time_s - self._origin_s) * fps + 1e-3)
         if tick <= self._tick:
@@ -55,8 +57,8 @@ class FrameSampler:
 
     def to_state(self) -> dict[str, Any]:
         """JSON values; ``load_state`` undoes it."""
-        return {"origin_s": self._origin_s, "tick": self._tick}
+        return {"tick": self._tick}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where ``to_state`` was called."""
-        self._origin_s, self._tick = state["origin_s"], int(state["tick"])
+        self._tick = int(state["tick"])

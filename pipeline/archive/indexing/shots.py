@@ -66,7 +66,7 @@ class CutFinder:
         is_cut = (
             change >= _LEAST_CHANGE
             and change >= _LEAST_RATIO * usual
-            and time_s - self._starts[-1].time_s >= _SHORTEST_S
+            and (len(self._starts) == 1 or time_s - self._starts[-1].time_s >= _SHORTEST_S)
         )
         if is_cut and self._last is not None:
             self._ends.append(self._last)

@@ -1,4 +1,4 @@
-"""A pass over one video, chunk by chunk."""
+"""A pass over one video, or over a part of a long one, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.archive.format.records import IndexSettings
 from maskstream.pipeline.archive.format.storage import Storage
 from maskstream.pipeline.archive.indexing.chunk_files import ChunkFiles
+from maskstream.pipeline.archive.indexing.finishing import finish_pass
 from maskstream.pipeline.archive.indexing.frames import ChunkFrames, SampledFrame
 from maskstream.pipeline.archive.indexing.rows import ObservationRows
+from maskstream.pipeline.archive.indexing.seeking import anchor_before_time
 from maskstream.pipeline.archive.indexing.tools import IndexingTools
 from maskstream.pipeline.archive.plan.addresses import local_copy
 from maskstream.pipeline.archive.plan.jobs import Job
@@ -24,7 +26,6 @@ from maskstream.pipeline.sources import VideoSource
 from maskstream.pipeline.video.frame_numbers import FrameNumbers
 
 _STATE_VERSION = 1
-_PART = 0
 
 
 class VideoPass(Closing):
@@ -53,8 +54,9 @@ class VideoPass(Closing):
     ) -> None:
         self.job = job
         self._settings = settings
+        self._storage = storage
         self._tools = tools
-        self._files = ChunkFiles(storage, job, _PART)
+        self._files = ChunkFiles(storage, job)
         self._is_over = self._files.is_over
         self._tracking = tools.new_tracking()
         self._numbers = FrameNumbers()
@@ -110,11 +112,11 @@ class VideoPass(Closing):
         number = self._numbers.number(frame.index)
         stamp = FrameStamp(number, sampled.time_s, size=(height, width))
         self._keep(self._tracking.step(stamp, detected.features, detected.detections))
-        self._num_frames += 1
+        self._num_frames += self.job.owned.holds(sampled.time_s)
         self._time_s = sampled.time_s
 
     def end_chunk(self) -> int:
-        """Write the chunk; returns how many of its frames were looked at.
+        """Write the chunk; returns how many of its frames were looked at, and are the part's own.
 
         Raises:
             ArchiveError: it cannot be written.
@@ -136,12 +138,12 @@ class VideoPass(Closing):
         return num_frames
 
     def finish(self) -> None:
-        """Write the tables of the whole video, and its manifest.
+        """Write the tables of the whole video, and its manifest, unless other parts are not over.
 
         Raises:
             ArchiveError: they cannot be written.
         """
-        self._files.finish()
+        finish_pass(self._storage, self.job)
 
     def close(self) -> None:
         """Release the file."""
@@ -157,8 +159,16 @@ class VideoPass(Closing):
             self._size = (video.info.width, video.info.height)
             frames_state = None if state is None else state["frames"]
             finds_cuts = self._writes_shots or self._settings.reset_at_cuts
+            watched, begin = self.job.watched, None
+            if state is None and watched.start_s is not None:
+                begin = anchor_before_time(path, watched.start_s)
             self._frames = ChunkFrames(
-                video, self._settings, finds_cuts=finds_cuts, state=frames_state
+                video,
+                self._settings,
+                watched,
+                begin=begin,
+                finds_cuts=finds_cuts,
+                state=frames_state,
             )
             stack.enter_context(self._frames)
             self._open = stack.pop_all()

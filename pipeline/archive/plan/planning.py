@@ -22,7 +22,7 @@ from maskstream.pipeline.archive.format.records import (
 from maskstream.pipeline.archive.format.storage import Storage
 from maskstream.pipeline.archive.plan.failures import write_failure
 from maskstream.pipeline.archive.plan.fingerprints import fingerprint_of, is_unchanged
-from maskstream.pipeline.archive.plan.jobs import Job
+from maskstream.pipeline.archive.plan.jobs import Job, seams_of
 from maskstream.pipeline.archive.plan.listing import Listed
 from maskstream.pipeline.archive.plan.probing import probe
 
@@ -37,7 +37,7 @@ class PlanCounts:
     Attributes:
         listed: files of the archive.
         indexed: that the index holds already, as they are.
-        to_do: jobs that were made.
+        to_do: for which jobs were made.
         changed: of these, files that were indexed and have changed since.
         failed_before: that have failed before, and are not tried again.
         failed: that cannot be opened.
@@ -98,10 +98,9 @@ class Planner:
                     for one in batch
                     if not self._is_done(one, known := manifests.get(video_id_of(one.source), []))
                 ]
-                for job in pool.map(self._job, *zip(*wanted, strict=True)) if wanted else ():
-                    if job is not None:
-                        self.counts.to_do += 1
-                        yield job
+                for jobs in pool.map(self._jobs, *zip(*wanted, strict=True)) if wanted else ():
+                    self.counts.to_do += bool(jobs)
+                    yield from jobs
 
     def _read_manifests(self, batch: Sequence[Listed]) -> dict[str, list[VideoManifest]]:
         paths = [
@@ -127,8 +126,8 @@ class Planner:
             return True
         return False
 
-    def _job(self, listed: Listed, known: Sequence[VideoManifest]) -> Job | None:
-        """The job for a file; None if there is nothing to do, or nothing that can be done."""
+    def _jobs(self, listed: Listed, known: Sequence[VideoManifest]) -> list[Job]:
+        """The jobs for a file; none if there is nothing to do, or nothing that can be done."""
         video_id = video_id_of(listed.source)
         try:
             if listed.is_missing:
@@ -137,21 +136,21 @@ class Planner:
         except SourceError as error:
             fingerprint = Fingerprint(size_bytes=listed.size_bytes)
             self._cannot_open(self._new_job(listed, video_id, fingerprint, []), error)
-            return None
+            return []
         same = [one for one in known if is_unchanged(listed, one.fingerprint)]
         job = self._new_job(listed, video_id, fingerprint, same)
         job = job.model_copy(
             update={"replaces": [one.pass_key for one in known if one not in same]}
         )
         if self._has_failed_before(job):
-            return None
+            return []
         try:
             probed = probe(listed.url, listed.size_bytes)
         except SourceError as error:
             self._cannot_open(job, error)
-            return None
+            return []
         self.counts.changed += bool(job.replaces)
-        return job.model_copy(
+        job = job.model_copy(
             update={
                 "recorded_at": listed.recorded_at or probed.recorded_at,
                 "duration_s": probed.duration_s,
@@ -160,6 +159,12 @@ class Planner:
                 "codec": probed.codec,
             }
         )
+        longest_s = self._settings.split_longer_than_s
+        if longest_s is not None:
+            seams = seams_of(probed.start_s, probed.duration_s, longest_s)
+            update = {"seams": seams, "overlap_s": self._settings.overlap_s}
+            job = job.model_copy(update=update)
+        return job.parts()
 
     def _new_job(
         self,

@@ -22,6 +22,7 @@ class Probe:
     """What a file declares. Each may be wrong, or None where it declares nothing.
 
     Attributes:
+        start_s: time of its first frame.
         duration_s: of its video, in seconds.
         fps: mean frames a second.
         container: name of the format.
@@ -29,6 +30,7 @@ class Probe:
         recorded_at: when the recording began.
     """
 
+    start_s: float
     duration_s: float | None
     fps: float | None
     container: str
@@ -73,8 +75,12 @@ def _describe(container: InputContainer, url: str) -> Probe:
             duration_s = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration_s = container.duration / av.time_base
+        start_s = 0.0
+        if stream.start_time is not None and stream.time_base is not None:
+            start_s = float(stream.start_time * stream.time_base)
         rate = stream.average_rate or stream.guessed_rate
         return Probe(
+            start_s,
             duration_s,
             float(rate) if rate else None,
             container.format.name,
