@@ -92,7 +92,7 @@ def test_a_decode_worker_that_hangs_while_nobody_waits_for_frames_is_replaced(
             served.do(AddConcept(text="blue square", frame_index=start))
             reference.add(start, AddConcept(text="blue square"))
         expected = reference.propagate("forward", start, 3)
-        run = {"direction": "forward", "start_frame_index": start, "max_frames": 3}
+        run = {"direction": "forward", "start_frame_index": start, "max_distance": 3}
         assert_same(served.propagate(**run), expected)
         eventually(lambda pid=stopped: not psutil.pid_exists(pid))  # type: ignore[misc]
     last = one_pid(runtime, "decode")
