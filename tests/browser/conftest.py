@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.local.detection import LocalTools
@@ -18,6 +18,9 @@ from maskstream.pipeline.video.model import VideoModel
 from maskstream.pipeline.web.app import build_app
 from maskstream.pipeline.web.config import WebConfig
 from maskstream.pipeline.web.server import WebServer
+
+# On a busy machine a frame takes seconds.
+expect.set_options(timeout=60_000)
 
 DEMO = Path(__file__).parents[2] / "pipeline" / "assets" / "demo.mp4"
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pycocotools import mask as coco_mask
 
@@ -124,9 +125,25 @@ def test_two_browsers_see_one_session(page: Page, browser: Browser, url: str) ->
     other.goto(page.url)
     wait_for_a_frame(other)
     find(page, "dog face")
-    expect(rows(other).first).to_contain_text("dog face", timeout=60_000)
+    expect(rows(other).first).to_contain_text("dog face")
     assert_canvas_is_the_result(other, url)
     other.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_it(browser: Browser, url: str, scheme: Any) -> None:
+    """axe finds nothing. It is put into the page, which the page's own policy forbids."""
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(url)
+    open_source(page, DEMO)
+    wait_for_a_frame(page)
+    find(page, "dog face")
+    expect(rows(page).first).to_contain_text("dog face")
+    found = Axe().run(page).response["violations"]
+    assert [(one["impact"], one["id"], one["nodes"]) for one in found] == []
+    context.close()
 
 
 def test_this_devices_camera(page: Page) -> None:
