@@ -5,6 +5,8 @@ Pure functions of tensors on any device. None of them depends on an optional ker
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,8 +39,36 @@ def mask_iou(masks_a: Tensor, masks_b: Tensor) -> Tensor:
     return intersection / union.clamp(min=1)
 
 
+def mask_iom(masks_a: Tensor, masks_b: Tensor) -> Tensor:
+    """Intersection over the smaller area, of every mask of one set with every mask of another.
+
+    Args:
+        masks_a: (N, H, W) bool, or 0/1 of any dtype.
+        masks_b: (M, H, W) bool, or 0/1 of any dtype.
+
+    Returns:
+        (N, M) float32 in [0, 1]; 0 where one of the masks is empty.
+    """
+    a_NP, b_MP = masks_a.flatten(1).to(torch.float32), masks_b.flatten(1).to(torch.float32)
+    # Sums of 0 and 1 are exact in float32 (up to 16 megapixels) and would not be in bfloat16.
+    with torch.autocast(a_NP.device.type, enabled=False):
+        intersection = a_NP @ b_MP.T
+    smaller = torch.minimum(a_NP.sum(1).unsqueeze(1), b_MP.sum(1).unsqueeze(0))
+    return intersection / smaller.clamp(min=1)
+
+
+Overlap = Callable[[Tensor, Tensor], Tensor]
+"""How much masks overlap: :func:`mask_iou` or :func:`mask_iom`."""
+
+OVERLAPS: dict[str, Overlap] = {"iou": mask_iou, "iom": mask_iom}
+
+
 def mask_nms(
-    masks: Tensor, scores: Tensor, iou_threshold: float, prompt_ids: Tensor | None = None
+    masks: Tensor,
+    scores: Tensor,
+    iou_threshold: float,
+    prompt_ids: Tensor | None = None,
+    overlap: Overlap = mask_iou,
 ) -> Tensor:
     """Greedy non-maximum suppression by mask overlap.
 
@@ -51,13 +81,14 @@ def mask_nms(
         iou_threshold: overlaps up to and including this are allowed.
         prompt_ids: (N,) integers; masks of different prompts never suppress each other. None:
             all are of one prompt.
+        overlap: how overlap is measured.
 
     Returns:
         (N,) bool on the masks' device, True for the masks kept.
     """
     if masks.shape[0] <= 1:
         return torch.ones(masks.shape[0], dtype=torch.bool, device=masks.device)
-    too_close = mask_iou(masks, masks) > iou_threshold
+    too_close = overlap(masks, masks) > iou_threshold
     if prompt_ids is not None:
         too_close &= prompt_ids.unsqueeze(1) == prompt_ids.unsqueeze(0)
     order = torch.sort(scores, descending=True, stable=True).indices

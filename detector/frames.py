@@ -46,10 +46,12 @@ class DetectionRules:
     Attributes:
         score_threshold: those above this joint score.
         nms_iou: of two of one concept that overlap more than this, the better; None keeps both.
+        nms_by: "iou", or "iom": overlap is intersection over the smaller area.
     """
 
     score_threshold: float
     nms_iou: float | None
+    nms_by: str = "iou"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class FrameDetector:
             ids,
             score_threshold=rules.score_threshold,
             nms_iou=rules.nms_iou,
+            nms_by=rules.nms_by,
         )[0]
 
     @torch.inference_mode()
@@ -146,7 +149,7 @@ class FrameDetector:
         each picture is a batch of its own.
 
         Args:
-            wanted: B times concepts and rules; the rules agree in ``nms_iou``.
+            wanted: B times concepts and rules; the rules agree in suppression.
         """
         if self.device.type == "cpu" or len(wanted) == 1:
             return [
@@ -175,6 +178,7 @@ class FrameDetector:
             torch.tensor([concept.prompt_id for _, concept in rows], device=self.device),
             score_threshold=min(rules.score_threshold for _, rules in wanted),
             nms_iou=wanted[0][1].nms_iou,
+            nms_by=wanted[0][1].nms_by,
         )
         # Suppression goes from the best down, so what a higher threshold drops has dropped nothing.
         return [

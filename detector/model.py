@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maskstream.core.boxes import cxcywh_to_xyxy
 from maskstream.core.linear import Linear
-from maskstream.core.masks import mask_nms
+from maskstream.core.masks import OVERLAPS, mask_nms
 from maskstream.core.position import sine_position_2d
 from maskstream.core.types import Detections, TrackerFeatures
 from maskstream.detector.config import DetectorConfig
@@ -225,12 +225,14 @@ class Detector(nn.Module):
         *,
         score_threshold: float,
         nms_iou: float | None,
+        nms_by: str = "iou",
     ) -> list[Detections]:
         """Find K concepts in the images; masks are made only for queries that pass.
 
         Args:
             prompt_ids: (K,) int64, what the detections of each concept are to be called.
             score_threshold: queries above this joint score pass.
+            nms_by: "iou", or "iom": overlap is intersection over the smaller area.
             nms_iou: of two masks of one concept that overlap more than this, the lower-scored
                 one goes; None keeps both.
 
@@ -250,7 +252,7 @@ class Detector(nn.Module):
         )
         image = concepts.image_index[concept]
         if nms_iou is not None and len(found):
-            keep = mask_nms(found.masks > 0, found.scores, nms_iou, concept)
+            keep = mask_nms(found.masks > 0, found.scores, nms_iou, concept, OVERLAPS[nms_by])
             found, image = _select(found, keep), image[keep]
         count = features.levels[0].shape[0]
         return [found] if count == 1 else [_select(found, image == i) for i in range(count)]

@@ -105,8 +105,8 @@ def associate(
         matches=matches,
         is_unmatched=~is_empty & ~close.any(axis=0),
         is_empty=is_empty,
-        sighted=_best_detections(iou, matches),
-        scores=_best_scores(iou, close, detection_scores),
+        sighted=best_detections(iou, matches),
+        scores=best_scores(iou, close, detection_scores),
         confirming=_confirming(iou, detection_scores, starts, config),
         resumed=np.full(len(prompts), NO_DETECTION, dtype=np.int64),
         new_detections=np.flatnonzero(starts),
@@ -125,16 +125,16 @@ def within_limit(
     return replace(association, new_detections=new[best], num_dropped=int(new.size - places))
 
 
-def _best_scores(iou: FloatArray, close: BoolArray, scores: FloatArray) -> FloatArray:
+def best_scores(iou: FloatArray, close: BoolArray, scores: FloatArray) -> FloatArray:
     """(N,) score of the detection that overlaps each masklet most, of those close to it."""
-    chosen = _best_detections(iou, close)
+    chosen = best_detections(iou, close)
     best = np.full(iou.shape[1], np.nan, dtype=np.float32)
     seen = chosen != NO_DETECTION
     best[seen] = scores[chosen[seen]]
     return best
 
 
-def _best_detections(iou: FloatArray, allowed: BoolArray) -> IntArray:
+def best_detections(iou: FloatArray, allowed: BoolArray) -> IntArray:
     """(N,) of the allowed detections the one that overlaps each masklet most, or -1."""
     chosen = np.full(iou.shape[1], NO_DETECTION, dtype=np.int64)
     seen = np.flatnonzero(allowed.any(axis=0))

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskstream.core.masks import mask_iou
+from maskstream.core.masks import OVERLAPS, mask_iou
 from maskstream.core.types import Detections
 from maskstream.tracker.association import NO_DETECTION, Association, associate, within_limit
+from maskstream.tracker.association_multiplex import associate_multiplex, near_border
 from maskstream.tracker.lifecycle import Masklet, advance
 from maskstream.tracker.overlap import suppress_by_recent_occlusion
 from maskstream.tracker.reidentify import note_sightings, reidentify
-from maskstream.tracker.video_config import VideoConfig
+from maskstream.tracker.video_config import SAM31_RULES, VideoConfig
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
@@ -28,7 +29,8 @@ class Observation:
     """What N masklets and D detections look like, on the host.
 
     Attributes:
-        iou_with_detections: (D, N) float32, overlap of every detection with every masklet.
+        iou_with_detections: (D, N) float32, overlap of every detection with every masklet, as the
+            rules measure it.
         iou_with_masklets: (N, N) float32, overlap of every masklet with every other.
         is_empty: (N,) bool, the masklet has no mask.
         object_score_logits: (N,) float32.
@@ -101,18 +103,21 @@ def at_mask_size(detections: Detections, mask_size: tuple[int, int]) -> Detectio
     return replace(detections, masks=resized)
 
 
-def observe(masks: Tensor, object_score_logits: Tensor, detections: Detections) -> Observation:
+def observe(
+    masks: Tensor, object_score_logits: Tensor, detections: Detections, overlap: str = "iou"
+) -> Observation:
     """Brings to the host, in one go, what the decisions are made from.
 
     Args:
         masks: (N, H, W) logits of the masklets.
         object_score_logits: (N,).
         detections: D of them, with masks of the same size and on the same device.
+        overlap: how overlap of detections with masklets is measured, "iou" or "iom".
     """
     num_masklets, num_detections = masks.shape[0], len(detections)
     inside = torch.cat([detections.masks > 0, masks > 0])
     overlaps, empty, logits, scores, boxes, prompts = _to_host(
-        mask_iou(inside, inside[num_detections:]),
+        overlaps_of(inside, num_detections, overlap),
         ~inside[num_detections:].flatten(1).any(1),
         object_score_logits.float(),
         detections.scores.float(),
@@ -129,6 +134,15 @@ def observe(masks: Tensor, object_score_logits: Tensor, detections: Detections) 
         detection_boxes=boxes.astype(np.float32).reshape(num_detections, 4),
         detection_prompts=prompts.astype(np.int64),
     )
+
+
+def overlaps_of(inside: Tensor, num_detections: int, overlap: str) -> Tensor:
+    """(D + N, N) overlaps of D detections and N masklets with the masklets, which are IoUs."""
+    masklets = inside[num_detections:]
+    if overlap == "iou":
+        return mask_iou(inside, masklets)
+    found = OVERLAPS[overlap](inside[:num_detections], masklets)
+    return torch.cat((found, mask_iou(masklets, masklets)))
 
 
 def _to_host(*tensors: Tensor) -> list[NDArray[np.float64]]:
@@ -157,15 +171,8 @@ def plan_frame(
         config: thresholds.
     """
     prompt_ids = [masklet.prompt_id for masklet in masklets]
-    association = associate(
-        seen.iou_with_detections,
-        seen.detection_scores,
-        seen.detection_prompts,
-        prompt_ids,
-        seen.is_empty,
-        config,
-        established=is_established(masklets, pinned, frame_index),
-    ).without(pinned)
+    established = is_established(masklets, pinned, frame_index)
+    association = associate_seen(seen, prompt_ids, established, config).without(pinned)
     association = reidentify(
         association,
         seen.detection_boxes,
@@ -213,6 +220,38 @@ def plan_frame(
         kept_away=kept_away,
         forgotten=life.forgotten,
         to_remember=np.flatnonzero(~life.removed & ~pinned & ~resumed).tolist(),
+    )
+
+
+def associate_seen(
+    seen: Observation, prompt_ids: Sequence[int], established: bool, config: VideoConfig
+) -> Association:
+    """Which detections belong to which masklets, by the rules that the configuration names.
+
+    Args:
+        seen: of the N masklets and the detections.
+        prompt_ids: N concepts.
+        established: there are masklets from before this frame.
+        config: thresholds.
+    """
+    if config.association_rules == SAM31_RULES:
+        return associate_multiplex(
+            seen.iou_with_detections,
+            seen.detection_scores,
+            seen.detection_prompts,
+            prompt_ids,
+            seen.is_empty,
+            near_border(seen.detection_boxes, config.border_margin),
+            config,
+        )
+    return associate(
+        seen.iou_with_detections,
+        seen.detection_scores,
+        seen.detection_prompts,
+        prompt_ids,
+        seen.is_empty,
+        config,
+        established=established,
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from maskstream.core.errors import CheckpointError
 from maskstream.tracker.association import NO_DETECTION, Association
-from maskstream.tracker.video_config import VideoConfig
+from maskstream.tracker.video_config import SAM31_RULES, VideoConfig
 
 KEPT_AWAY_FRAMES = 30
 """A removed masklet that the detector has not seen for so many frames is forgotten."""
@@ -184,7 +184,7 @@ def advance(
 ) -> LifecycleUpdate:
     """Count this frame in, withdraw what hot start rejects, confirm what outlives it."""
     counted = _count_sightings(masklets, association, config)
-    counted = _count_duplicates(counted, association, reverse)
+    counted = _count_duplicates(counted, association, reverse, config)
     removed = np.array([_is_rejected(m, frame_index, reverse, config) for m in counted], dtype=bool)
     hidden = np.array([_is_hidden(m, config) for m in counted], dtype=bool) & ~removed
     settled = np.array(
@@ -252,9 +252,12 @@ def _count_sightings(
 
 
 def _count_duplicates(
-    masklets: list[Masklet], association: Association, reverse: bool
+    masklets: list[Masklet], association: Association, reverse: bool, config: VideoConfig
 ) -> list[Masklet]:
-    """For each detection that several masklets share: one more for all but the oldest of them."""
+    """For each detection that several masklets share: one more for all but the oldest of them.
+
+    By SAM 3.1's rules, one that began with the oldest is as old.
+    """
     counted = list(masklets)
     shared = np.flatnonzero(association.matches.sum(axis=1) >= 2)
     for detection in shared:
@@ -263,6 +266,9 @@ def _count_duplicates(
         oldest = min(rows, key=lambda row: sign * masklets[row].first_frame)
         for row in rows:
             if row == oldest or counted[row].confirmed:
+                continue
+            as_old = masklets[row].first_frame == masklets[oldest].first_frame
+            if as_old and config.association_rules == SAM31_RULES:
                 continue
             other = masklets[oldest].obj_id
             duplicates = dict(counted[row].duplicates)

@@ -15,8 +15,8 @@ from torch import Tensor
 from maskstream.core.errors import PromptError, SessionLimitError
 from maskstream.core.masks import fill_holes_and_specks
 from maskstream.core.types import Detections, TrackerFeatures
-from maskstream.tracker.association import associate, within_limit
-from maskstream.tracker.frame_plan import at_mask_size, is_established, observe
+from maskstream.tracker.association import within_limit
+from maskstream.tracker.frame_plan import associate_seen, at_mask_size, is_established, observe
 from maskstream.tracker.lifecycle import Masklet, Origin
 from maskstream.tracker.lifecycle import keep_away as keep_from_view
 from maskstream.tracker.masklet_store import MaskletStore
@@ -131,15 +131,13 @@ class PromptableTracker:
         asked = set(found.prompt_ids.tolist())
         rows = [row for row, m in enumerate(self._store.masklets) if m.prompt_id in asked]
         prediction = self._predict(frame, frame_index, rows)
-        seen = observe(prediction.low_res_masks, prediction.object_score_logits, found)
-        association = associate(
-            seen.iou_with_detections,
-            seen.detection_scores,
-            seen.detection_prompts,
+        masks, logits = prediction.low_res_masks, prediction.object_score_logits
+        seen = observe(masks, logits, found, self.config.overlap)
+        association = associate_seen(
+            seen,
             [store.masklets[row].prompt_id for row in rows],
-            seen.is_empty,
+            is_established(store.masklets, store.is_pinned(frame_index), frame_index),
             self.config,
-            established=is_established(store.masklets, store.is_pinned(frame_index), frame_index),
         )
         num_places = self.config.max_num_objects - store.num_shown
         association = within_limit(association, seen.detection_scores, num_places)

@@ -16,6 +16,8 @@ from maskstream.tracker.config import BOOKKEEPING
 DEFAULT_MAX_NUM_OBJECTS = 256
 """Masklets of a session. At full size one holds about 10 MB of memories."""
 
+SAM3_RULES, SAM31_RULES = "sam3", "sam3.1"
+
 TRANSFORMERS_UNLIMITED = 10000
 """What transformers writes into ``max_num_objects`` to say that there is no limit."""
 
@@ -68,6 +70,15 @@ class VideoConfig:
     decrease_trk_keep_alive_for_empty_masklets: bool = False
     """The count also goes down where the masklet's mask is empty."""
 
+    association_rules: str = SAM3_RULES
+    """"sam3", or "sam3.1": overlap of detections is measured over the smaller area, detections that
+    overlap several masklets by much (or the other way round) are taken as a match of none, a first
+    detection needs ``new_det_thresh`` too, and a reconditioned masklet takes over from the
+    detection only what the two differ in. Either set goes with either network."""
+    border_margin: float = 0.0
+    """Detections whose box has its centre so near to the frame's edge are passed over, in parts of
+    the frame's width and height."""
+
     reidentify_within: int = 0
     """A detection that would start a masklet is taken for one of its concept that the detector saw
     last at most so many frames ago; 0: never, as in the released model."""
@@ -91,6 +102,11 @@ class VideoConfig:
     def __post_init__(self) -> None:
         self._check_types()
         self._check_ranges()
+        if self.association_rules not in (SAM3_RULES, SAM31_RULES):
+            raise ConfigError(
+                f"association_rules is {self.association_rules!r}; it must be {SAM3_RULES!r} or "
+                f"{SAM31_RULES!r}"
+            )
         if self.hotstart_delay > 0:
             for name in ("hotstart_unmatch_thresh", "hotstart_dup_thresh"):
                 if getattr(self, name) > self.hotstart_delay:
@@ -156,6 +172,11 @@ class VideoConfig:
         if taken.get("max_num_objects") == TRANSFORMERS_UNLIMITED:
             taken["max_num_objects"] = DEFAULT_MAX_NUM_OBJECTS
         return cls(**taken)
+
+    @property
+    def overlap(self) -> str:
+        """How overlap with detections is measured: "iou", or "iom" over the smaller area."""
+        return "iom" if self.association_rules == SAM31_RULES else "iou"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that :meth:`from_dict` reads back, and transformers too."""

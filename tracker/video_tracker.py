@@ -25,11 +25,12 @@ from maskstream.tracker.new_masklets import (
     start_masklets,
     take_up,
 )
-from maskstream.tracker.overlap import NO_OBJECT_LOGIT
+from maskstream.tracker.overlap import NO_OBJECT_LOGIT, mixed
 from maskstream.tracker.pins import Pin
 from maskstream.tracker.promptable import NO_CONCEPT, PromptableTracker, PromptedObject
 from maskstream.tracker.rows import take
 from maskstream.tracker.tracked_frame import FrameStats, TrackedFrame, frame_of
+from maskstream.tracker.video_config import SAM31_RULES
 
 __all__ = ["NO_CONCEPT", "PromptedObject", "TrackedFrame", "VideoTracker"]
 
@@ -70,9 +71,10 @@ class VideoTracker(PromptableTracker):
         found = at_mask_size(detections, self.model.mask_size)
         prediction = self._predict(frame, frame_index, range(len(store)))
         masks = fill_holes_and_specks(prediction.low_res_masks, config.fill_hole_area)
-        seen = observe(masks, prediction.object_score_logits, found)
+        seen = observe(masks, prediction.object_score_logits, found, config.overlap)
         pinned = store.is_pinned(frame_index)
         plan = plan_frame(store.masklets, seen, pinned, frame_index, reverse, config)
+        masks = self._corrected(masks, found, plan)
         masks = _put(masks, plan.suppressed | plan.resumed, NO_OBJECT_LOGIT)
         resumed = self._resume(found, plan)
         chosen = plan.association.new_detections
@@ -81,6 +83,15 @@ class VideoTracker(PromptableTracker):
         pins = store.pinned(frame_index)
         self._commit(plan, memory, started)
         return self._tell(frame_index, pins, masks, found, plan, resumed, started)
+
+    def _corrected(self, masks: Tensor, found: Detections, plan: FramePlan) -> Tensor:
+        """The masks, of which SAM 3.1's rules let reconditioned ones take over what differs."""
+        rows = np.flatnonzero(plan.reconditioned)
+        if self.config.association_rules != SAM31_RULES or not rows.size:
+            return masks
+        index = torch.from_numpy(rows).to(masks.device)
+        confirming = found_for(found, rows, plan.association.confirming[rows]).logits
+        return masks.index_copy(0, index, mixed(masks[index], confirming))
 
     def _resume(self, found: Detections, plan: FramePlan) -> TakenUp | None:
         """What masklets that were out of sight go on from; None where there is none of them."""

@@ -62,6 +62,7 @@ def detection_rules(config: VideoConfig, score_threshold: float | None) -> Detec
             config.score_threshold_detection if score_threshold is None else score_threshold
         ),
         nms_iou=config.det_nms_thresh if config.det_nms_thresh > 0 else None,
+        nms_by=config.overlap,
     )
 
 
