@@ -37,8 +37,13 @@ class Control:
 
 
 def start_control() -> Any:
-    """Start the actor on this machine; returns its handle. It ends with the handle."""
-    return ray.remote(Control).options(max_restarts=-1, **beside_caller()).remote()
+    """Start the actor on this machine; returns its handle. It ends with the handle.
+
+    It asks for no share of a core, which a worker of one core might lack then; and for a byte of
+    memory, since Ray puts actors that ask for nothing on a random machine.
+    """
+    where = {**beside_caller(), "num_cpus": 0, "memory": 1}
+    return ray.remote(Control).options(max_restarts=-1, **where).remote()
 
 
 class WorkerEnd:

@@ -139,7 +139,7 @@ class RayPool(Closing):
                 compute=ActorPoolStrategy(
                     min_size=1,
                     max_size=num_workers,
-                    initial_size=min(num_workers, len(jobs)) if self._owns_ray else 1,
+                    initial_size=min(num_workers, len(jobs)),
                     max_tasks_in_flight_per_actor=1,
                 ),
                 num_cpus=self._config.num_cpus,
