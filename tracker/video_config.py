@@ -79,6 +79,14 @@ class VideoConfig:
     """Detections whose box has its centre so near to the frame's edge are passed over, in parts of
     the frame's width and height."""
 
+    isolate_objects: bool = False
+    """In a network whose objects share memories (SAM 3.1's), give each a memory of its own: none
+    changes what is found of another, at the price that sharing saves."""
+    pack_objects: bool = False
+    """In such a network, use every place again that nothing is remembered in any more, and divide
+    objects that begin together over the free places. The original does neither, so after long
+    coming and going it computes more, with other results."""
+
     reidentify_within: int = 0
     """A detection that would start a masklet is taken for one of its concept that the detector saw
     last at most so many frames ago; 0: never, as in the released model."""

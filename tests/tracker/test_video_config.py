@@ -13,6 +13,8 @@ from maskstream.core.errors import ConfigError
 from maskstream.tracker.video_config import DEFAULT_MAX_NUM_OBJECTS, VideoConfig
 
 OURS_ONLY = {
+    "isolate_objects",
+    "pack_objects",
     "association_rules",
     "border_margin",
     "reencode_memory_on_new_objects",

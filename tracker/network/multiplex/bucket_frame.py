@@ -252,16 +252,28 @@ class BucketFrame:
         memories, states = self.memories, self.memories.states
         if not len(rows):
             return states, set()
+        if memories.config.isolate_objects:
+            for row in rows:
+                states = states.begin([row], memories.model.config.num_slots)
+            return states, set()
         open_states = [
             index
             for index in stepped
             if not all(prompts[row] < 0 for row in states.states[index].rows)
         ]
-        free = [states.states[index].table.num_free for index in open_states]
-        place = state_for(free, len(rows))
-        if place is None:
-            return states.begin(rows, memories.model.config.num_slots), set()
-        return states.join(open_states[place], rows), {open_states[place]}
+        if memories.config.pack_objects:
+            states = memories.with_forgotten_slots(open_states)
+            parts, left = states.divide(open_states, rows)
+        else:
+            free = [states.states[index].table.num_free for index in open_states]
+            place = state_for(free, len(rows))
+            parts = {} if place is None else {open_states[place]: list(rows)}
+            left = list(rows) if place is None else []
+        for index, some in parts.items():
+            states = states.join(index, some)
+        if left:
+            states = states.begin(left, memories.model.config.num_slots)
+        return states, set(parts)
 
     # ------------------------------------------------------------------- drawing
 

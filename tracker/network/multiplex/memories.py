@@ -128,6 +128,19 @@ class MultiplexMemories:
             pointer_position=self.model.pointer_position(distances / (reach - 1)),
         )
 
+    def with_forgotten_slots(self, indices: Sequence[int]) -> States:
+        """The states with slots free again that nothing is remembered of any more."""
+        states = self.states
+        for index in indices:
+            state = states.states[index]
+            places = [
+                (number, slot)
+                for number, bucket in enumerate(states.buckets(index))
+                for slot in self.bank.forgotten(bucket)
+            ]
+            states = states.put(index, State(state.rows, state.table.free(places)))
+        return states
+
     def remove(self, rows: Sequence[int]) -> None:
         """Forget objects; the others keep their order and move up."""
         self.states, kept = self.states.remove(rows)

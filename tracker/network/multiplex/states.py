@@ -70,6 +70,18 @@ class States:
         joined = State((*state.rows, *rows), state.table.add(len(rows)))
         return self.put(index, joined)
 
+    def divide(
+        self, open_states: Sequence[int], rows: Sequence[int]
+    ) -> tuple[dict[int, list[int]], list[int]]:
+        """New objects over the free slots of some states, the fullest first; and who is left."""
+        parts: dict[int, list[int]] = {}
+        left = list(rows)
+        for index in sorted(open_states, key=lambda index: self.states[index].table.num_free):
+            free = self.states[index].table.num_free
+            if left and free:
+                parts[index], left = left[:free], left[free:]
+        return parts, left
+
     def put(self, index: int, state: State) -> States:
         """Another state in place of one."""
         return States((*self.states[:index], state, *self.states[index + 1 :]))
