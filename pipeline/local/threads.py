@@ -27,11 +27,19 @@ _LOG = logging.getLogger("maskstream.local")
 CONFIG = RunnerConfig(depth=1, checkpoint_every_s=None, poll_every_s=0.0, look_every_s=0.02)
 
 
+class _Stop(threading.Event):
+    """Also set as soon as the main thread has ended, when Python waits for all others."""
+
+    def is_set(self) -> bool:
+        return super().is_set() or not threading.main_thread().is_alive()
+
+
 class SessionThreads(Closing):
     """Serves sessions until they are over.
 
     Promises: whatever goes wrong in a session ends that session, which then says why; other
-    sessions and the process go on.
+    sessions and the process go on. When the main thread ends, all sessions are left at their next
+    frame, and the process ends with them.
 
     Args:
         store: holds the sessions.
@@ -57,14 +65,15 @@ class SessionThreads(Closing):
         self._config = config
         self._policy = SourcePolicy() if policy is None else policy
         self._memory = MemorySources() if memory is None else memory
-        self.stopping = threading.Event()
+        self.stopping = _Stop()
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
 
     def serve(self, session_id: str) -> None:
         """Begin to serve a session; returns at once."""
+        # Not a daemon: Python ends those in the middle of torch's code, which aborts the process.
         thread = threading.Thread(
-            target=self._run, args=(session_id,), name=f"session-{session_id[:40]}", daemon=True
+            target=self._run, args=(session_id,), name=f"session-{session_id[:40]}"
         )
         with self._lock:
             self._threads.add(thread)

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from maskstream.core.closing import Closing
+from maskstream.core.errors import SessionError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,8 +25,15 @@ class TorchThread(Closing):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="torch")
 
     def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Have it called in the thread, when it is free."""
-        return self._executor.submit(call, *args, **kwargs)
+        """Have it called in the thread, when it is free.
+
+        Raises:
+            SessionError: the thread has ended, or this process is about to.
+        """
+        try:
+            return self._executor.submit(call, *args, **kwargs)
+        except RuntimeError as error:
+            raise SessionError(f"nothing is computed any more: {error}") from error
 
     def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it in the thread, and wait; what it raises is raised here."""

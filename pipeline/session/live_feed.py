@@ -10,7 +10,7 @@ from maskstream.core.errors import SourceError
 from maskstream.pipeline.live import LiveSource
 from maskstream.pipeline.session.feed import NO_IMAGE, Delivery, FrameNote
 
-_NO_WAY_BACK = "SourceError: a live source cannot go back to a frame"
+NO_WAY_BACK = "SourceError: a live source cannot go back to a frame"
 
 
 class LiveFeed:
@@ -32,7 +32,7 @@ class LiveFeed:
         return self._note("end" if self._source.is_over else "none"), NO_IMAGE
 
     def read(self, index: int) -> Delivery:
-        return replace(self._note("failed"), message=_NO_WAY_BACK), NO_IMAGE
+        return replace(self._note("failed"), message=NO_WAY_BACK), NO_IMAGE
 
     def look(self) -> FrameNote:
         return self._note("none")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 from av.stream import Disposition
 
 from maskstream.pipeline.sources.anchors import Anchor
+from maskstream.pipeline.sources.media import open_media
 
 _READ_ON_S = 10.0
 """Frames that are shown before a key frame may be stored up to this far behind it."""
@@ -28,7 +28,7 @@ def anchor_before_time(path: Path, time_s: float) -> Anchor | None:
     is_in_order = True
     keyframes: list[int] = []
     try:
-        with av.open(str(path)) as container:
+        with open_media(str(path), protocols="file") as container:
             stream = next(
                 one
                 for one in container.streams.video
@@ -51,10 +51,7 @@ def anchor_before_time(path: Path, time_s: float) -> Anchor | None:
                 times.append(packet.pts)
             if is_in_order and stream.codec_context.has_b_frames:
                 return None  # the times are those of decoding, as in AVI
-    except (
-        OSError,
-        ValueError,
-    ):  # FFmpeg's errors are one or the other; decoding tells them better
+    except (OSError, ValueError):  # FFmpeg's errors are one or the other; decoding tells them
         return None
     if not keyframes or min(times) < times[0] or len(set(times)) < len(times):
         return None

@@ -15,6 +15,7 @@ from av.stream import Disposition
 from maskstream.core.errors import SourceError
 from maskstream.core.redaction import redact_url
 from maskstream.pipeline.archive.plan.addresses import is_local, locate
+from maskstream.pipeline.sources.media import open_media
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,11 @@ def probe(url: str, size_bytes: int | None) -> Probe:
 @contextlib.contextmanager
 def _opened(url: str) -> Iterator[InputContainer]:
     if is_local(url):
-        with av.open(url) as container:
+        with open_media(url, protocols="file") as container:
             yield container
         return
     fs, path = locate(url)
-    with fs.open(path, "rb") as file, av.open(file) as container:
+    with fs.open(path, "rb") as file, open_media(file) as container:
         yield container
 
 

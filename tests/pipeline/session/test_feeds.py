@@ -20,7 +20,7 @@ from maskstream.pipeline.live.config import LiveConfig
 from maskstream.pipeline.runtime.feeding import open_worker_feed
 from maskstream.pipeline.session.feed import Feed, FrameNote
 from maskstream.pipeline.session.file_feed import FileFeed
-from maskstream.pipeline.session.live_feed import LiveFeed
+from maskstream.pipeline.session.live_feed import NO_WAY_BACK
 from maskstream.pipeline.session.open_feed import SourcePolicy, is_live
 from maskstream.pipeline.session.pushed_feed import PushedFeed
 from maskstream.pipeline.sources import open_source
@@ -146,7 +146,7 @@ def test_every_kind_of_source(clip: Path, tmp_path: Path, address: StoreAddress)
         ), note
         assert time.time() - 120 < note.stamp.wall_s <= time.time()
     looped = opened(address, str(clip), SourcePolicy(), autostart=True, loop=True)
-    assert isinstance(looped, LiveFeed)
+    assert looped.read(0)[0].message == NO_WAY_BACK
     assert first_of(looped).kind == "frame"
 
 

@@ -472,7 +472,7 @@ def test_arrays_in_memory() -> None:
 @pytest.mark.parametrize(
     "picture",
     [
-        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((5, 4, 2), np.uint8),
         np.zeros((4,), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         np.full((4, 4, 3), 2.0, np.float32),
