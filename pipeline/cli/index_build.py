@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskstream.core.errors import ConfigError
@@ -148,6 +149,12 @@ def add_run_options(parser: ArgumentParser) -> None:
         help="wait so long for another build on the index; default: be refused at once",
     )
     group.add_argument("--json", action="store_true", help="print progress as lines of JSON")
+    group.add_argument(
+        "--metrics",
+        type=Path,
+        metavar="FILE",
+        help="keep counters in FILE, in the text format of Prometheus",
+    )
 
 
 def build(options: Namespace) -> int:
@@ -210,6 +217,7 @@ def run_build(
     from maskstream.pipeline.archive.format.storage import Storage
     from maskstream.pipeline.archive.indexing.building import BuildRules, build_index
     from maskstream.pipeline.archive.indexing.versions import code_version
+    from maskstream.pipeline.cli.index_metrics import MetricsFile, WatchGroup
     from maskstream.pipeline.cli.index_progress import BuildPrinter
 
     storage = Storage(out)
@@ -219,6 +227,7 @@ def run_build(
         settings=settings,
     )
     workers = _Workers(options, settings, storage)
+    metrics = [] if options.metrics is None else [MetricsFile(options.metrics)]
     with StopSignals() as signals, BuildPrinter(as_json=options.json) as printer:
         result = build_index(
             archives,
@@ -228,7 +237,7 @@ def run_build(
             load=workers.load,
             open_pool=workers.open_pool,
             rules=BuildRules(options.retry_failures, options.max_deaths, float(options.wait)),
-            watch=printer,
+            watch=WatchGroup([printer, *metrics]),
             must_stop=lambda: signals.received is not None,
         )
         printer.close_with(result)

@@ -117,7 +117,20 @@ def test_a_command_for_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     index = str(tmp_path / "index")
     here = ("--workers", "0")
     told = ["index", "build", str(clip), "--text", "red circle", "--out", index, *here]
-    assert main(told) == 0
+    metrics = tmp_path / "metrics.prom"
+    assert main([*told, "--metrics", str(metrics)]) == 0
+    counters = dict(
+        line.split() for line in metrics.read_text().splitlines() if not line.startswith("#")
+    )
+    assert counters == {
+        'maskstream_index_files{state="indexed"}': "0",
+        'maskstream_index_files{state="to_do"}': "1",
+        'maskstream_index_files{state="failed"}': "0",
+        'maskstream_index_jobs_total{ending="done"}': "1",
+        'maskstream_index_jobs_total{ending="failed"}': "0",
+        "maskstream_index_frames_total": "4",
+        "maskstream_index_chunks_total": "1",
+    }
     assert main([*told, "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["event"] for one in events] == ["planned", "end"]
