@@ -144,8 +144,7 @@ class RayPool(Closing):
                 ),
                 num_cpus=self._config.num_cpus,
                 num_gpus=self._gpus or None,
-                max_restarts=-1,
-                max_task_retries=0,
+                ray_remote_args_fn=_after_deaths,
                 fn_constructor_args=(
                     self._settings.model_dump_json(),
                     self._storage.url,
@@ -212,6 +211,11 @@ class IndexingActor:
         columns = zip(*answers, strict=True)
         names = ("video_id", "pass_key", "part", "ending", "reason")
         return {name: np.array(column, object) for name, column in zip(names, columns, strict=True)}
+
+
+def _after_deaths() -> dict[str, Any]:
+    """What Ray does when an actor dies: start it again, and not try again what it died of."""
+    return {"max_restarts": -1, "max_task_retries": 0}
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import Any
 
@@ -35,6 +36,9 @@ class VideoPass(Closing):
     The rows of all chunks together are those of one pass without a break, to the bit, on one kind
     of machine with one torch thread.
 
+    Threads: one, which decodes the next frame of the chunk while this one is looked at, so that a
+    GPU does not wait for it.
+
     Args:
         job: what to do.
         settings: of the index.
@@ -65,6 +69,7 @@ class VideoPass(Closing):
         self._num_frames = 0
         self._rows = ObservationRows(job.video_id)
         self._open: ExitStack = ExitStack()
+        self._coming: Future[SampledFrame | None] | None = None
         if not self._is_over:
             self._open_video(self._load_state())
 
@@ -94,10 +99,15 @@ class VideoPass(Closing):
         Raises:
             SourceError: it cannot be decoded.
         """
+        coming = self._coming or self._reader.submit(self._frames.next)
+        self._coming = None
         try:
-            return self._frames.next()
+            sampled = coming.result()
         except InputError as error:
             raise SourceError(str(error)) from error
+        if sampled is not None:
+            self._coming = self._reader.submit(self._frames.next)
+        return sampled
 
     def take(self, sampled: SampledFrame, detected: DetectedFrame) -> None:
         """Track a frame of the chunk.
@@ -147,6 +157,9 @@ class VideoPass(Closing):
 
     def close(self) -> None:
         """Release the file."""
+        if self._coming is not None:
+            wait([self._coming])
+            self._coming = None
         self._open.close()
 
     def _open_video(self, state: Mapping[str, Any] | None) -> None:
@@ -171,6 +184,7 @@ class VideoPass(Closing):
                 state=frames_state,
             )
             stack.enter_context(self._frames)
+            self._reader = stack.enter_context(ThreadPoolExecutor(1, "index-reader"))
             self._open = stack.pop_all()
         self._time_s = 0.0
         if state is None:

@@ -73,9 +73,9 @@ def test_shots_go_through_seams(tmp_path: Path) -> None:
 def test_objects_are_joined_by_their_masks(tmp_path: Path, model: VideoModel) -> None:
     """Beside an index of the whole: the tracks of both, and how well their masks agree."""
     tools, texts = ModelTools(model, None), ("red circle", "blue square")
-    images = [scene.image(number, square=number < 34) for number in range(42)]
+    images = [scene.image(number, square=number < 26) for number in range(30)]
     clip = write_clip(tmp_path / "clip.mp4", images, options={"crf": "10", "g": "6"})
-    settings = SPLIT.model_copy(update={"split_longer_than_s": 0.7, "overlap_s": 0.3})
+    settings = SPLIT.model_copy(update={"split_longer_than_s": 0.5, "overlap_s": 0.25})
     build(clip, tmp_path / "index", *texts, settings=settings, tools=tools)
     build(clip, tmp_path / "whole", *texts, tools=tools)
     [split], [whole] = manifests(tmp_path / "index"), manifests(tmp_path / "whole")
