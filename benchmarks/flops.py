@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from maskstream.detector.config import DetectorConfig, ViTConfig
 from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.network.multiplex.config import MultiplexConfig
 
 
 def _linear(rows: int, inputs: int, outputs: int) -> int:
@@ -107,6 +108,38 @@ def masklet_flops(config: TrackerConfig) -> int:
     )
     total += _linear(cells, hidden, hidden) + config.memory_fuser_num_layers * fuser
     return total + _linear(cells, hidden, memory)
+
+
+def bucket_flops(config: MultiplexConfig) -> int:
+    """The same for one bucket of SAM 3.1, however many of its slots hold an object."""
+    height, width = config.grid
+    cells, hidden, slots = height * width, config.fpn_hidden_size, config.num_slots
+    wide = config.memory_attention_feed_forward_hidden_size
+    pointers = config.max_object_pointers_in_encoder * slots
+    maps = config.num_maskmem * cells
+    layer = _linear(cells, hidden, 6 * hidden) + _attention(cells, cells, hidden)
+    # Keys of maps, of the images behind them, and values; then queries of both kinds.
+    layer += _linear(maps, hidden, 3 * hidden) + _linear(pointers, hidden, 2 * hidden)
+    layer += _linear(cells, hidden, hidden) + _attention(cells, maps + pointers, hidden)
+    layer += _linear(cells, hidden, 2 * wide)
+    total = config.memory_attention_num_layers * layer
+    decoder = config.mask_decoder_config
+    tokens = slots * (2 + decoder.num_multimask_outputs)
+    inner = hidden // decoder.attention_downsample_rate
+    block = _linear(cells, hidden, 3 * hidden) + 2 * _attention(cells, tokens, inner)
+    block += _linear(tokens, hidden, 4 * hidden + 2 * decoder.mlp_dim)
+    total += decoder.num_hidden_layers * block
+    total += _linear(4 * cells, hidden, hidden // 4) + _linear(16 * cells, hidden // 4, hidden // 8)
+    total += _linear(16 * cells, hidden // 8, slots)
+    channels, out = 2 * slots, config.mask_downsampler_channels
+    for scale in (8, 4, 2, 1):
+        total += _linear(cells * scale**2, 9 * channels, out)
+        channels, out = out, 4 * out
+    total += _linear(cells, channels, hidden) + _linear(cells, hidden, hidden)
+    fuser = 2 * cells * 49 * hidden + _linear(
+        cells, hidden, 2 * config.memory_fuser_intermediate_dim
+    )
+    return total + config.memory_fuser_num_layers * fuser
 
 
 @dataclass(frozen=True, slots=True)

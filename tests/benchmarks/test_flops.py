@@ -2,13 +2,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.flops import concept_flops, floor, image_flops, masklet_flops, neck_flops, vit_flops
+from benchmarks.flops import (
+    bucket_flops,
+    concept_flops,
+    floor,
+    image_flops,
+    masklet_flops,
+    neck_flops,
+    vit_flops,
+)
 from maskstream.detector.config import DetectorConfig, ViTConfig
-from maskstream.tracker.config import TrackerConfig
+from maskstream.tracker.config import PromptEncoderConfig, TrackerConfig
+from maskstream.tracker.network.maps import FrameEmbedding
+from maskstream.tracker.network.multiplex.config import MultiplexConfig
+from maskstream.tracker.network.multiplex.frame import MultiplexFrame
+from maskstream.tracker.network.multiplex.memory_attention import BucketTokens
+from maskstream.tracker.network.multiplex.model import MultiplexModel
+from maskstream.tracker.network.multiplex.slots import SlotTable
 from tests.detector.small import CONFIG, VIT, random_images, small_detector
 
 
@@ -37,6 +53,36 @@ def test_what_torch_counts_in_a_run() -> None:
     assert neck_flops(CONFIG) == pytest.approx(
         counted(lambda: detector.vision_encoder.neck(grid)), rel=0.01
     )
+
+
+def test_what_torch_counts_for_a_bucket() -> None:
+    config = MultiplexConfig(
+        image_size=112, prompt_encoder_config=PromptEncoderConfig(image_size=112)
+    )
+    model, table = MultiplexModel(config).eval(), SlotTable.holding(16, 16)
+    cells, hidden, maps = 64, config.fpn_hidden_size, range(config.num_maskmem)
+    view = FrameEmbedding(
+        (torch.zeros(1, 32, 32, 32), torch.zeros(1, 64, 16, 16)),
+        torch.zeros(1, hidden, 8, 8),
+        torch.zeros(1, hidden, 8, 8),
+    )
+    frame = MultiplexFrame(view, view)
+
+    def step() -> None:
+        tokens = BucketTokens(
+            frames=maps,
+            temporal=maps,
+            maps=torch.zeros(1, len(maps), cells, hidden),
+            pointers=torch.zeros(1, 256, hidden),
+            pointer_position=torch.zeros(1, 256, hidden),
+        )
+        images = {number: torch.zeros(cells, hidden) for number in maps}
+        (said,) = model.propagate(frame, [tokens], images, [table.is_live()])
+        given = np.zeros(16, np.bool_)
+        model.encode_memory(frame, said.low_res_masks, said.object_score_logits, table, given)
+
+    assert bucket_flops(config) == pytest.approx(counted(step), rel=0.05)
+    assert bucket_flops(MultiplexConfig()) / 1e12 == pytest.approx(1.06, abs=0.05)
 
 
 def test_absent_concepts_cost_no_masks() -> None:

@@ -12,6 +12,7 @@ played, and a jump to another frame finds nothing that is not really a neighbour
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -85,6 +86,11 @@ class FrameBank:
     def capacity(self) -> int:
         """Rows that storage has room for."""
         return self._maps.shape[0]
+
+    @property
+    def map_bytes(self) -> int:
+        """What the map of one frame takes."""
+        return prod(self._map_shape) * self._maps.element_size()
 
     def __len__(self) -> int:
         return self.num_rows
