@@ -14,9 +14,7 @@ from hotcoco import mask as coco_mask
 from numpy.typing import NDArray
 
 from maskstream.core.errors import InputError
-
-# More than any video frame; keeps a forged size from taking all memory.
-_MAX_PIXELS = 2**28
+from maskstream.core.limits import MAX_PIXELS
 
 
 class Rle(TypedDict):
@@ -62,7 +60,7 @@ def decode_mask(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     if not _is_size(size):
         raise InputError(
             f"a run-length code has size [height, width], both positive and at most "
-            f"{_MAX_PIXELS} pixels together, not {size!r:.80}"
+            f"{MAX_PIXELS} pixels together, not {size!r:.80}"
         )
     mask = np.zeros(size, np.bool_)
     _decode_into(mask, counts)
@@ -142,5 +140,5 @@ def _is_size(size: object) -> TypeGuard[Sequence[int]]:
         isinstance(size, list | tuple)
         and len(size) == 2
         and all(isinstance(n, int) and n > 0 for n in size)
-        and size[0] * size[1] <= _MAX_PIXELS
+        and size[0] * size[1] <= MAX_PIXELS
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskstream.core.errors import PromptError
+from maskstream.core.limits import MAX_PIXELS
 
 Coordinates: TypeAlias = Tensor | NDArray[np.generic] | Sequence[Sequence[float]]
 Labels: TypeAlias = Tensor | NDArray[np.generic] | Sequence[int]
@@ -118,12 +120,18 @@ def _checked_box(box: Box | None) -> Tensor | None:
 
 
 def _checked_mask(mask: Tensor | NDArray[np.generic]) -> Tensor:
-    given = torch.as_tensor(mask)
-    if given.dim() != 2 or given.numel() == 0:
-        raise PromptError(f"mask of shape {tuple(given.shape)}; it must be (H, W)")
+    num_pixels = prod(mask.shape)
+    if len(mask.shape) != 2 or num_pixels == 0:
+        raise PromptError(f"mask of shape {tuple(mask.shape)}; it must be (H, W)")
+    if num_pixels > MAX_PIXELS:
+        raise PromptError(f"mask of {num_pixels:,} pixels; at most {MAX_PIXELS:,} are possible")
+    # A copy, since torch warns of arrays that cannot be written to.
+    given = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
     if given.dtype != torch.bool and not bool(((given == 0) | (given == 1)).all()):
         raise PromptError(f"mask of {given.dtype} with other values than 0 and 1")
     inside = given.to(torch.bool)
     if not bool(inside.any()):
         raise PromptError("mask is empty; to drop an object, remove it")
+    if bool(inside.all()):
+        raise PromptError("mask covers the whole frame; it must be false outside the object")
     return inside

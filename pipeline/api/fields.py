@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticKnownError
 
+from maskstream.core.limits import MAX_PIXELS
 from maskstream.core.rle import decode_mask
 from maskstream.pipeline.api.prompts import MAX_BOXES, MAX_POINTS, Box, Point
 
@@ -32,6 +34,9 @@ def _to_mask(value: Any) -> NDArray[np.bool_] | None:
         return None
     if isinstance(value, Mapping):
         return decode_mask(value)
+    num_pixels = _declared_pixels(value)
+    if num_pixels > MAX_PIXELS:
+        raise ValueError(f"a mask of {num_pixels:,} pixels; at most {MAX_PIXELS:,} are possible")
     mask = np.asarray(value)
     if mask.ndim != 2 or mask.size == 0 or mask.dtype.kind not in "bui":
         raise ValueError(
@@ -89,6 +94,16 @@ def _to_texts(value: Any) -> str | list[str] | None:
 
 def _to_label(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
+
+
+def _declared_pixels(mask: Any) -> int:
+    """Height × width by the shape of an array, or by the lengths of a list and of its first row."""
+    shape = getattr(mask, "shape", None)
+    if shape is not None:
+        return prod(shape)
+    if isinstance(mask, list | tuple) and mask and isinstance(mask[0], list | tuple):
+        return len(mask) * len(mask[0])
+    return 0
 
 
 def _to_picture(value: Any) -> Any:

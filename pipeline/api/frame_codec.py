@@ -13,29 +13,21 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from maskstream.core.errors import ImageError, InputError
+from maskstream.core.limits import MAX_PIXELS
+from maskstream.core.picture_files import PictureFile
 from maskstream.core.pictures import Picture, picture_to_rgb
 
 Coding = Literal["zlib", "png", "jpeg"]
 CODINGS: tuple[Coding, ...] = get_args(Coding)
-
-MAX_PIXELS = 2**26
 
 _MAGIC = b"MSF1"
 _HEADER = struct.Struct(">4sBII")
 _ZLIB_LEVEL = 1
 _JPEG_QUALITY = 95
 _FORMATS = {"png": "PNG", "jpeg": "JPEG"}
-_PICTURE_ERRORS = (
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # raised where warnings are errors
-    OSError,
-    SyntaxError,
-    ValueError,
-)
 
 
 def encode_frame(picture: Picture, coding: Coding = "zlib") -> bytes:
@@ -73,14 +65,13 @@ def wrap_picture(data: bytes) -> bytes:
         ImageError: the bytes are neither, or the picture has more than 2²⁶ pixels.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=list(_FORMATS.values())) as picture:
-            width, height = picture.size
+        with PictureFile(data, tuple(_FORMATS.values())) as picture:
+            width, height = picture.width, picture.height
             coding: Coding = "png" if picture.format == "PNG" else "jpeg"
-    except _PICTURE_ERRORS as error:
+    except ImageError as error:
         raise ImageError(
-            f"a frame in bytes is a JPEG or PNG picture, and these {len(data)} bytes are not"
+            f"a frame in bytes is a JPEG or PNG picture, but of these {len(data)} bytes: {error}"
         ) from error
-    _check_size(height, width)
     return _HEADER.pack(_MAGIC, CODINGS.index(coding), height, width) + data
 
 
@@ -121,10 +112,9 @@ def _inflate(body: bytes, height: int, width: int) -> NDArray[np.uint8]:
 
 def _decode_picture(body: bytes, coding: Coding) -> NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(body), formats=[_FORMATS[coding]]) as picture:
-            _check_size(picture.height, picture.width)
-            return picture_to_rgb(picture)
-    except _PICTURE_ERRORS as error:
+        with PictureFile(body, [_FORMATS[coding]]) as picture:
+            return picture.rgb()
+    except ImageError as error:
         raise ImageError(f"a frame is not a {coding} picture, or damaged: {error}") from error
 
 

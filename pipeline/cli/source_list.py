@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskstream.core.errors import InputError
+from maskstream.core.picture_files import SUFFIXES
 from maskstream.pipeline.cli.output_folder import OutputFolder
-from maskstream.pipeline.sources.pictures import PICTURE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -63,7 +63,7 @@ def _expanded(typed: str) -> list[str]:
     except OSError:
         return [typed]  # no folder; opening it will say what it is
     files = [path for path in files if not path.name.startswith(".")]
-    if any(path.suffix.lower() in PICTURE_SUFFIXES for path in files):
+    if any(path.suffix.lower() in SUFFIXES for path in files):
         return [typed]
     videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     return [str(path) for path in sorted(videos, key=_in_natural_order)] or [typed]

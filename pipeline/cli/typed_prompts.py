@@ -10,11 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-
-from maskstream.core.errors import PromptError
+from maskstream.core.errors import PromptError, SourceError
 from maskstream.core.rle import encode_mask
 from maskstream.pipeline.api.commands import AddConcept, AddObject
 from maskstream.pipeline.api.prompts import (
@@ -27,6 +23,7 @@ from maskstream.pipeline.api.prompts import (
     point_faults,
     text_faults,
 )
+from maskstream.pipeline.sources.mask_pictures import load_mask
 
 _Parser = Callable[[str, Size], AddConcept | AddObject]
 
@@ -92,7 +89,7 @@ def add_prompt_options(parser: ArgumentParser) -> None:
     add(
         "--mask",
         "FILE[@FRAME]",
-        "one object, by a picture of the frame's size that is 0 outside the object",
+        "one object, by a picture of the frame's size that is 0 or transparent outside the object",
     )
     add("--label", "NAME", "what to call the new object of the --point, --box or --mask before it")
     group.add_argument("--pixels", action="store_true", help="coordinates are pixels")
@@ -216,28 +213,11 @@ def _parse_mask(value: str, width: int, height: int) -> AddObject:
     match = re.fullmatch(r"(.+)@(\d+)", value)
     named = match is not None and not os.path.exists(value)
     path, frame_index = (match[1], _frame_index(match[2])) if match and named else (value, None)
-    mask = _load_mask(Path(path))
-    if mask.shape != (height, width):
-        raise PromptError(
-            f"the mask is {mask.shape[1]}×{mask.shape[0]} pixels; it must be {width}×{height} "
-            "like the frames"
-        )
-    if not mask.any():
-        raise PromptError("the mask is empty: no pixel differs from 0")
-    return AddObject(mask=dict(encode_mask(mask)), frame_index=frame_index)
-
-
-def _load_mask(path: Path) -> NDArray[np.bool_]:
-    """(H, W) bool: the pixels that are not 0; of a picture with a palette, the indices."""
     try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture if picture.mode != "RGBA" else picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise PromptError("there is no such file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise PromptError(f"the mask cannot be read as a picture: {error}") from error
-    inside: NDArray[np.bool_] = np.not_equal(pixels, 0)
-    return inside if inside.ndim == 2 else np.logical_or.reduce(inside, axis=2)
+        mask = load_mask(Path(path), width, height)
+    except SourceError as error:
+        raise PromptError(str(error)) from error
+    return AddObject(mask=dict(encode_mask(mask)), frame_index=frame_index)
 
 
 def _numbers(

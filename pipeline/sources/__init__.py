@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskstream.core.errors import SourceError
+from maskstream.core.picture_files import SUFFIXES
 from maskstream.core.pictures import Picture, picture_to_rgb
 from maskstream.pipeline.sources.base import Frame, FrameSource, SourceInfo, SourceKind
 from maskstream.pipeline.sources.images import ArraySource, FolderSource, ImageSource
-from maskstream.pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
+from maskstream.pipeline.sources.pictures import load_picture
 from maskstream.pipeline.sources.roots import AllowedRoots
 from maskstream.pipeline.sources.video import VideoSource
 
@@ -32,6 +33,10 @@ __all__ = [
     "open_source",
     "picture_to_rgb",
 ]
+
+
+# FFmpeg gives all frames of one, with their times.
+_ANIMATED = ".gif"
 
 
 def open_source(
@@ -87,7 +92,7 @@ def _open_path(
             raise SourceError(f"{path} {what}")
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty (0 bytes)")
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if path.suffix.lower() in SUFFIXES and path.suffix.lower() != _ANIMATED:
             return ImageSource(path, start_frame=start_frame)
         return VideoSource(path, start_frame=start_frame, roots=roots)
     except OSError as error:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from maskstream.core.closing import Closing
 from maskstream.core.errors import ImageError, SourceError
+from maskstream.core.picture_files import SUFFIXES
 from maskstream.core.pictures import Picture, picture_to_rgb
 from maskstream.pipeline.sources.base import Frame, SourceInfo, SourceKind, check_index
-from maskstream.pipeline.sources.pictures import PICTURE_SUFFIXES, load_picture
+from maskstream.pipeline.sources.pictures import load_picture
 from maskstream.pipeline.sources.roots import ANYWHERE, AllowedRoots
 
 
@@ -124,7 +125,7 @@ class FolderSource(IndexedSource):
             (
                 entry.name
                 for entry in path.iterdir()
-                if entry.suffix.lower() in PICTURE_SUFFIXES
+                if entry.suffix.lower() in SUFFIXES
                 and not entry.name.startswith(".")
                 and entry.is_file()
             ),

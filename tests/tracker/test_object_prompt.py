@@ -93,6 +93,8 @@ def test_mask_of_any_kind(mask: Any) -> None:
         ({"mask": np.full((4, 4), 255, np.uint8)}, "other values"),
         ({"mask": np.full((4, 4), np.nan)}, "other values"),
         ({"mask": np.zeros((4, 4), np.bool_)}, "mask is empty"),
+        ({"mask": np.ones((4, 4), np.bool_)}, "mask covers the whole frame"),
+        ({"mask": np.broadcast_to(np.False_, (10**5, 10**5))}, "mask of 10,000,000,000 pixels"),
         ({"mask": np.ones((4, 4)), "points": [[0.5, 0.5]]}, "cannot come with"),
         ({"mask": np.ones((4, 4)), "box": [0, 0, 1, 1]}, "cannot come with"),
     ],
@@ -117,7 +119,7 @@ def test_a_new_box_replaces_the_earlier_one_and_a_mask_everything() -> None:
     assert joined.box is not None
     assert torch.equal(joined.box, torch.tensor([0.2, 0.2, 1.0, 1.0]))
     assert joined.points.tolist() == EARLIER[0].tolist()
-    mask = object_prompt(mask=np.ones((2, 2)))
+    mask = object_prompt(mask=np.eye(2))
     assert mask.after(*EARLIER) is mask
 
 

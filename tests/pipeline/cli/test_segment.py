@@ -306,7 +306,7 @@ def test_the_output_folder_is_named_after_the_source(
         (["--box", "0.1,0.1,0.1,0.1@99"], "frame 99 was never reached"),
         (["--box", "0.1,0.1,0.1,0.1@1", "--start-frame", "2"], "not among the frames 2 to the end"),
         (["--box", "0,0,0.1,0.1"], "--box 0,0,0.1,0.1: this box shows nothing"),
-        (["--mask", "missing.png"], "--mask missing.png: there is no such file"),
+        (["--mask", "missing.png"], "--mask missing.png: missing.png does not exist"),
         (
             ["--text", "a", "--start-frame", "99"],
             "there is no frame 99; frames are numbered 0 to 23",
@@ -510,11 +510,15 @@ def test_mask_pictures(tmp_path: Path) -> None:
         assert np.array_equal(prompt.mask_array, inside > 0)
     Image.new("L", (8, 8), 255).save(tmp_path / "big.png")
     Image.new("L", (4, 3)).save(tmp_path / "empty.png")
+    Image.new("LA", (4, 3), (255, 255)).save(tmp_path / "full.png")
+    Image.new("RGB", (4, 3), "white").save(tmp_path / "full.jpg")
     (tmp_path / "text.png").write_text("no picture")
     for name, message in {
         "big.png": "8×8 pixels; it must be 4×3",
         "empty.png": "the mask is empty",
-        "text.png": "cannot be read as a picture",
+        "text.png": "is not a picture that can be read",
+        "full.png": "covers the whole frame",
+        "full.jpg": "covers the whole frame",
     }.items():
         with pytest.raises(PromptError, match=message):
             parse(name)

@@ -181,7 +181,7 @@ def test_a_pattern_is_a_name_and_nothing_else(place: Place) -> None:
         with pytest.raises(SourceError, match="does not exist"):
             place.count(place.root / name)
         (place.root / name).write_bytes(b"no picture")
-        with pytest.raises(SourceError, match="cannot be read as a video"):
+        with pytest.raises(SourceError, match=r"cannot be read as a video|not a picture"):
             place.count(place.root / name)
 
 
