@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from maskstream.core.errors import ArchiveError, CheckpointError
 from maskstream.pipeline.archive.format.storage import Storage
 from maskstream.pipeline.archive.indexing.attempts import Attempts
 from maskstream.pipeline.archive.indexing.building import BuildResult, BuildRules, build_index
@@ -84,6 +85,20 @@ def test_a_poisoned_video_is_a_failure_and_takes_no_other_along(
     assert Attempts(Storage(str(tmp_path / "index"))).noted() == set()
     again = build(videos, tmp_path / "index", "dog")
     assert (again.counts.indexed, again.counts.failed_before, again.num_done) == (5, 1, 0)
+
+
+def no_tools() -> ScriptedTools:
+    raise CheckpointError("there is no checkpoint here")
+
+
+def test_workers_that_cannot_start_end_the_build_with_the_reason(
+    videos: Path, tmp_path: Path
+) -> None:
+    config = RayPoolConfig(num_workers=1, factory=no_tools)
+    with pytest.raises(ArchiveError, match=r"Ray has ended the build: .*no checkpoint here"):
+        build_on_ray(videos, tmp_path / "index", config, "dog")
+    assert not (tmp_path / "index" / "lock.json").exists()
+    assert build(videos, tmp_path / "index", "dog").num_done == 5
 
 
 class Command:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
 
 from maskstream.core.closing import Closing
 from maskstream.core.errors import ArchiveError, ConfigError
@@ -110,12 +112,16 @@ class RayPool(Closing):
     def run(self, jobs: Sequence[Job], *, is_alone: bool) -> Iterator[Outcome]:
         """See ``Pool``."""
         by_key = {job.key: job for job in jobs}
-        with _repeating(self._driver.look):
-            for answer in self._answers(jobs, is_alone):
-                if answer["ending"] == _CANNOT_WRITE:
-                    raise ArchiveError(answer["reason"])
-                job = by_key[answer["video_id"], answer["pass_key"], answer["part"]]
-                yield Outcome(job, answer["ending"], answer["reason"])
+        try:
+            with _repeating(self._driver.look):
+                for answer in self._answers(jobs, is_alone):
+                    if answer["ending"] == _CANNOT_WRITE:
+                        raise ArchiveError(answer["reason"])
+                    job = by_key[answer["video_id"], answer["pass_key"], answer["part"]]
+                    yield Outcome(job, answer["ending"], answer["reason"])
+        except RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ArchiveError(f"Ray has ended the build: {reason}") from error
 
     def close(self) -> None:
         """End the actors, and Ray if this pool has started it."""
@@ -144,7 +150,8 @@ class RayPool(Closing):
                 ),
                 num_cpus=self._config.num_cpus,
                 num_gpus=self._gpus or None,
-                ray_remote_args_fn=_after_deaths,
+                max_restarts=-1,
+                max_task_retries=0,
                 fn_constructor_args=(
                     self._settings.model_dump_json(),
                     self._storage.url,
@@ -213,11 +220,6 @@ class IndexingActor:
         return {name: np.array(column, object) for name, column in zip(names, columns, strict=True)}
 
 
-def _after_deaths() -> dict[str, Any]:
-    """What Ray does when an actor dies: start it again, and not try again what it died of."""
-    return {"max_restarts": -1, "max_task_retries": 0}
-
-
 @contextlib.contextmanager
 def _context() -> Iterator[None]:
     """Ray Data's options for the datasets made within, which keep them."""
@@ -233,7 +235,10 @@ def _context() -> Iterator[None]:
     context.enable_progress_bars = False
     scaling.actor_pool_util_upscaling_threshold = 1.0  # when every actor has its one task
     try:
-        yield
+        with warnings.catch_warnings():
+            # Options of actors are to have names of their own in Ray 2.64; in 2.60 none has one.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         (
             context.max_errored_blocks,
