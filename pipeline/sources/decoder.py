@@ -53,6 +53,7 @@ class FrameDecoder:
         self._cut = cut
         self._roots = roots
         self._fault: str | None = None
+        self._frames: Generator[VideoFrame, None, None]
         self._open()
 
     @property
@@ -95,6 +96,36 @@ class FrameDecoder:
             if frame is None:
                 return None
         return frame
+
+    def anchor_of(self, index: int, pts: int, lead_s: float = 0.0) -> Anchor | None:
+        """The key frame before a frame whose number and time stamp are known.
+
+        Its number is what is left when the frames between are counted. With ``lead_s`` it lies so
+        many seconds before the frame at least. None: the file cannot be decoded from there, or has
+        no such frame. Afterwards the decoder is of no more use.
+        """
+        if self._stream.time_base is None:
+            return None
+        for margin_s in _SEEK_MARGINS_S:
+            target = pts - round((margin_s + lead_s) / self._stream.time_base)
+            try:
+                self._container.seek(target, stream=self._stream, backward=True)
+            except av.FFmpegError:
+                return None
+            self._frames.close()
+            self._frames = frames = self._decode()
+            key_pts: int | None = None
+            key_index = index
+            for frame in frames:
+                if frame.pts is None or frame.pts > pts:
+                    break
+                if key_pts is None and frame.key_frame:
+                    key_pts = frame.pts
+                if key_pts is not None and frame.pts == pts:
+                    return Anchor(key_index, key_pts) if key_index >= 0 else None
+                if key_pts is not None:
+                    key_index -= 1
+        return None
 
     def close(self) -> None:
         """Release the file and the decoder's threads."""

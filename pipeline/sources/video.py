@@ -24,6 +24,7 @@ from maskstream.pipeline.sources.truncation import num_missing_bytes
 
 _REVERSE_BUFFER_BYTES = 256 * 2**20
 _MAX_REVERSE_FRAMES = 512
+_NEAR = 250
 
 
 class VideoSource(Closing):
@@ -151,6 +152,30 @@ class VideoSource(Closing):
     def add_anchor(self, anchor: Anchor) -> None:
         """Make a key frame known that another reader of the same file has found."""
         self._anchors.add(anchor)
+
+    def know_frame(self, index: int, pts_s: float, lead_s: float = 0.0) -> None:
+        """Let decoding start near a frame, whose number and time are known from elsewhere.
+
+        Otherwise all frames before it are decoded once, to count them. Where the file cannot be
+        decoded from there, or has no frame of that time, nothing changes.
+
+        Args:
+            index: of the frame.
+            pts_s: its time.
+            lead_s: so many seconds before it are to be decoded, too.
+        """
+        anchor = self._anchors.floor(index)
+        is_near = index < _NEAR or (anchor is not None and index - anchor.index < _NEAR)
+        if self._time_base is None or (is_near and lead_s == 0):
+            return
+        decoder = self._new_decoder()
+        try:
+            pts = round(Fraction(pts_s) / self._time_base)
+            anchor = decoder.anchor_of(index, pts, lead_s)
+        finally:
+            decoder.close()
+        if anchor is not None:
+            self._anchors.add(anchor)
 
     def close(self) -> None:
         """Release the file. Open iterations close their own decoders."""

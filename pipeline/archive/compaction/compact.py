@@ -26,6 +26,7 @@ from maskstream.pipeline.archive.format.records import (
 )
 from maskstream.pipeline.archive.format.storage import Storage
 from maskstream.pipeline.archive.format.tables import PASSES, SCHEMAS, TableName
+from maskstream.pipeline.archive.indexing.lock import BuildLock
 from maskstream.pipeline.archive.search.contents import (
     PassId,
     list_passes,
@@ -65,6 +66,7 @@ def compact(
     grace_s: float = GRACE_S,
     target_bytes: int = TARGET_BYTES,
     memory_limit: str = "2GB",
+    wait_s: float = 0.0,
     now: datetime | None = None,
 ) -> Compacted:
     """Merge what is new into the catalogue, leave out what is gone, and delete what is due.
@@ -78,15 +80,19 @@ def compact(
         target_bytes: about the size of a large file. Smaller ones are merged again when something
             new comes.
         memory_limit: for sorting, such as ``4GB``; what is more goes to the disk meanwhile.
+        wait_s: how long to wait for another compaction to end. A build need not be waited for.
         now: the moment; None: this one.
 
     Raises:
         ArchiveError: there is no index, or it cannot be read or written.
         IndexFormatError: it is of another version.
+        IndexBusyError: another process compacts it.
     """
     storage = Storage(url)
     read_head(storage)
-    return _Compaction(storage, grace_s, target_bytes, memory_limit, now or datetime.now(UTC)).run()
+    with BuildLock(storage, path=layout.COMPACT_LOCK, wait_s=wait_s):
+        moment = now or datetime.now(UTC)
+        return _Compaction(storage, grace_s, target_bytes, memory_limit, moment).run()
 
 
 class _Compaction:

@@ -13,7 +13,7 @@ import numpy as np
 from maskstream.core.errors import OutputError
 from maskstream.pipeline.api.results import FrameResult
 from maskstream.pipeline.archive.search import Hit, Index, Observation
-from maskstream.pipeline.archive.search.pictures import mask_of, open_video
+from maskstream.pipeline.archive.search.pictures import mask_of, open_video, start_near
 from maskstream.pipeline.sinks.base import cannot_write
 from maskstream.pipeline.sinks.overlay import draw_overlay
 from maskstream.pipeline.sinks.overlay_video import VideoWriter
@@ -60,6 +60,7 @@ def write_clip(index: Index, hit: Hit, path: Path, *, padding_s: float = PADDING
     with open_video(hit) as source:
         num_padding = round(padding_s * float(source.info.fps or _USUAL_FPS))
         first = max(0, hit.first_frame - num_padding)
+        start_near(source, observations[0], padding_s)
         writer = VideoWriter(path, hit.width, hit.height, source.info.fps)
         try:
             shown = _Shown(hit, observations)

@@ -21,6 +21,7 @@
       catalogue/<n>/passes.parquet          which passes the compacted files hold
       catalogue/<n>/<table>-<m>.parquet     compacted rows of many passes
       lock.json                             who builds now
+      compact-lock.json                     who compacts now
 
 One listing of ``manifests/`` says what the index holds: a reader need not look into the folders of
 thousands of videos. A pass without a manifest is gone, also where a catalogue still holds its rows.
@@ -40,6 +41,7 @@ from maskstream.pipeline.archive.format.tables import TableName
 
 HEAD = "index.json"
 LOCK = "lock.json"
+COMPACT_LOCK = "compact-lock.json"
 MANIFESTS = "manifests"
 VIDEOS = "videos"
 CONCEPTS = "concepts"

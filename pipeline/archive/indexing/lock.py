@@ -22,6 +22,8 @@ from maskstream.pipeline.archive.format.storage import Storage
 _BEAT_S = 2.0
 _LEASE_S = 20.0
 _LOOK_S = 0.2
+_HELD: set[str] = set()
+"""The tokens of this process. A lock that it could not delete, on a full disk, has none of them."""
 
 
 class BuildLock(Closing):
@@ -29,6 +31,7 @@ class BuildLock(Closing):
 
     Args:
         storage: of the index.
+        path: the file that is the lock; compacting has one of its own.
         wait_s: how long to wait for another build to end, in seconds.
         lease_s: how long the number in a lock of another machine must stand still until it counts
             as left behind.
@@ -47,16 +50,23 @@ class BuildLock(Closing):
         self,
         storage: Storage,
         *,
+        path: str = layout.LOCK,
         wait_s: float = 0.0,
         lease_s: float = _LEASE_S,
         beat_s: float = _BEAT_S,
     ) -> None:
         self._storage = storage
+        self._path = path
         self._token = uuid.uuid4().hex
         self._beat_s = beat_s
         self._number = 0
         self.is_lost = False
-        self._acquire(wait_s, lease_s)
+        _HELD.add(self._token)
+        try:
+            self._acquire(wait_s, lease_s)
+        except BaseException:
+            _HELD.discard(self._token)
+            raise
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="index-lock", daemon=True)
         self._thread.start()
@@ -65,22 +75,25 @@ class BuildLock(Closing):
         """Give the lock back."""
         self._stop.set()
         self._thread.join()
-        if not self.is_lost and self._is_mine():
-            self._storage.delete(layout.LOCK)
+        try:
+            if not self.is_lost and self._is_mine():
+                self._storage.delete(self._path)
+        finally:
+            _HELD.discard(self._token)
 
     def _acquire(self, wait_s: float, lease_s: float) -> None:
         begun_s = seen_s = time.monotonic()
         seen: bytes | None = None
-        while not self._storage.create(layout.LOCK, self._content()):
-            found = self._storage.read(layout.LOCK)
+        while not self._storage.create(self._path, self._content()):
+            found = self._storage.read(self._path)
             now_s = time.monotonic()
             if found != seen:
                 seen, seen_s = found, now_s
             if found is not None and (_is_gone(found) or now_s - seen_s >= lease_s):
-                self._storage.delete(layout.LOCK)
+                self._storage.delete(self._path)
                 continue
             if now_s - begun_s >= wait_s and not _may_be_left_behind(found):
-                raise IndexBusyError(f"{_holder(found)} builds on {self._storage.url}")
+                raise IndexBusyError(f"{_holder(found)} works on {self._storage.url}")
             time.sleep(_LOOK_S)
 
     def _beat(self) -> None:
@@ -90,13 +103,13 @@ class BuildLock(Closing):
                     self.is_lost = True
                     return
                 self._number += 1
-                self._storage.write(layout.LOCK, self._content())
+                self._storage.write(self._path, self._content())
             except ArchiveError:
                 continue  # the store is out of reach for now; what else is written will tell
 
     def _is_mine(self) -> bool:
         """Whether the lock is still held. One that cannot be read was cut off by a full disk."""
-        found = self._storage.read(layout.LOCK)
+        found = self._storage.read(self._path)
         return found is not None and _parsed(found).get("token", self._token) == self._token
 
     def _content(self) -> bytes:
@@ -140,6 +153,8 @@ def _is_gone(blob: bytes) -> bool:
     told = _parsed(blob)
     if told.get("host") != socket.gethostname() or not isinstance(told.get("pid"), int):
         return False
+    if told["pid"] == os.getpid() and told.get("token") not in _HELD:
+        return True
     return _start_of(told["pid"]) != told.get("started")
 
 

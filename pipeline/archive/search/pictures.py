@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from maskstream.core.errors import InputError, SourceError
 from maskstream.core.redaction import redact_url
 from maskstream.core.rle import decode_mask
+from maskstream.pipeline.archive.plan.addresses import local_copy
 from maskstream.pipeline.archive.search.hits import Hit, Observation
-from maskstream.pipeline.sources import Frame, FrameSource, open_source
+from maskstream.pipeline.sources import Frame, FrameSource, VideoSource, open_source
 
 _CLOSE_S = 1e-3
 
@@ -51,7 +48,7 @@ def open_video(hit: Hit) -> Iterator[FrameSource]:
     """
     if not hit.source:
         raise SourceError(f"the index does not say yet where video {hit.video_id} is")
-    with _local(hit.source) as path, open_source(path) as source:
+    with local_copy(hit.source) as path, open_source(path) as source:
         size = (source.info.width, source.info.height)
         if size != (hit.width, hit.height):
             raise _changed(hit, f"it is {size[0]}x{size[1]}, not {hit.width}x{hit.height}")
@@ -69,6 +66,7 @@ def read_frames(
     if not observations:
         return
     wanted = {one.frame: one for one in observations}
+    start_near(source, observations[0])
     try:
         for frame in source.iterate(observations[0].frame, observations[-1].frame + 1):
             if frame.index in wanted:
@@ -85,10 +83,21 @@ def read_frame(source: FrameSource, hit: Hit, observation: Observation) -> SeenF
     Raises:
         SourceError: as :func:`read_frames`.
     """
+    start_near(source, observation)
     try:
         return _seen(source.read(observation.frame), observation, hit)
     except InputError as error:
         raise _changed(hit, str(error)) from error
+
+
+def start_near(source: FrameSource, observation: Observation, lead_s: float = 0.0) -> None:
+    """Let decoding start at the key frame before an observation, not at the begin of the video.
+
+    Args:
+        lead_s: so many seconds before the observation are to be decoded, too.
+    """
+    if isinstance(source, VideoSource):
+        source.know_frame(observation.frame, observation.pts_s, lead_s)
 
 
 def _seen(frame: Frame, observation: Observation, hit: Hit) -> SeenFrame:
@@ -101,20 +110,3 @@ def _seen(frame: Frame, observation: Observation, hit: Hit) -> SeenFrame:
 
 def _changed(hit: Hit, how: str) -> SourceError:
     return SourceError(f"{redact_url(hit.source)} has changed since it was indexed: {how}")
-
-
-@contextmanager
-def _local(address: str) -> Iterator[Path]:
-    """A path of this machine at which a video can be opened."""
-    if "://" not in address:
-        yield Path(address)
-        return
-    try:
-        fs, path = fsspec.core.url_to_fs(address)
-        with tempfile.TemporaryDirectory(prefix="maskstream-") as folder:
-            copy = Path(folder) / path.rpartition("/")[2]
-            with fs.open(path, "rb") as remote, copy.open("wb") as local:
-                shutil.copyfileobj(remote, local, 2**22)
-            yield copy
-    except (OSError, ValueError, ImportError) as error:
-        raise SourceError(f"{redact_url(address)} cannot be read: {error}") from error

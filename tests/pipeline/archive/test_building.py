@@ -244,7 +244,7 @@ def test_manifests_name_files(videos: Path, tmp_path: Path) -> None:
 def test_a_second_build_is_refused_or_waits(videos: Path, tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "index"))
     with BuildLock(storage):
-        with pytest.raises(IndexBusyError, match=f"process {os.getpid()} on .* builds on"):
+        with pytest.raises(IndexBusyError, match=f"process {os.getpid()} on .* works on"):
             build(videos, tmp_path / "index", "dog")
         waiting = threading.Thread(
             target=build,

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskstream.core.errors import ArchiveError
+from maskstream.core.errors import ArchiveError, IndexBusyError
 from maskstream.pipeline.archive.compaction import compact
 from maskstream.pipeline.archive.format import layout
 from maskstream.pipeline.archive.format.storage import Storage
 from maskstream.pipeline.archive.format.tables import SCHEMAS, SORTED_BY, TableName
+from maskstream.pipeline.archive.indexing.lock import BuildLock
 from maskstream.pipeline.archive.search import Index, Query
 from maskstream.pipeline.archive.search.contents import read_catalogue
 from tests.pipeline.archive.search.brute_force import World, answer
@@ -281,3 +282,14 @@ def test_an_index_at_an_address_is_compacted_alike(storage: Storage) -> None:
 def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="is no index"):
         compact(str(tmp_path))
+
+
+def test_one_compacts_at_a_time_and_builds_are_not_waited_for(storage: Storage) -> None:
+    with (
+        BuildLock(storage, path=layout.COMPACT_LOCK),
+        pytest.raises(IndexBusyError, match=r"process \d+ on .* works on"),
+    ):
+        compact(storage.url, now=NOW)
+    with BuildLock(storage):
+        assert compact(storage.url, now=NOW).num_added == 5
+    assert layout.COMPACT_LOCK not in files(storage)
