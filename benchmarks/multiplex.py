@@ -33,7 +33,7 @@ from maskstream.tracker.video_tracker import VideoTracker
 FULL_BANK_FRAMES = 17
 """Frames after which there are all the maps and pointers that are ever looked at."""
 
-OUTPUT = Path("benchmarks/output")
+OUTPUT = Path(__file__).parent / "output"
 
 
 def full_width(grid: int) -> tuple[TrackerConfig, MultiplexConfig]:
