@@ -75,9 +75,9 @@ def churn(
 def test_objects_come_and_go(model: MultiplexModel, features: TrackerFeatures) -> None:
     """Through the whole network; longer than anything of a frame is remembered."""
     packed = replace(CONFIG, pack_objects=True)
-    memories, buckets, sizes = churn(model, features, 400, packed)
+    memories, buckets, sizes = churn(model, features, 200, packed)
     assert max(buckets) <= MOST_BUCKETS
-    assert max(sizes[200:]) <= max(sizes[:200]) + 4, "what is kept does not grow"
+    assert max(sizes[100:]) <= max(sizes[:100]) + 4, "what is kept does not grow"
     assert len(memories.images) <= memories.states.num_buckets * 8 + 7
     assert len(memories.state_dict()["images"]) == len(memories.images)
 
@@ -121,6 +121,6 @@ def test_five_thousand_frames(model: MultiplexModel, features: TrackerFeatures) 
 
 def test_by_default_shut_places_stay_shut(model: MultiplexModel, features: TrackerFeatures) -> None:
     """As in the original; no bucket is without an object, so there are never more than objects."""
-    memories, buckets, _ = churn(model, features, 150, CONFIG)
+    memories, buckets, _ = churn(model, features, 80, CONFIG)
     assert max(buckets) <= AT_ONCE
     assert memories.states.num_buckets <= memories.states.num_rows
