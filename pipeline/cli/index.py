@@ -7,7 +7,11 @@ from typing import Any
 
 from maskstream.pipeline.cli.index_add import add_add_parser
 from maskstream.pipeline.cli.index_build import add_build_parser
+from maskstream.pipeline.cli.index_compact import add_compact_parser
+from maskstream.pipeline.cli.index_export import add_export_parser
 from maskstream.pipeline.cli.index_remove import add_remove_parser
+from maskstream.pipeline.cli.index_search import add_search_parser
+from maskstream.pipeline.cli.index_sql import add_sql_parser
 from maskstream.pipeline.cli.index_status import add_status_parser, add_verify_parser
 
 
@@ -23,6 +27,10 @@ def add_index_parser(commands: Any) -> None:
         add_remove_parser,
         add_status_parser,
         add_verify_parser,
+        add_search_parser,
+        add_export_parser,
+        add_sql_parser,
+        add_compact_parser,
     ):
         command: ArgumentParser = add_parser(actions)
         command.add_argument("--debug", action="store_true", help="show tracebacks of errors")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -44,12 +44,18 @@ def write_rows(hits: Iterable[Hit], path: Path, row_format: RowFormat) -> int:
 
 def print_rows(hits: Iterable[Hit], file: TextIO, row_format: RowFormat) -> int:
     """Write rows of text to an open file, each as it comes; how many there were."""
-    records = map(hit_record, hits)
+    return print_records(map(hit_record, hits), _NAMES, file, row_format)
+
+
+def print_records(
+    records: Iterable[dict[str, Any]], names: Sequence[str], file: TextIO, row_format: RowFormat
+) -> int:
+    """Write rows of JSON values with these names to an open file; how many there were."""
     if row_format == "json":
         return sum(1 for record in records if file.write(to_json(record) + "\n"))
     if row_format != "csv":
         raise OutputError(f"rows of {row_format} are not text: they need a file")
-    writer = csv.DictWriter(file, _NAMES, lineterminator="\n")
+    writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
     return sum(1 for record in records if writer.writerow(record))
 

@@ -11,8 +11,9 @@ from maskstream.core.errors import NotIndexedError
 from maskstream.pipeline.archive.format.records import ConceptRecord
 from maskstream.pipeline.archive.search.statement import Similarities
 
-Embed = Callable[[str], list[float]]
-"""Makes the embedding of a text, with the checkpoint that the index was built with."""
+Embed = Callable[[str], list[float] | None]
+"""Makes the embedding of a text, with the checkpoint that the index was built with. None: it
+cannot, and texts are compared letter by letter."""
 
 NUM_NEAREST = 5
 
