@@ -106,10 +106,8 @@ def add_video(
     source = source or f"/archive/{number:06d}.mp4"
     video_id, fingerprint = video_id_of(source), Fingerprint(size_bytes=1000 + number)
     key = pass_key(SETTINGS, list(made.concepts), fingerprint)
-    seen = observations_of(video_id, number, made, first_object_id)
-    if every_nth > 1:
-        seen = _spread(seen, every_nth)
-    began = None if number % 7 == 6 else BEGAN + timedelta(hours=made.hours_apart * number)
+    tables = tables_of(number, made, source, key, first_object_id, every_nth)
+    seen = tables.pop("observations")
     files = []
     num_frames = made.num_frames * every_nth
     middle = num_frames // 2
@@ -127,7 +125,7 @@ def add_video(
             files=[entry],
             is_last=bool(chunk),
             source=source,
-            recorded_at=began,
+            recorded_at=_began(number, made),
             width=made.width,
             height=made.height,
         )
@@ -135,14 +133,6 @@ def add_video(
         files.append(entry)
         if not whole:
             return video_id
-    tracks = tracks_of(
-        seen, video_id=video_id, width=made.width, height=made.height, recorded_at=began
-    )
-    tables: dict[TableName, pa.Table] = {
-        "videos": _video_row(video_id, source, key, began, made),
-        "shots": _shot_rows(video_id, made),
-        "tracks": tracks,
-    }
     files += [
         write_table(storage, layout.pass_table(video_id, key, name), table, name)
         for name, table in tables.items()
@@ -160,6 +150,29 @@ def add_video(
     )
     storage.write(layout.manifest(video_id, key), manifest.to_bytes())
     return video_id
+
+
+def tables_of(
+    number: int,
+    made: Made,
+    source: str,
+    key: str,
+    first_object_id: int = 0,
+    every_nth: int = 1,
+) -> dict[TableName, pa.Table]:
+    """All rows of a pass over a video; see ``add_video``."""
+    video_id, began = video_id_of(source), _began(number, made)
+    seen = observations_of(video_id, number, made, first_object_id)
+    if every_nth > 1:
+        seen = _spread(seen, every_nth)
+    return {
+        "videos": _video_row(video_id, source, key, began, made),
+        "shots": _shot_rows(video_id, made),
+        "tracks": tracks_of(
+            seen, video_id=video_id, width=made.width, height=made.height, recorded_at=began
+        ),
+        "observations": seen,
+    }
 
 
 def remove_video(storage: Storage, video_id: str) -> None:
@@ -204,6 +217,10 @@ def observations_of(video_id: str, number: int, made: Made, first_object_id: int
            for name, values in columns.items()},
     }  # fmt: skip
     return pa.table([arrays[name] for name in OBSERVATIONS.names], schema=OBSERVATIONS)
+
+
+def _began(number: int, made: Made) -> datetime | None:
+    return None if number % 7 == 6 else BEGAN + timedelta(hours=made.hours_apart * number)
 
 
 def _spread(seen: pa.Table, every_nth: int) -> pa.Table:
