@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -66,6 +67,28 @@ def test_result_files(tmp_path: Path) -> None:
     names = ["results.jsonl", "overlay.mp4", "coco.json", "youtube_vis.json"]
     assert [Path(line).name for line in lines] == names
     assert all((tmp_path / line).stat().st_size > 0 for line in lines)
+
+
+def test_search_an_index(tmp_path: Path) -> None:
+    notebook = json.loads((FOLDER / "search_an_index.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(one["source"]) for one in notebook["cells"] if one["cell_type"] == "code"]
+    program = tmp_path / "search_an_index.py"
+    program.write_text("\n".join(cells), encoding="utf-8")
+    lines = run(str(program), tmp_path)
+    told = {name: rest for name, _, rest in (line.partition(" ") for line in lines)}
+    assert told["concept"] == "soccer ball 1"
+    assert told["hit"].startswith("dog face ")
+    assert re.fullmatch(r"\d+ \(\d+, \d+, 3\) \d+", told["frame"])
+    assert told["'dog'"].startswith("is not indexed; nearest: 'dog face'")
+    assert int(told["tiles"]) >= 2
+    assert told["clips"] == "2"
+
+
+def test_the_notebook_is_listed_and_has_no_output() -> None:
+    name = "search_an_index.ipynb"
+    assert f"[{name}]({name})" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    notebook = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    assert not any(one.get("outputs") for one in notebook["cells"])
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
