@@ -115,7 +115,9 @@ def test_any_number_of_objects_is_followed(network: TrackerNetwork, count: int) 
     tracker = VideoTracker(network, CONFIG)
     tracker.step(0, features(0), found(min(count, 16)))
     if count > 16:
-        tracker.add_object(0, features(0), mask=torch.ones(SIZE, SIZE, dtype=torch.bool))
+        mask = torch.ones(SIZE, SIZE, dtype=torch.bool)
+        mask[0] = False
+        tracker.add_object(0, features(0), mask=mask)
     frame = tracker.step(1, features(1), found(0))
     assert frame.obj_ids == list(range(count))
     assert frame.low_res_masks.shape == (count, SIZE, SIZE)
