@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from copy import copy
 from typing import Any
 
 from maskstream.core.closing import Closing
@@ -142,26 +143,25 @@ class Client(Closing):
         )
         self.journal = JournalWriter(self.store, self.client_id, answer_timeout_s)
         self._takeover_timeout_s = takeover_timeout_s
-        self._handlers: dict[type, Callable[[Any], Answer]] = {
-            StartSession: self._start_session,
-            AddPrompt: self._add_prompt,
-            RemoveObjectRequest: self._remove_object,
-            RemovePromptRequest: self._remove_prompt,
-            ResetSession: self._reset_session,
-            CloseSession: self._close_session,
-            CancelPropagation: self._cancel_propagation,
-            PauseSession: self._pause_session,
-            ResumeSession: self._resume_session,
-            ListSessions: self._list_sessions,
-            GetSession: self._get_session,
-            GetResults: self._get_results,
-            PushFrame: self._push_frame,
-        }
 
     def close(self) -> None:
         """Close the store if this client has opened it. Sessions go on. Closing twice is fine."""
         if self._owns_store:
             self.store.close()
+
+    def for_owner(self, owner: str | None) -> Client:
+        """This client, acting for one owner; see ``owner`` above. Closing it closes nothing."""
+        twin = copy(self)
+        twin._owns_store, twin._access = False, Access(owner)
+        return twin
+
+    def check_access(self, session_id: str) -> None:
+        """Check that there is a session, and that it may be used.
+
+        Raises:
+            SessionNotFoundError: there is none, or it is another owner's.
+        """
+        self._access.check(session_id, self.store.get_session(session_id).owner)
 
     def handle_request(self, request: Mapping[str, Any]) -> Answer:
         """Do one thing and answer.
@@ -190,14 +190,14 @@ class Client(Closing):
 
     def answer(self, request: Request) -> Answer:
         """``handle_request`` for a request that has been checked."""
-        self._check_access(request)
-        return self._handlers[type(request)](self._access.narrowed(request))
+        if not isinstance(request, StartSession | ListSessions):
+            self._check_owner(request.session_id)
+        return _HANDLERS[type(request)](self, self._access.narrowed(request))
 
-    def _check_access(self, request: Request | StreamRequest) -> None:
-        session_id = getattr(request, "session_id", None)
-        is_new = isinstance(request, StartSession)
-        if self._access.owner is not None and session_id is not None and not is_new:
-            self._access.check(session_id, self.store.get_session(session_id).owner)
+    def _check_owner(self, session_id: str) -> None:
+        """``check_access``, if this client acts for one owner."""
+        if self._access.owner is not None:
+            self.check_access(session_id)
 
     def stream(self, request: StreamRequest) -> Iterator[Answer]:
         """``handle_stream_request`` for a request that has been checked."""
@@ -216,9 +216,9 @@ class Client(Closing):
         Args:
             is_stopped: ends the reading; it is called about once a second while nothing comes.
         """
-        self._check_access(request)
         session_id = request.session_id
         if isinstance(request, StreamResults):
+            self._check_owner(session_id)
             record = self.store.get_session(session_id)
             return log_entries(
                 self.store, record, request.cursor, is_stopped, self._takeover_timeout_s
@@ -241,6 +241,7 @@ class Client(Closing):
             SessionError: it propagates already, runs by itself, or has no prompt.
             InputError: there is no such frame.
         """
+        self._check_owner(request.session_id)
         reach = request.max_frame_num_to_track
         command = Propagate(
             direction=request.propagation_direction,
@@ -335,6 +336,23 @@ class Client(Closing):
         if request.is_last:
             self.store.finish_frames(request.session_id)
         return answer
+
+
+_HANDLERS: dict[type, Callable[[Client, Any], Answer]] = {
+    StartSession: Client._start_session,
+    AddPrompt: Client._add_prompt,
+    RemoveObjectRequest: Client._remove_object,
+    RemovePromptRequest: Client._remove_prompt,
+    ResetSession: Client._reset_session,
+    CloseSession: Client._close_session,
+    CancelPropagation: Client._cancel_propagation,
+    PauseSession: Client._pause_session,
+    ResumeSession: Client._resume_session,
+    ListSessions: Client._list_sessions,
+    GetSession: Client._get_session,
+    GetResults: Client._get_results,
+    PushFrame: Client._push_frame,
+}
 
 
 def _answers(entries: Entries, answer: Callable[[ResultEntry, int], Answer]) -> Iterator[Answer]:

@@ -110,8 +110,10 @@ def session_routes(service: Service) -> APIRouter:
         """
         given = parse_json(await request.body())
         parsed = parse_request({**given, "type": "propagate_in_video", "session_id": session_id})
-        await service.check(caller_of(request), session_id)
-        run = await service.call(service.client.propagate, cast(PropagateInVideo, parsed))
+        caller = caller_of(request)
+        await service.check(caller, session_id)
+        propagate = service.client_of(caller).propagate
+        run = await service.call(propagate, cast(PropagateInVideo, parsed))
         return answered({"cursor": run.cursor, "epochs": run.epochs})
 
     for name, kind, what in (
@@ -202,7 +204,7 @@ async def _ask_of(
 
 async def _streamed(service: Service, caller: Caller, parsed: StreamRequest) -> Response:
     await service.check(caller, parsed.session_id)
-    entries = await service.call(service.client.stream, parsed)
+    entries = await service.call(service.client_of(caller).stream, parsed)
 
     def lines() -> Iterator[bytes]:
         for answer in entries:

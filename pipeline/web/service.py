@@ -11,9 +11,8 @@ from typing import ParamSpec, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from maskstream.core.errors import StoreError
-from maskstream.pipeline.api.access import Access
 from maskstream.pipeline.api.parsing import parse_single_request
-from maskstream.pipeline.api.requests import Request, StartSession
+from maskstream.pipeline.api.requests import ListSessions, Request, StartSession
 from maskstream.pipeline.client.answers import Answer
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.web.config import WebConfig
@@ -68,12 +67,11 @@ class Service:
         Raises:
             SessionNotFoundError: it is another owner's, or there is none.
         """
-        await self.call(self.check_now, caller, session_id)
+        await self.call(self.client_of(caller).check_access, session_id)
 
-    def check_now(self, caller: Caller, session_id: str) -> None:
-        """``check`` for code that runs in a thread."""
-        record = self.client.store.get_session(session_id)
-        access_of(caller).check(session_id, record.owner)
+    def client_of(self, caller: Caller) -> Client:
+        """The client of a caller: for its own sessions, of an administrator for all."""
+        return self.client.for_owner(None if caller.is_admin else caller.owner)
 
     @contextmanager
     def stream_of(self, caller: Caller) -> Iterator[None]:
@@ -109,14 +107,10 @@ class Service:
         self.client.close()
 
     def _answer(self, caller: Caller, request: Request) -> Answer:
+        client = self.client_of(caller)
         if isinstance(request, StartSession):
             if "owner" not in request.model_fields_set:
                 request = request.model_copy(update={"owner": caller.owner})
-        elif (session_id := getattr(request, "session_id", None)) is not None:
-            self.check_now(caller, session_id)
-        return self.client.answer(access_of(caller).narrowed(request))
-
-
-def access_of(caller: Caller) -> Access:
-    """What a caller may do: everything, as an administrator; else with its own sessions."""
-    return Access(None if caller.is_admin else caller.owner)
+        elif caller.is_admin and not isinstance(request, ListSessions):
+            client.check_access(request.session_id)  # for other callers the client does it
+        return client.answer(request)

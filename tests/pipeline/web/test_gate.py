@@ -12,10 +12,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from maskstream.core.errors import ConfigError
 from maskstream.pipeline.client.client import Client
-from maskstream.pipeline.store import open_store
+from maskstream.pipeline.store import MemoryStore, NewSession, open_store
+from maskstream.pipeline.store.keys import Keys
 from maskstream.pipeline.web.app import build_app
 from maskstream.pipeline.web.config import WebConfig
 from maskstream.pipeline.web.rates import RequestRates
@@ -120,6 +122,20 @@ def test_nobody_reaches_the_sessions_of_another(stack: Stack, clip: Path) -> Non
         assert bob.get("/v1/sessions").json()["sessions"] == []
         assert [one["session_id"] for one in ann.get("/v1/sessions").json()["sessions"]] == [mine]
         ann.delete(f"/v1/sessions/{mine}")
+
+
+def test_nobody_is_told_of_sessions_that_cannot_be_read(tokens_file: Path) -> None:
+    """Whose they are cannot be read either."""
+    store = open_store()
+    store.create_session(NewSession(source="/a.mp4", session_id="odd", owner="ann"))
+    with redis.Redis.from_url(store.url or "") as raw:
+        raw.hset(Keys().session("odd"), "record", "{")
+    config = WebConfig(port=0, tokens_file=tokens_file)
+    with store, WebServer(build_app(Client(store), config), config) as server:
+        stack = Stack(MemoryStore(), server)
+        with stack.http(BOB) as bob, stack.http(ROOT) as root:
+            assert bob.get("/v1/sessions").json() == {"sessions": [], "unreadable": []}
+            assert "odd" in root.get("/v1/sessions").json()["unreadable"][0]
 
 
 def test_nobody_starts_sessions_for_another(stack: Stack, clip: Path) -> None:
