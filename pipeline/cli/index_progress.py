@@ -6,13 +6,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from maskstream.core.closing import Closing
 from maskstream.pipeline.archive.indexing.building import BuildResult, BuildWatch
 from maskstream.pipeline.archive.indexing.indexer import ChunkDone, Outcome
 from maskstream.pipeline.archive.plan.jobs import Job, JobKey
@@ -22,7 +22,7 @@ _LINE_EVERY_S = 10.0
 _OBJECT_EVERY_S = 1.0
 
 
-class BuildPrinter(BuildWatch):
+class BuildPrinter(BuildWatch, Closing):
     """Prints how a build goes.
 
     On a terminal one line changes in place. In a pipe a line is printed every ten seconds, and for
@@ -46,12 +46,7 @@ class BuildPrinter(BuildWatch):
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Stop showing."""
         if self._live is not None:
             self._live.stop()

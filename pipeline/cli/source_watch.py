@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 
+from maskstream.core.closing import Closing
 from maskstream.core.errors import SessionError, StoreError
 from maskstream.pipeline.client.client import Client
 from maskstream.pipeline.live import LiveConfig, LiveSource, LiveState
@@ -16,7 +16,7 @@ _LOOK_EVERY_S = 0.25
 _TROUBLED = frozenset({LiveState.CONNECTING, LiveState.WAITING})
 
 
-class SourceWatch:
+class SourceWatch(Closing):
     """Looks at a session's source in a thread of its own while the command waits for frames.
 
     Each new fault is a line; one that stays as it is, is told once.
@@ -48,12 +48,7 @@ class SourceWatch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Look no more."""
         self._is_over.set()
         self._thread.join(5.0)

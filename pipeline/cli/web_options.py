@@ -39,13 +39,6 @@ def add_web_options(parser: ArgumentParser, *, is_required: bool) -> None:
     )
     group.add_argument("--tls-key", type=Path, metavar="FILE", help="the certificate's key")
     group.add_argument(
-        "--allow-origin",
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="another site whose pages may call the service; may be given several times",
-    )
-    group.add_argument(
         "--owner-header",
         metavar="NAME",
         help="the header in which a proxy in front names the caller it has checked",
@@ -67,7 +60,6 @@ def web_config(options: Namespace) -> WebConfig | None:
         tokens_file=options.tokens,
         admin_token=os.environ.get(TOKEN_VARIABLE) or None,
         trusted_owner_header=options.owner_header,
-        allowed_origins=tuple(options.allow_origin),
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         uploads=None if options.uploads is None else options.uploads.resolve(),

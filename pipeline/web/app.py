@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Request
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, Response
@@ -34,14 +33,12 @@ _LOG = logging.getLogger("maskstream.web")
 
 STATIC = Path(__file__).parent / "static"
 _COOKIE_S = 12 * 3600
-
-
-class Login(BaseModel):
-    """What the page sends to log in."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-
-    token: str
+_LOGIN = {
+    "type": "object",
+    "properties": {"token": {"type": "string"}},
+    "required": ["token"],
+}
+_FILE = {"type": "string", "format": "binary"}
 
 
 def build_app(client: Client, config: WebConfig) -> Gate:
@@ -87,7 +84,7 @@ def build_app(client: Client, config: WebConfig) -> Gate:
         missing = await service.call(service.missing)
         return answered({"is_ready": not missing, "missing": missing}, 503 if missing else 200)
 
-    @app.post("/v1/login", openapi_extra={"requestBody": _body_of(Login)})
+    @app.post("/v1/login", openapi_extra={"requestBody": _body("application/json", _LOGIN)})
     async def login(request: Request) -> Response:
         """Exchange a token for a cookie that scripts cannot read."""
         given = parse_json(await request.body())
@@ -129,14 +126,7 @@ def build_app(client: Client, config: WebConfig) -> Gate:
     @app.put(
         "/v1/uploads/{name}",
         status_code=201,
-        openapi_extra={
-            "requestBody": {
-                "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-                },
-                "required": True,
-            }
-        },
+        openapi_extra={"requestBody": _body("application/octet-stream", _FILE)},
     )
     async def upload(
         name: Annotated[str, PathParameter(min_length=1, max_length=300)], request: Request
@@ -159,11 +149,9 @@ def build_app(client: Client, config: WebConfig) -> Gate:
     return Gate(app, config, tokens, service.following.close)
 
 
-def _body_of(model: type[BaseModel]) -> dict[str, object]:
-    return {
-        "content": {"application/json": {"schema": model.model_json_schema()}},
-        "required": True,
-    }
+def _body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The description of a body that must be there."""
+    return {"content": {media_type: {"schema": schema}}, "required": True}
 
 
 async def _answer_error(request: HTTPConnection, error: Exception) -> Response:
@@ -186,12 +174,7 @@ def _as_ours(error: Exception) -> MaskstreamError:
         case MaskstreamError():
             return error
         case RequestValidationError():
-            return RequestError(
-                [
-                    f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}"
-                    for one in error.errors()[:30]
-                ]
-            )
+            return RequestError([_fault(item) for item in error.errors()[:30]])
         case HTTPException():
             return HttpError(error.status_code, error.detail, dict(error.headers or {}))
     return HttpError(500, "an error of the program; its log has more under the request_id")

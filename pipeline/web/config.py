@@ -35,13 +35,6 @@ class WebConfig:
     """The header in which a proxy in front of this service names the caller it has checked. The
     proxy must remove this header from what callers send."""
 
-    allowed_origins: tuple[str, ...] = ()
-    """Origins of other sites whose pages may call the service, such as ``https://example.org``."""
-
-    allowed_host_names: tuple[str, ...] = ()
-    """Names that the service is reached by without tokens, beside those of this machine. A page of
-    another site cannot reach the service under a name of its own (DNS rebinding)."""
-
     tls_cert: Path | None = None
     tls_key: Path | None = None
 

@@ -28,7 +28,6 @@ _KEPT_ENTRIES = 256
 _KEPT_BYTES = 8 * 2**20
 _PAGE = 64
 _WAIT_S = 1.0
-_PAUSE_S = 0.5
 _SESSION_EVERY_S = 1.0
 HEARTBEAT_S = 15.0
 # Threads that read old results from the store, for all readers together.

@@ -123,7 +123,7 @@ class Gate:
         if self._config.has_callers:
             return
         name = _without_port(connection.headers.get("host", ""))
-        if name not in _LOCAL_NAMES and name not in self._config.allowed_host_names:
+        if name not in _LOCAL_NAMES:  # a page of another site, under a name that leads here
             raise HttpError(
                 421,
                 f"this service answers to localhost without a token, not to {name!r:.80}; give it "
@@ -134,8 +134,7 @@ class Gate:
         origin = connection.headers.get("origin")
         if origin is None:  # not sent by a browser's page
             return
-        own = urlsplit(origin).netloc == connection.headers.get("host")
-        if not own and origin not in self._config.allowed_origins:
+        if urlsplit(origin).netloc != connection.headers.get("host"):
             raise HttpError(403, f"pages of {origin!r:.200} may not call this service")
 
     def _caller(self, connection: HTTPConnection) -> Caller:

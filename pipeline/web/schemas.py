@@ -55,7 +55,7 @@ def any_request_body() -> dict[str, Any]:
     )
     for one in schema.get("$defs", {}).values():
         _describe_arrays(one)
-    variants = [one for one in schema.pop("$defs").values()]
+    variants = list(schema.pop("$defs").values())
     return {"content": {"application/json": {"schema": {"oneOf": variants}}}, "required": True}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,12 @@ from pycocotools import mask as coco_mask
 
 from maskstream.pipeline.client.client import Client
 from tests.pipeline.clips import numbered_image, write_numbered_clip
-from tests.pipeline.web.stack import Stack, start, web_stack
+from tests.pipeline.web.stack import Stack, start
 
 NUM_FRAMES = 12
 
 # pycocotools is older than numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with web_stack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def http(stack: Stack) -> Iterator[httpx.Client]:
-    with stack.http() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

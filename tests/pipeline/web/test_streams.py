@@ -23,18 +23,6 @@ from tests.pipeline.frame_results import make_result
 from tests.pipeline.web.stack import Stack, start, web_stack
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with web_stack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def http(stack: Stack) -> Iterator[httpx.Client]:
-    with stack.http() as client:
-        yield client
-
-
 def follow(socket: ClientConnection, session_id: str, cursor: int = 0) -> None:
     socket.send(json.dumps({"action": "follow", "session_id": session_id, "cursor": cursor}))
 
