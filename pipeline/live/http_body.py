@@ -62,11 +62,6 @@ class HttpBody:
         self._opened_s = self._last_s = time.monotonic()
 
     @property
-    def is_finite(self) -> bool:
-        """Whether it is known to end: its length was told, or it has ended."""
-        return self.length is not None
-
-    @property
     def took_s(self) -> float:
         """How long it has been coming, until its newest byte."""
         return self._last_s - self._opened_s

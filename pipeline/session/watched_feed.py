@@ -31,6 +31,7 @@ class WatchedFeed:
         ring: takes the pictures; a store whose calls do not wait long for a server that is away.
         session_id: whose frames they are.
         on_close: called when the feed is closed.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -39,14 +40,15 @@ class WatchedFeed:
         ring: PictureRing,
         session_id: str,
         on_close: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._feed = feed
         self._ring = ring
         self._session_id = session_id
         self._on_close = on_close
+        self._clock = clock
         self._is_watched = False
-        self._look_again_s = 0.0
-        self._next_s = 0.0
+        self._look_again_s = self._next_s = float("-inf")
 
     def begin(self, start: int, *, reverse: bool) -> None:
         self._feed.begin(start, reverse=reverse)
@@ -72,7 +74,7 @@ class WatchedFeed:
         self._on_close()
 
     def _show(self, note: FrameNote, image: Image) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock()
         if note.kind != "frame" or now_s < self._next_s:
             return
         try:

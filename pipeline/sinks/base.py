@@ -63,17 +63,26 @@ def to_json(value: Any) -> str:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file that appears under ``path`` only when it is complete.
+    """Open a text file that appears under ``path`` only when it is complete; see ``whole_path``."""
+    # The bytes of names that are no UTF-8 become escapes of JSON.
+    with (
+        whole_path(path) as part,
+        part.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """The path to write a file to, so that it appears under ``path`` only when it is complete.
 
     Raises:
         OutputError: the file cannot be written; its unfinished part is removed.
     """
     part = part_path(path)
     try:
-        # The bytes of names that are no UTF-8 become escapes of JSON.
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            yield file
-            file.flush()
+        yield part
+        with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from maskstream.core.errors import InputError
+from maskstream.core.position import sine_position_2d
+
+if TYPE_CHECKING:
+    from maskstream.tracker.network.mask_decoder import MaskHeads
 
 # Mask logits of an object that isn't in the frame.
 NO_OBJECT_LOGIT = -1024.0
@@ -29,6 +36,35 @@ class FrameEmbedding:
     high_res: tuple[Tensor, Tensor]
     image: Tensor
     position: Tensor
+
+
+def embed_levels(
+    levels: tuple[Tensor, Tensor, Tensor], decoder: MaskHeads, grid: tuple[int, int], hidden: int
+) -> FrameEmbedding:
+    """Do what is the same for all masklets of a frame.
+
+    Args:
+        levels: (1, C, 4h, 4w), (1, C, 2h, 2w) and (1, C, h, w), the features of the frame.
+        decoder: will decode in the frame.
+        grid: (h, w).
+        hidden: C.
+
+    Raises:
+        InputError: a level has another shape.
+    """
+    height, width = grid
+    for level, scale in zip(levels, (4, 2, 1), strict=True):
+        wanted = (1, hidden, scale * height, scale * width)
+        if tuple(level.shape) != wanted:
+            raise InputError(
+                f"tracker features of shape {tuple(level.shape)}; this model takes {wanted}"
+            )
+    fine, middle, coarse = levels
+    return FrameEmbedding(
+        high_res=(decoder.conv_s0(fine), decoder.conv_s1(middle)),
+        image=coarse,
+        position=sine_position_2d(height, width, hidden, coarse.device, coarse.dtype),
+    )
 
 
 def as_tokens(image: Tensor) -> Tensor:

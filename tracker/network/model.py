@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import Parameter
 
 from maskstream.core.derived import Derived
-from maskstream.core.errors import InputError, PromptError
+from maskstream.core.errors import PromptError
 from maskstream.core.linear import Linear
 from maskstream.core.position import sine_position_2d
 from maskstream.core.types import TrackerFeatures
@@ -24,6 +24,7 @@ from maskstream.tracker.network.maps import (
     NO_OBJECT_LOGIT,
     FrameEmbedding,
     as_tokens,
+    embed_levels,
     resize,
     time_code,
 )
@@ -119,19 +120,7 @@ class TrackerModel(nn.Module):
         Raises:
             InputError: feature maps of other shapes than this model's.
         """
-        height, width = self.grid
-        for level, scale in zip(features.levels, (4, 2, 1), strict=True):
-            wanted = (1, self.hidden, scale * height, scale * width)
-            if tuple(level.shape) != wanted:
-                raise InputError(
-                    f"tracker features of shape {tuple(level.shape)}; this model takes {wanted}"
-                )
-        fine, middle, coarse = features.levels
-        return FrameEmbedding(
-            high_res=(self.mask_decoder.conv_s0(fine), self.mask_decoder.conv_s1(middle)),
-            image=coarse,
-            position=sine_position_2d(height, width, self.hidden, coarse.device, coarse.dtype),
-        )
+        return embed_levels(features.levels, self.mask_decoder, self.grid, self.hidden)
 
     def propagate(self, frame: FrameEmbedding, memory: MemoryBatch) -> MaskletPrediction:
         """Segment N masklets in a frame from what they remember."""

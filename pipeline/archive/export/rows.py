@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from maskstream.core.errors import OutputError
 from maskstream.pipeline.archive.format.tables import TRACKS, VIDEOS
 from maskstream.pipeline.archive.search import Hit
-from maskstream.pipeline.sinks.base import cannot_write, part_path, remove, to_json, whole_file
+from maskstream.pipeline.sinks.base import to_json, whole_file, whole_path
 
 RowFormat = Literal["json", "csv", "parquet"]
 
@@ -71,22 +71,17 @@ def _schema() -> pa.Schema:
 
 
 def _write_parquet(hits: Iterable[Hit], path: Path) -> int:
-    part, schema, number = part_path(path), _schema(), 0
+    schema, number = _schema(), 0
     rows: list[dict[str, Any]] = []
-    try:
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            for hit in hits:
-                number += 1
-                rows.append(asdict(hit))
-                if len(rows) == _BATCH:
-                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-                    rows = []
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        part.replace(path)
-    except OSError as error:
-        remove(part)
-        raise cannot_write(path, error) from error
-    except BaseException:
-        remove(part)
-        raise
+    with (
+        whole_path(path) as part,
+        pq.ParquetWriter(part, schema, compression="zstd") as writer,
+    ):
+        for hit in hits:
+            number += 1
+            rows.append(asdict(hit))
+            if len(rows) == _BATCH:
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                rows = []
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     return number

@@ -15,7 +15,7 @@ from maskstream.pipeline.archive.export.clips import to_result
 from maskstream.pipeline.archive.export.coco import by_video
 from maskstream.pipeline.archive.search import Hit, Index
 from maskstream.pipeline.archive.search.pictures import SeenFrame, open_video, read_frame
-from maskstream.pipeline.sinks.base import cannot_write, part_path, remove
+from maskstream.pipeline.sinks.base import whole_path
 from maskstream.pipeline.sinks.labels import label_picture
 from maskstream.pipeline.sinks.overlay import draw_overlay
 
@@ -110,9 +110,5 @@ def _save(sheet: Image.Image, path: Path) -> None:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
         raise InputError(f"{path}: {path.suffix or 'no suffix'} is no kind of picture; try .jpg")
-    try:
-        sheet.save(part_path(path), kind)
-        part_path(path).replace(path)
-    except OSError as error:
-        remove(part_path(path))
-        raise cannot_write(path, error) from error
+    with whole_path(path) as part:
+        sheet.save(part, kind)

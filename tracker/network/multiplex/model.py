@@ -19,14 +19,13 @@ from torch.nn.parameter import Parameter
 from maskstream.core.derived import Derived
 from maskstream.core.errors import InputError
 from maskstream.core.linear import Linear
-from maskstream.core.position import sine_position_2d
 from maskstream.core.types import TrackerFeatures
 from maskstream.tracker.network.maps import (
     GIVEN_MASK_BIAS,
     GIVEN_MASK_SCALE,
     NO_OBJECT_LOGIT,
-    FrameEmbedding,
     as_tokens,
+    embed_levels,
     resize,
     time_code,
 )
@@ -105,27 +104,10 @@ class MultiplexModel(nn.Module):
         """
         if features.interactive is None:
             raise InputError("tracker features without the interactive branch, which SAM 3.1 needs")
-        return MultiplexFrame(
-            self._embed(features.levels, self.mask_decoder),
-            self._embed(features.interactive, self.interactive_mask_decoder),
-        )
-
-    def _embed(
-        self, levels: tuple[Tensor, Tensor, Tensor], decoder: MaskDecoder | MultiplexMaskDecoder
-    ) -> FrameEmbedding:
-        height, width = self.grid
         hidden = self.config.fpn_hidden_size
-        for level, scale in zip(levels, (4, 2, 1), strict=True):
-            wanted = (1, hidden, scale * height, scale * width)
-            if tuple(level.shape) != wanted:
-                raise InputError(
-                    f"tracker features of shape {tuple(level.shape)}; this model takes {wanted}"
-                )
-        fine, middle, coarse = levels
-        return FrameEmbedding(
-            high_res=(decoder.conv_s0(fine), decoder.conv_s1(middle)),
-            image=coarse,
-            position=sine_position_2d(height, width, hidden, coarse.device, coarse.dtype),
+        return MultiplexFrame(
+            embed_levels(features.levels, self.mask_decoder, self.grid, hidden),
+            embed_levels(features.interactive, self.interactive_mask_decoder, self.grid, hidden),
         )
 
     # ------------------------------------------------------------- following
